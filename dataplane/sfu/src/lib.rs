@@ -1,1 +1,12 @@
-//! sfu
+//! The forwarding engine, sans-IO.
+//!
+//! ```text
+//! engine.command(now, command)                      orders from the agent
+//! engine.receive(now, arena, batch)                 classify → unprotect → ingest → route
+//! engine.on_timeout(now, arena)                     reports, NACK, consent, closing
+//! engine.flush(now, arena, bursts)                  rewrite → pace → protect
+//! engine.poll_event() / engine.deadline() / engine.stats()
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod api;

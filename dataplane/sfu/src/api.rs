@@ -1,0 +1,238 @@
+//! What goes into the engine besides packets, and what comes out besides bursts.
+//!
+//! Commands come from the agent by mailbox, in order; events go back the same way. Ids are given by the agent, so that it
+//! need not wait for an answer. Everything here is off the packet path and may own memory.
+
+use std::net::SocketAddr;
+
+use clock::NtpTime;
+use proto::codec::Codec;
+use proto::rtp::Uri;
+use proto::srtp::KeyingMaterial;
+
+/// A transport of this engine. Never given twice in the life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransportId(pub u64);
+
+/// A publisher of this engine. Never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublisherId(pub u64);
+
+/// A subscriber of this engine. Never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriberId(pub u64);
+
+/// What an engine is told once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Wall-clock time at `Instant::ZERO`, for sender reports.
+    pub ntp_at_zero: NtpTime,
+    /// Most transports; further ones are refused by [`Event::Refused`].
+    pub transports_max: usize,
+    /// Most packets that the cache keeps for one encoding.
+    pub cache_packets_max: usize,
+    /// Answer NACKs of subscribers and send our own (off only to show what it is worth).
+    pub nack: bool,
+    /// Fault injection: drop every RTP packet after authentication, reason `Injected`.
+    pub drop_rtp: bool,
+}
+
+/// An order to the engine.
+#[derive(Debug)]
+pub enum Command {
+    /// Make a transport. It waits for the peer's checks.
+    AddTransport(Box<TransportSpec>),
+    /// The peer's ICE credentials, when its description comes late or restarts ICE.
+    SetRemoteIce {
+        /// Whose.
+        transport: TransportId,
+        /// `a=ice-ufrag` of the peer.
+        ufrag: String,
+        /// `a=ice-pwd` of the peer.
+        pwd: String,
+    },
+    /// Take a transport down with everything on it.
+    RemoveTransport(TransportId),
+    /// The handshake is done and the fingerprint matched: media may flow.
+    KeysReady {
+        /// Whose.
+        transport: TransportId,
+        /// The keys, from our point of view.
+        keys: Box<KeyingMaterial>,
+    },
+    /// A DTLS datagram for the peer.
+    SendDtls {
+        /// Whose.
+        transport: TransportId,
+        /// The whole datagram, at most 1500 bytes.
+        datagram: Vec<u8>,
+    },
+    /// The handshake completed with this address (for peers that never answer our checks).
+    DtlsCompleted {
+        /// Whose.
+        transport: TransportId,
+        /// Where the client's last flight came from.
+        address: SocketAddr,
+    },
+    /// A stream arrives on a transport.
+    AddPublisher(Box<PublisherSpec>),
+    /// It ends; its subscribers stay and are silent until removed.
+    RemovePublisher(PublisherId),
+    /// Send a copy of a stream. The publisher may be added later or replaced; the subscriber waits for it.
+    AddSubscriber(Box<SubscriberSpec>),
+    /// Stop sending it.
+    RemoveSubscriber(SubscriberId),
+}
+
+/// A transport to be.
+#[derive(Debug)]
+pub struct TransportSpec {
+    /// Its id.
+    pub id: TransportId,
+    /// Our ICE credentials. The ufrag is unique on this engine.
+    pub local_ufrag: String,
+    /// Our password.
+    pub local_pwd: String,
+    /// The peer's credentials, if known yet: ufrag, pwd.
+    pub remote: Option<(String, String)>,
+}
+
+/// A stream to receive.
+#[derive(Debug)]
+pub struct PublisherSpec {
+    /// Its id.
+    pub id: PublisherId,
+    /// Where it arrives.
+    pub transport: TransportId,
+    /// Its media sections.
+    pub media: Vec<PublishedMedia>,
+}
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+/// One media section of a published stream.
+#[derive(Debug)]
+pub struct PublishedMedia {
+    /// Audio or video.
+    pub kind: Kind,
+    /// Value of the MID extension.
+    pub mid: String,
+    /// Payload types that may arrive.
+    pub codecs: Vec<PayloadType>,
+    /// Negotiated header extensions.
+    pub extensions: Vec<(u8, Uri)>,
+    /// Encodings, lowest first; one without simulcast.
+    pub encodings: Vec<EncodingSpec>,
+}
+
+/// A payload type and what it stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct PayloadType {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// The codec.
+    pub codec: Codec,
+    /// Hertz.
+    pub clock_rate: u32,
+    /// Payload type of its RTX, if negotiated.
+    pub rtx: Option<u8>,
+    /// Generic NACK negotiated.
+    pub nack: bool,
+    /// PLI negotiated.
+    pub pli: bool,
+    /// FIR negotiated.
+    pub fir: bool,
+    /// REMB negotiated.
+    pub remb: bool,
+    /// Transport-wide feedback negotiated.
+    pub transport_cc: bool,
+}
+
+/// One version of a published medium.
+#[derive(Clone, Debug, Default)]
+pub struct EncodingSpec {
+    /// RID, with simulcast.
+    pub rid: Option<String>,
+    /// SSRC, if announced.
+    pub ssrc: Option<u32>,
+    /// SSRC of its RTX, if announced.
+    pub rtx_ssrc: Option<u32>,
+}
+
+/// A copy to send.
+#[derive(Debug)]
+pub struct SubscriberSpec {
+    /// Its id.
+    pub id: SubscriberId,
+    /// Where it leaves.
+    pub transport: TransportId,
+    /// What it copies.
+    pub publisher: PublisherId,
+    /// Its media sections.
+    pub media: Vec<SubscribedMedia>,
+}
+
+/// One media section of a subscriber.
+#[derive(Debug)]
+pub struct SubscribedMedia {
+    /// Audio or video.
+    pub kind: Kind,
+    /// Value of the MID extension that we write.
+    pub mid: String,
+    /// Our SSRC.
+    pub ssrc: u32,
+    /// The SSRC of our retransmissions.
+    pub rtx_ssrc: Option<u32>,
+    /// CNAME in our SDES.
+    pub cname: String,
+    /// The publisher's payload type, and ours.
+    pub codecs: Vec<(u8, PayloadType)>,
+    /// Negotiated header extensions.
+    pub extensions: Vec<(u8, Uri)>,
+}
+
+/// News from the engine.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A DTLS datagram from an address that passed a check.
+    Dtls {
+        /// Whose.
+        transport: TransportId,
+        /// Where it came from.
+        from: SocketAddr,
+        /// The whole datagram.
+        datagram: Vec<u8>,
+    },
+    /// The peer's address is proven: the handshake's answers have somewhere to go.
+    IceConnected(TransportId),
+    /// The transport is gone from the engine by itself.
+    Closed {
+        /// Whose.
+        transport: TransportId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// An order that can't be followed.
+    Refused {
+        /// The transport it was about.
+        transport: TransportId,
+        /// What is wrong, in words.
+        why: &'static str,
+    },
+}
+
+/// Why the engine lets a transport go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// No check came in time.
+    IceTimeout,
+    /// The peer stopped answering consent checks (RFC 7675).
+    ConsentLost,
+}
