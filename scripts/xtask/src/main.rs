@@ -1,2 +1,50 @@
-//! xtask
-fn main() {}
+//! The project's own tasks: `cargo xtask <task>`.
+#![forbid(unsafe_code)]
+
+mod run;
+mod tidy;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Ringcast's own tasks",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check what the compiler does not: layout, lengths of files and functions, where unsafe code lives.
+    Tidy,
+    /// Everything that needs no browser: formatting, tidy, lints, dependency policy, tests.
+    Ci,
+    /// The end-to-end tests: real processes, real browsers.
+    E2e {
+        /// Only the files whose name contains this.
+        filter: Option<String>,
+    },
+    /// Fuzz every target in turn (needs cargo-fuzz).
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only this target.
+        target: Option<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let root = run::workspace_root()?;
+    match Arguments::parse().task {
+        Task::Tidy => tidy::check(&root),
+        Task::Ci => run::ci(&root),
+        Task::E2e { filter } => run::e2e(&root, filter.as_deref()),
+        Task::Fuzz { seconds, target } => run::fuzz(&root, seconds, target.as_deref()),
+    }
+}

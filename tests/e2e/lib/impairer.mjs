@@ -1,0 +1,52 @@
+import { bindUdp } from './net.mjs';
+
+// A UDP proxy before a media node: it listens on the ports that the node advertises and loses what it is told to lose.
+// Loss is counted per direction and drawn from a seeded generator, so that a run can be repeated.
+export async function impairer({ listenBase, targetBase, count, target, seed = 1 }) {
+  const state = { lossUp: 0, lossDown: 0, passed: { up: 0, down: 0 }, dropped: { up: 0, down: 0 }, onlyMedia: true, delayMs: 0 };
+  const random = mulberry32(seed);
+  const sockets = [];
+  for (let i = 0; i < count; i += 1) {
+    const front = await bindUdp(listenBase + i);
+    sockets.push(front);
+    const clients = new Map();
+    front.on('message', async (datagram, from) => {
+      const key = `${from.address}:${from.port}`;
+      let back = clients.get(key);
+      if (!back) {
+        back = bindUdp(0).then((socket) => {
+          sockets.push(socket);
+          socket.on('message', (answer) => pass('down', answer, () => front.send(answer, from.port, from.address)));
+          return socket;
+        });
+        clients.set(key, back);
+      }
+      const socket = await back;
+      pass('up', datagram, () => socket.send(datagram, targetBase + i, target));
+    });
+  }
+  function pass(direction, datagram, send) {
+    // RTP and RTCP only (first byte 128 to 191, RFC 7983): setting up is not what the loss cases are about.
+    const media = datagram[0] >= 128 && datagram[0] <= 191;
+    const loss = direction === 'up' ? state.lossUp : state.lossDown;
+    if ((media || !state.onlyMedia) && random() < loss) {
+      state.dropped[direction] += 1;
+      return;
+    }
+    state.passed[direction] += 1;
+    if (state.delayMs) setTimeout(send, state.delayMs);
+    else send();
+  }
+  state.close = () => { for (const socket of sockets) try { socket.close(); } catch { /* closed already */ } };
+  return state;
+}
+
+function mulberry32(seed) {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}

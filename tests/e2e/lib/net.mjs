@@ -1,0 +1,46 @@
+import dgram from 'node:dgram';
+import net from 'node:net';
+import os from 'node:os';
+
+// A TCP port that was free a moment ago, on all local addresses.
+export function freeTcpPort() {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.on('error', reject);
+    server.listen(0, '0.0.0.0', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+// The first of `count` neighbouring UDP ports that are free, below the range from which the kernel deals out its own.
+export async function freeUdpBlock(count) {
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    const base = 10_000 + Math.floor(Math.random() * 20_000);
+    const held = [];
+    try {
+      for (let i = 0; i < count; i += 1) held.push(await bindUdp(base + i));
+      return base;
+    } catch {
+      // taken: try elsewhere
+    } finally {
+      for (const socket of held) socket.close();
+    }
+  }
+  throw new Error(`no ${count} neighbouring UDP ports are free`);
+}
+
+export function bindUdp(port, address = '0.0.0.0') {
+  return new Promise((resolve, reject) => {
+    const socket = dgram.createSocket({ type: address.includes(':') ? 'udp6' : 'udp4', recvBufferSize: 4 << 20 });
+    socket.once('error', reject);
+    socket.bind(port, address, () => { socket.off('error', reject); resolve(socket); });
+  });
+}
+
+// The address that browsers are told; Firefox refuses loopback.
+export function hostAddress() {
+  for (const list of Object.values(os.networkInterfaces())) for (const a of list) if (a.family === 'IPv4' && !a.internal) return a.address;
+  throw new Error('this machine has no address but loopback: Firefox needs one');
+}

@@ -1,0 +1,150 @@
+// One participant, driven by the tests through `window.client`. Everything goes through the published openvidu-browser.
+'use strict';
+
+window.client = (() => {
+  const subscriptions = new Map(); // stream id → { subscriber, video, subscribedAt, firstFrameAt }
+  const events = [];
+  let openvidu, session, publisher, painter;
+
+  async function join(token, { name = 'x', subscribe = true } = {}) {
+    openvidu = new OpenVidu();
+    openvidu.enableProdMode();
+    session = openvidu.initSession();
+    listen(subscribe);
+    const connectedAt = performance.now();
+    await session.connect(token, name);
+    api.connectCalledAt = connectedAt;
+    return { connectionId: session.connection.connectionId, role: session.connection.role, millis: performance.now() - connectedAt };
+  }
+
+  function listen(subscribe) {
+    const record = (type, detail) => events.push({ type, at: performance.now(), ...detail });
+    session.on('streamCreated', (e) => {
+      record('streamCreated', { streamId: e.stream.streamId, typeOfVideo: e.stream.typeOfVideo, hasVideo: e.stream.hasVideo });
+      if (subscribe) subscribeTo(e.stream);
+    });
+    session.on('streamDestroyed', (e) => {
+      record('streamDestroyed', { streamId: e.stream.streamId, reason: e.reason });
+      const gone = subscriptions.get(e.stream.streamId);
+      gone?.video.remove();
+      subscriptions.delete(e.stream.streamId);
+    });
+    session.on('streamPropertyChanged', (e) => record('streamPropertyChanged', { streamId: e.stream.streamId, property: e.changedProperty, value: e.newValue, reason: e.reason }));
+    session.on('connectionCreated', (e) => record('connectionCreated', { connectionId: e.connection.connectionId }));
+    session.on('connectionDestroyed', (e) => record('connectionDestroyed', { connectionId: e.connection.connectionId, reason: e.reason }));
+    session.on('signal', (e) => record('signal', { signalType: e.type, data: e.data, from: e.from?.connectionId ?? null }));
+    session.on('reconnecting', () => record('reconnecting', {}));
+    session.on('reconnected', () => record('reconnected', {}));
+    session.on('sessionDisconnected', (e) => record('sessionDisconnected', { reason: e.reason }));
+    session.on('exception', (e) => record('exception', { name: e.name, message: e.message }));
+  }
+
+  function subscribeTo(stream) {
+    const subscriber = session.subscribe(stream, undefined);
+    const video = document.createElement('video');
+    Object.assign(video, { autoplay: true, playsInline: true, muted: true, width: 320, height: 240 });
+    document.getElementById('videos').append(video);
+    const entry = { subscriber, video, subscribedAt: performance.now(), firstFrameAt: 0 };
+    subscriptions.set(stream.streamId, entry);
+    subscriber.addVideoElement(video);
+    const seen = () => { entry.firstFrameAt ||= performance.now(); };
+    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(seen);
+    else video.addEventListener('loadeddata', seen, { once: true });
+  }
+
+  // A known colour with something moving in a corner, so that every frame is new and the middle says who sent it.
+  function paint(color, width, height, fps) {
+    const canvas = Object.assign(document.createElement('canvas'), { width, height });
+    document.body.append(canvas);
+    const g = canvas.getContext('2d');
+    let n = 0;
+    const draw = () => {
+      g.fillStyle = `rgb(${color.join(',')})`;
+      g.fillRect(0, 0, width, height);
+      g.fillStyle = n % 2 ? '#fff' : '#000';
+      g.fillRect((n * 7) % (width - 16), 2, 14, 14);
+      n += 1;
+    };
+    draw();
+    const timer = setInterval(draw, 1000 / fps);
+    const track = canvas.captureStream(fps).getVideoTracks()[0];
+    return { track, stop: () => { clearInterval(timer); track.stop(); canvas.remove(); } };
+  }
+
+  async function publish({ color = null, audio = true, video = true, screen = false, width = 320, height = 240, fps = 15 } = {}) {
+    const properties = { publishAudio: audio, publishVideo: video, resolution: `${width}x${height}`, frameRate: fps, mirror: false };
+    if (!audio) properties.audioSource = false;
+    if (!video) properties.videoSource = false;
+    else if (screen) properties.videoSource = 'screen';
+    else if (color) {
+      painter = paint(color, width, height, fps);
+      properties.videoSource = painter.track;
+    }
+    publisher = await openvidu.initPublisherAsync(undefined, properties);
+    publisher.on('streamDestroyed', (e) => events.push({ type: 'ownStreamDestroyed', at: performance.now(), reason: e.reason }));
+    await session.publish(publisher);
+    return { streamId: publisher.stream.streamId, typeOfVideo: publisher.stream.typeOfVideo ?? null };
+  }
+
+  async function unpublish() {
+    await session.unpublish(publisher);
+    painter?.stop();
+  }
+
+  // The mean colour of the middle of what is shown of a stream.
+  function colorOf(streamId) {
+    const { video } = subscriptions.get(streamId);
+    if (!video.videoWidth) return null;
+    const canvas = Object.assign(document.createElement('canvas'), { width: 32, height: 24 });
+    const g = canvas.getContext('2d', { willReadFrequently: true });
+    g.drawImage(video, 0, 0, 32, 24);
+    const { data } = g.getImageData(8, 8, 16, 12);
+    const sum = [0, 0, 0];
+    for (let i = 0; i < data.length; i += 4) for (let c = 0; c < 3; c += 1) sum[c] += data[i + c];
+    return sum.map((v) => Math.round(v / (data.length / 4)));
+  }
+
+  async function received(streamId) {
+    const entry = subscriptions.get(streamId);
+    const connection = entry?.subscriber.stream.getRTCPeerConnection?.();
+    if (!connection) return null;
+    const out = { connectionState: connection.connectionState, subscribedAt: entry.subscribedAt, firstFrameAt: entry.firstFrameAt, color: colorOf(streamId), width: entry.video.videoWidth, framesDecoded: 0, packetsReceived: 0, audioEnergy: 0, audioPackets: 0, retransmitted: 0, nacks: 0, lost: 0, fps: 0, srtpCipher: null };
+    for (const s of (await connection.getStats()).values()) {
+      if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(out, { framesDecoded: s.framesDecoded ?? 0, packetsReceived: s.packetsReceived ?? 0, retransmitted: s.retransmittedPacketsReceived ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, lost: s.packetsLost ?? 0, fps: s.framesPerSecond ?? 0, keyFrames: s.keyFramesDecoded ?? 0 });
+      if (s.type === 'inbound-rtp' && s.kind === 'audio') Object.assign(out, { audioEnergy: s.totalAudioEnergy ?? 0, audioPackets: s.packetsReceived ?? 0 });
+      if (s.type === 'transport') Object.assign(out, { srtpCipher: s.srtpCipher ?? null, dtlsState: s.dtlsState ?? null, tlsVersion: s.tlsVersion ?? null });
+    }
+    return out;
+  }
+
+  async function sent() {
+    const connection = publisher?.stream.getRTCPeerConnection?.();
+    if (!connection) return null;
+    const out = { connectionState: connection.connectionState, framesEncoded: 0, bytesSent: 0, targetBitrate: 0, nacks: 0, retransmitted: 0, srtpCipher: null, width: 0 };
+    for (const s of (await connection.getStats()).values()) {
+      if (s.type === 'outbound-rtp' && s.kind === 'video') Object.assign(out, { framesEncoded: s.framesEncoded ?? 0, bytesSent: s.bytesSent ?? 0, targetBitrate: s.targetBitrate ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, retransmitted: s.retransmittedPacketsSent ?? 0, width: s.frameWidth ?? 0, fps: s.framesPerSecond ?? 0 });
+      if (s.type === 'outbound-rtp' && s.kind === 'audio') Object.assign(out, { audioPackets: s.packetsSent ?? 0 });
+      if (s.type === 'transport') Object.assign(out, { srtpCipher: s.srtpCipher ?? null });
+      if (s.type === 'candidate-pair' && s.nominated) out.availableOutgoingBitrate = s.availableOutgoingBitrate ?? 0;
+      if (s.type === 'remote-inbound-rtp' && s.kind === 'video') Object.assign(out, { rtt: s.roundTripTime ?? null, remoteLost: s.packetsLost ?? 0 });
+    }
+    return out;
+  }
+
+  const api = {
+    join, publish, unpublish, received, sent, events,
+    streams: () => [...subscriptions.keys()],
+    now: () => performance.now(),
+    eventsOf: (type) => events.filter((e) => e.type === type),
+    signal: (options) => session.signal(options),
+    mute: (audio, video) => { if (audio !== null) publisher.publishAudio(audio); if (video !== null) publisher.publishVideo(video); },
+    leave: () => session.disconnect(),
+    forceDisconnect: (connectionId) => session.forceDisconnect([...session.remoteConnections.values()].find((c) => c.connectionId === connectionId)),
+    forceUnpublish: (streamId) => session.forceUnpublish(subscriptions.get(streamId).subscriber.stream),
+    unsubscribe: (streamId) => { session.unsubscribe(subscriptions.get(streamId).subscriber); subscriptions.get(streamId).video.remove(); subscriptions.delete(streamId); },
+    propertiesOf: (streamId) => { const s = subscriptions.get(streamId).subscriber.stream; return { audioActive: s.audioActive, videoActive: s.videoActive, typeOfVideo: s.typeOfVideo, hasVideo: s.hasVideo, hasAudio: s.hasAudio }; },
+    remoteConnections: () => [...session.remoteConnections.keys()],
+    capabilities: () => session.capabilities,
+  };
+  return api;
+})();
