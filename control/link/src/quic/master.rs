@@ -1,0 +1,482 @@
+//! The master's end: one [`NodeLink`] per node dials, dials again, pushes what is desired and hears what is reported.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use quinn::{ClientConfig, Connection, Endpoint};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer};
+use crate::desired::DesiredState;
+use crate::message::{Heartbeat, Hello, PROTOCOL_VERSION, ToMaster, ToNode, Welcome};
+use crate::pki;
+use crate::replica::Step;
+use crate::reported::ReportedView;
+use crate::state::{Entry, Key, Report, TransportId, TransportReport};
+
+/// The first wait before dialling again; it doubles up to [`REDIAL_MAX`].
+pub const REDIAL_MIN: Duration = Duration::from_millis(100);
+/// The longest wait before dialling again.
+pub const REDIAL_MAX: Duration = Duration::from_secs(2);
+/// A node that is silent for so long is dialled anew.
+pub const SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// The socket from which all nodes are dialled. Cheap to clone.
+#[derive(Clone)]
+pub struct Dialer {
+    v4: Endpoint,
+    v6: Option<Endpoint>,
+    config: ClientConfig,
+}
+
+/// What a link is told once.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The master's name for the node; events carry it.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The id that its certificate must name. `None`: whatever the node says of itself, if its certificate agrees.
+    pub node_id: Option<String>,
+    /// This master's epoch.
+    pub epoch: u64,
+    /// The instance that the desired state was made for, if one was met before the master's last restart.
+    pub known_instance: Option<String>,
+}
+
+/// News of a node.
+#[derive(Clone, Debug)]
+pub struct NodeEvent {
+    /// [`NodeConfig::name`].
+    pub name: String,
+    /// What happened.
+    pub news: News,
+}
+
+/// What happened to a node.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// It is there.
+    Up {
+        /// How it introduced itself.
+        hello: Hello,
+        /// It is another process than the one met before: everything that was on it is lost, and what was desired of it has
+        /// been forgotten too.
+        restarted: bool,
+    },
+    /// What it reports has changed; after every `Up` one of these, possibly empty, completes the picture.
+    Reports(Vec<Step<Report>>),
+    /// It is alive.
+    Heartbeat(Heartbeat),
+    /// It can't be reached any more, or (`was_up: false`) a try to dial it has failed.
+    Down {
+        /// Why, for people.
+        why: String,
+        /// It was up until now.
+        was_up: bool,
+    },
+}
+
+/// Why there is no report to be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoReport {
+    /// The node refuses the entry.
+    #[error("the media node refuses: {0}")]
+    Refused(String),
+    /// It did not come in time.
+    #[error("the media node did not answer in time")]
+    Timeout,
+    /// Nobody asks the node any more.
+    #[error("the link to the media node has been given up")]
+    Stopped,
+}
+
+/// A handle on the link to one node. Cheap to clone; the link ends with [`stop`](Self::stop) or with the last handle.
+#[derive(Clone)]
+pub struct NodeLink {
+    shared: Arc<Shared>,
+    /// Dropped with the last handle, which ends the task.
+    _alive: Arc<watch::Sender<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to send.
+    desired_changed: Notify,
+    /// Counts the changes of what is reported.
+    reported_changed: watch::Sender<u64>,
+    stop: watch::Sender<bool>,
+}
+
+struct State {
+    desired: DesiredState,
+    reported: ReportedView,
+    hello: Option<Hello>,
+    up: bool,
+    last_heard: Option<Instant>,
+    heartbeat: Heartbeat,
+}
+
+impl Dialer {
+    /// Opens the sockets. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the certificates are unusable or no socket can be had. A host without IPv6 is no error.
+    pub fn new(credentials: &Credentials) -> Result<Self, Error> {
+        let config = credentials.client_config()?;
+        let any_v4 = SocketAddr::from(([0, 0, 0, 0], 0));
+        let any_v6 = SocketAddr::from(([0u16; 8], 0));
+        let v4 = Endpoint::client(any_v4).map_err(|source| Error::Socket {
+            address: any_v4,
+            source,
+        })?;
+        Ok(Self {
+            v4,
+            v6: Endpoint::client(any_v6).ok(),
+            config,
+        })
+    }
+
+    /// Dials once and shows that a node of our cluster answers.
+    async fn dial(&self, address: SocketAddr) -> Result<Connection, Error> {
+        let endpoint = match (&self.v6, address) {
+            (Some(v6), SocketAddr::V6(_)) => v6,
+            _ => &self.v4,
+        };
+        let connecting = endpoint.connect_with(self.config.clone(), address, pki::NODE_NAME)?;
+        Ok(connecting.await?)
+    }
+}
+
+impl NodeLink {
+    /// Begins to dial and does so until stopped. Must be called inside a tokio runtime.
+    ///
+    /// Events wait for room in `events`; whoever reads them must not wait for this link in turn.
+    pub fn spawn(
+        dialer: Dialer,
+        config: NodeConfig,
+        desired: DesiredState,
+        events: mpsc::Sender<NodeEvent>,
+    ) -> Self {
+        let (alive, gone) = watch::channel(());
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                desired,
+                reported: ReportedView::new(),
+                hello: None,
+                up: false,
+                last_heard: None,
+                heartbeat: Heartbeat::default(),
+            }),
+            desired_changed: Notify::new(),
+            reported_changed: watch::Sender::new(0),
+            stop: watch::Sender::new(false),
+        });
+        let task = Task {
+            dialer,
+            known_instance: config.known_instance.clone(),
+            config,
+            shared: shared.clone(),
+            events,
+        };
+        tokio::spawn(task.run(gone));
+        Self {
+            shared,
+            _alive: Arc::new(alive),
+        }
+    }
+
+    /// This should be on the node.
+    pub fn put(&self, entry: Entry) {
+        self.put_all([entry]);
+    }
+
+    /// All this should be on the node, in this order; it travels together.
+    pub fn put_all(&self, entries: impl IntoIterator<Item = Entry>) {
+        self.change(|desired| {
+            for entry in entries {
+                desired.put(entry);
+            }
+        });
+    }
+
+    /// This should no longer be on the node.
+    pub fn remove(&self, key: &Key) {
+        self.change(|desired| {
+            desired.remove(key);
+        });
+    }
+
+    /// Changes what should be there in one go.
+    pub fn change(&self, change: impl FnOnce(&mut DesiredState)) {
+        change(&mut self.shared.lock().desired);
+        self.shared.desired_changed.notify_one();
+    }
+
+    /// A copy of what should be there, to be saved.
+    pub fn desired(&self) -> DesiredState {
+        self.shared.lock().desired.clone()
+    }
+
+    /// The node is connected and has introduced itself.
+    pub fn is_up(&self) -> bool {
+        self.shared.lock().up
+    }
+
+    /// How the node last introduced itself.
+    pub fn hello(&self) -> Option<Hello> {
+        self.shared.lock().hello.clone()
+    }
+
+    /// How long nothing has been heard of the node; `None` if it was never met.
+    pub fn silence(&self) -> Option<Duration> {
+        self.shared.lock().last_heard.map(|then| then.elapsed())
+    }
+
+    /// The last heartbeat.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.shared.lock().heartbeat.clone()
+    }
+
+    /// The revision of what should be there; compare [`Heartbeat::applied`].
+    pub fn revision(&self) -> u64 {
+        self.shared.lock().desired.revision()
+    }
+
+    /// What the node reports under this name.
+    pub fn report(&self, key: &Key) -> Option<Report> {
+        self.shared.lock().reported.get(key).cloned()
+    }
+
+    /// Everything that the node reports.
+    pub fn reports(&self) -> Vec<Report> {
+        self.shared.lock().reported.reports().cloned().collect()
+    }
+
+    /// Waits until the node has made this transport, and so has given it addresses.
+    ///
+    /// # Errors
+    ///
+    /// If the node refuses it, or nothing comes within `patience`.
+    pub async fn transport_report(
+        &self,
+        transport: &TransportId,
+        patience: Duration,
+    ) -> Result<TransportReport, NoReport> {
+        let key = Key::Transport(transport.clone());
+        let mut changed = self.shared.reported_changed.subscribe();
+        let wait = async {
+            loop {
+                match self.report(&key) {
+                    Some(Report::Transport(report)) => return Ok(report),
+                    Some(Report::Refused(refusal)) => return Err(NoReport::Refused(refusal.limit)),
+                    None => {}
+                }
+                if *self.shared.stop.borrow() || changed.changed().await.is_err() {
+                    return Err(NoReport::Stopped);
+                }
+            }
+        };
+        timeout(patience, wait)
+            .await
+            .unwrap_or(Err(NoReport::Timeout))
+    }
+
+    /// Hangs up and dials no more. What is on the node goes on until its transports end by themselves.
+    pub fn stop(&self) {
+        self.shared.stop.send_replace(true);
+        self.shared
+            .reported_changed
+            .send_modify(|count| *count += 1);
+    }
+}
+
+impl Shared {
+    /// A poisoned lock means that a closure of the caller has panicked; what it guards is still a map.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task behind a link.
+struct Task {
+    dialer: Dialer,
+    config: NodeConfig,
+    known_instance: Option<String>,
+    shared: Arc<Shared>,
+    events: mpsc::Sender<NodeEvent>,
+}
+
+impl Task {
+    async fn run(mut self, mut gone: watch::Receiver<()>) {
+        let mut stop = self.shared.stop.subscribe();
+        tokio::select! {
+            () = self.dial_forever() => {}
+            // Nothing is ever sent: this ends when the last handle goes.
+            _ = gone.changed() => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        self.disconnected();
+    }
+
+    async fn dial_forever(&mut self) {
+        let mut wait = REDIAL_MIN;
+        loop {
+            let error = match self.connect().await {
+                Ok((connection, sender, receiver)) => {
+                    wait = REDIAL_MIN;
+                    let error = match self.converse(sender, receiver).await {
+                        Ok(never) => match never {},
+                        Err(error) => error,
+                    };
+                    close(&connection, &error.to_string());
+                    error
+                }
+                Err(error) => error,
+            };
+            let was_up = self.disconnected();
+            let why = error.to_string();
+            tracing::debug!(node = %self.config.name, address = %self.config.address, %why, was_up, "link down");
+            self.tell(News::Down { why, was_up }).await;
+            sleep(wait).await;
+            wait = (wait * 2).min(REDIAL_MAX);
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(Connection, Sender<ToNode>, Receiver<ToMaster>), Error> {
+        timeout(HANDSHAKE, self.introduce())
+            .await
+            .unwrap_or(Err(Error::Silent(HANDSHAKE)))
+    }
+
+    async fn introduce(
+        &mut self,
+    ) -> Result<(Connection, Sender<ToNode>, Receiver<ToMaster>), Error> {
+        let connection = self.dialer.dial(self.config.address).await?;
+        let (send, receive) = connection.open_bi().await?;
+        let (mut sender, mut receiver) = (Sender::new(send), Receiver::new(receive));
+        let welcome = Welcome {
+            version: PROTOCOL_VERSION,
+            epoch: self.config.epoch,
+        };
+        sender.send(&ToNode::Welcome(welcome)).await?;
+        let ToMaster::Hello(hello) = receiver.receive().await? else {
+            close(&connection, "hello comes first");
+            return Err(Error::OutOfOrder("hello"));
+        };
+        let expected = self.config.node_id.as_deref().unwrap_or(&hello.node);
+        let checked = expect_peer(&connection, expected).and_then(|()| {
+            (expected == hello.node)
+                .then_some(())
+                .ok_or(Error::WrongPeer {
+                    expected: expected.to_owned(),
+                    names: vec![hello.node.clone()],
+                })
+        });
+        if let Err(error) = checked {
+            close(&connection, "the node is not who it says");
+            return Err(error);
+        }
+        self.connected(hello).await;
+        Ok((connection, sender, receiver))
+    }
+
+    /// Speaks and listens until something ends the conversation.
+    async fn converse(
+        &self,
+        mut sender: Sender<ToNode>,
+        mut receiver: Receiver<ToMaster>,
+    ) -> Result<std::convert::Infallible, Error> {
+        let speak = async {
+            loop {
+                // The lock is not held while sending.
+                let next = self.shared.lock().desired.poll();
+                match next {
+                    Some(message) => sender.send(&message).await?,
+                    None => self.shared.desired_changed.notified().await,
+                }
+            }
+        };
+        let listen = async {
+            loop {
+                let message = timeout(SILENCE_MAX, receiver.receive())
+                    .await
+                    .unwrap_or(Err(Error::Silent(SILENCE_MAX)))?;
+                self.heard(message).await?;
+            }
+        };
+        tokio::select! {
+            error = speak => error,
+            error = listen => error,
+        }
+    }
+
+    async fn heard(&self, message: ToMaster) -> Result<(), Error> {
+        let news = {
+            let mut state = self.shared.lock();
+            state.last_heard = Some(Instant::now());
+            match message {
+                ToMaster::Heartbeat(heartbeat) => {
+                    state.heartbeat = heartbeat.clone();
+                    Some(News::Heartbeat(heartbeat))
+                }
+                ToMaster::ReportedSnapshot(part) if part.more => {
+                    state
+                        .reported
+                        .on_message(ToMaster::ReportedSnapshot(part))?;
+                    None
+                }
+                ToMaster::Hello(_) | ToMaster::Unknown => None,
+                message => Some(News::Reports(state.reported.on_message(message)?)),
+            }
+        };
+        if matches!(news, Some(News::Reports(_))) {
+            self.shared
+                .reported_changed
+                .send_modify(|count| *count += 1);
+        }
+        if let Some(news) = news {
+            self.tell(news).await;
+        }
+        Ok(())
+    }
+
+    async fn connected(&mut self, hello: Hello) {
+        let restarted = self
+            .known_instance
+            .as_ref()
+            .is_some_and(|known| *known != hello.instance);
+        self.known_instance = Some(hello.instance.clone());
+        {
+            let mut state = self.shared.lock();
+            if restarted {
+                state.desired.clear();
+            }
+            state.desired.on_connected();
+            state.reported.on_hello(&hello.instance);
+            state.hello = Some(hello.clone());
+            state.last_heard = Some(Instant::now());
+            state.up = true;
+        }
+        self.tell(News::Up { hello, restarted }).await;
+    }
+
+    /// Answers whether it was connected.
+    fn disconnected(&self) -> bool {
+        let mut state = self.shared.lock();
+        state.desired.on_disconnected();
+        std::mem::replace(&mut state.up, false)
+    }
+
+    /// Nobody listening is no reason to stop.
+    async fn tell(&self, news: News) {
+        let event = NodeEvent {
+            name: self.config.name.clone(),
+            news,
+        };
+        let _ = self.events.send(event).await;
+    }
+}

@@ -1,0 +1,111 @@
+//! The node's end: it listens and is dialled by its master.
+
+use std::net::SocketAddr;
+
+use quinn::{Connection, Endpoint};
+use tokio::time::timeout;
+
+use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer};
+use crate::message::{ToMaster, ToNode, Welcome};
+use crate::pki;
+
+/// Most handshakes under way at once.
+pub const INCOMING_MAX: usize = 16;
+
+/// Listens for the master.
+pub struct Listener {
+    endpoint: Endpoint,
+}
+
+/// Someone who dials. Not yet known to be a master.
+pub struct Incoming(quinn::Incoming);
+
+/// A master with a certificate of our authority, who has said [`Welcome`]. It expects `Hello` and then snapshots.
+pub struct MasterConnection {
+    /// How it introduced itself.
+    pub welcome: Welcome,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What we say.
+    pub sender: Sender<ToMaster>,
+    /// What it says.
+    pub receiver: Receiver<ToNode>,
+    connection: Connection,
+}
+
+impl Listener {
+    /// Listens on `address`. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the certificates are unusable or the port is taken.
+    pub fn bind(address: SocketAddr, credentials: &Credentials) -> Result<Self, Error> {
+        let config = credentials.server_config()?;
+        let endpoint = Endpoint::server(config, address)
+            .map_err(|source| Error::Socket { address, source })?;
+        Ok(Self { endpoint })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is gone.
+    pub fn local_address(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Waits for someone to dial; `None` after [`close`](Self::close). [`Incoming::establish`] belongs into a task of its
+    /// own, so that a slow stranger holds nobody up.
+    pub async fn accept(&self) -> Option<Incoming> {
+        let incoming = self.endpoint.accept().await?;
+        Some(Incoming(incoming))
+    }
+
+    /// Ends all connections and waits until the peers have been told.
+    pub async fn close(&self, why: &str) {
+        self.endpoint.close(0u32.into(), why.as_bytes());
+        self.endpoint.wait_idle().await;
+    }
+}
+
+impl Incoming {
+    /// Sees the certificate and hears the welcome.
+    ///
+    /// # Errors
+    ///
+    /// If the peer is not a master of our cluster, or is too slow about it.
+    pub async fn establish(self) -> Result<MasterConnection, Error> {
+        timeout(HANDSHAKE, self.introduce())
+            .await
+            .unwrap_or(Err(Error::Silent(HANDSHAKE)))
+    }
+
+    async fn introduce(self) -> Result<MasterConnection, Error> {
+        let connection = self.0.accept()?.await?;
+        if let Err(error) = expect_peer(&connection, pki::MASTER_NAME) {
+            close(&connection, "only a master may dial a node");
+            return Err(error);
+        }
+        let (send, receive) = connection.accept_bi().await?;
+        let mut receiver = Receiver::new(receive);
+        let ToNode::Welcome(welcome) = receiver.receive().await? else {
+            close(&connection, "welcome comes first");
+            return Err(Error::OutOfOrder("welcome"));
+        };
+        Ok(MasterConnection {
+            welcome,
+            address: connection.remote_address(),
+            sender: Sender::new(send),
+            receiver,
+            connection,
+        })
+    }
+}
+
+impl MasterConnection {
+    /// Hangs up and tells the master why.
+    pub fn close(&self, why: &str) {
+        close(&self.connection, why);
+    }
+}
