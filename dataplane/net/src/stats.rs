@@ -1,0 +1,34 @@
+/// What a driver did since it was opened; every number only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriverStats {
+    /// Turns taken.
+    pub turns: u64,
+    /// System calls made to submit, to receive or to wait.
+    pub system_calls: u64,
+    /// Datagrams received whole.
+    pub received_packets: u64,
+    /// Payload bytes of those.
+    pub received_bytes: u64,
+    /// Datagrams that did not fit into a slot, or whose sender was not understood, and that were dropped.
+    pub truncated: u64,
+    /// Datagrams that the kernel dropped because a socket's queue was full.
+    pub kernel_drops: u64,
+    /// Times that receiving stopped for want of slots.
+    pub out_of_slots: u64,
+    /// Receives that ended and were armed again.
+    pub rearmed: u64,
+    /// Bursts handed to the kernel.
+    pub sent_bursts: u64,
+    /// Packets in those that the kernel accepted.
+    pub sent_packets: u64,
+    /// Payload bytes of those packets.
+    pub sent_bytes: u64,
+    /// Bursts that left as one segmented send.
+    pub segmented_bursts: u64,
+    /// Bursts that had to be sent packet by packet, because path or device does not segment.
+    pub segmentation_fallbacks: u64,
+    /// Reports of an unreachable peer (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH), which only count.
+    pub unreachable: u64,
+    /// Packets that the kernel did not accept, for any reason.
+    pub send_failures: u64,
+}
