@@ -1,0 +1,293 @@
+//! The cryptographic transforms: nonces, what is covered, and where tag and index stand. No state besides the keys.
+//!
+//! RFC 3711 §4.1.1 and §4.2 for AES-CM with HMAC-SHA1, RFC 7714 §8 and §9 for AES-GCM. Layouts:
+//!
+//! ```text
+//! SRTP,  both   header | encrypted payload | tag
+//! SRTCP, GCM    first 8 octets | encrypted rest | tag | E and index
+//! SRTCP, CM     first 8 octets | encrypted rest | E and index | tag
+//! ```
+
+use super::backend::{
+    AES_BLOCK_LEN, AesCtr, AesGcm, Failed, GCM_NONCE_LEN, GCM_TAG_LEN, HmacSha1, SHA1_80_LEN,
+};
+use super::kdf::{SessionKeys, Use, derive};
+use super::profile::{KeyError, MAX_SALT_LEN, MasterKey, Profile, SRTCP_WORD_LEN};
+
+/// The part of an RTCP packet that SRTCP leaves in clear: first header word and SSRC (RFC 3711 §3.4), in octets.
+pub(super) const RTCP_CLEAR_LEN: usize = 8;
+
+/// The E flag beside the SRTCP index: the packet is encrypted (RFC 3711 §3.4).
+pub(super) const ENCRYPTED_FLAG: u32 = 1 << 31;
+
+/// The session keys of one direction for one of SRTP and SRTCP, ready for use.
+#[derive(Debug)]
+pub(super) struct Transform {
+    cipher: Cipher,
+    salt: [u8; MAX_SALT_LEN],
+}
+
+/// A list of octets to encrypt, in the order in which they leave.
+#[derive(Clone, Copy)]
+pub(super) struct RtpParts<'a> {
+    pub(super) header: &'a [u8],
+    pub(super) prefix: &'a [u8],
+    pub(super) payload: &'a [u8],
+}
+
+#[derive(Debug)]
+enum Cipher {
+    Gcm(AesGcm),
+    /// Boxed: key schedule and HMAC states are 1.7 KiB, which contexts with GCM need not carry.
+    CmSha1(Box<CmSha1>),
+}
+
+#[derive(Debug)]
+struct CmSha1 {
+    stream: AesCtr,
+    mac: HmacSha1,
+}
+
+impl Transform {
+    /// Derives the session keys for one use from a master key.
+    pub(super) fn new(master: &MasterKey, usage: Use) -> Result<Self, KeyError> {
+        Self::with_session_keys(master.profile(), &derive(master, usage)?)
+    }
+
+    /// Takes session keys as they are.
+    pub(super) fn with_session_keys(
+        profile: Profile,
+        keys: &SessionKeys,
+    ) -> Result<Self, KeyError> {
+        let encryption = keys
+            .encryption
+            .get(..profile.key_len())
+            .ok_or(KeyError::Length)?;
+        let cipher = match profile {
+            Profile::AeadAes256Gcm | Profile::AeadAes128Gcm => {
+                Cipher::Gcm(AesGcm::new(encryption)?)
+            }
+            Profile::Aes128CmHmacSha1_80 => Cipher::CmSha1(Box::new(CmSha1 {
+                stream: AesCtr::new(encryption)?,
+                mac: HmacSha1::new(keys.authentication.as_slice()),
+            })),
+        };
+        Ok(Self {
+            cipher,
+            salt: *keys.salt,
+        })
+    }
+
+    /// Writes a protected RTP packet into `out`, which is as long as parts and tag together.
+    pub(super) fn protect_rtp(
+        &self,
+        ssrc: u32,
+        index: u64,
+        parts: RtpParts<'_>,
+        out: &mut [u8],
+    ) -> Result<(), Failed> {
+        let (header, rest) = split_mut(out, parts.header.len())?;
+        header.copy_from_slice(parts.header);
+        match &self.cipher {
+            Cipher::Gcm(cipher) => {
+                let (body, tag) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
+                let nonce = self.gcm_nonce(ssrc, rtp_counter(index));
+                if parts.prefix.is_empty() {
+                    return cipher.seal(nonce, parts.header, parts.payload, body, tag);
+                }
+                join(parts.prefix, parts.payload, body)?;
+                cipher.seal_in_place(nonce, parts.header, body, tag)
+            }
+            Cipher::CmSha1(keys) => {
+                let CmSha1 { stream, mac } = keys.as_ref();
+                let (body, _) = rest.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
+                join(parts.prefix, parts.payload, body)?;
+                stream.apply(&self.cm_iv(ssrc, index), body)?;
+                let (covered, tag) = out.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
+                *tag = mac.tag(covered, &rollover_counter(index));
+                Ok(())
+            }
+        }
+    }
+
+    /// Verifies and decrypts an RTP packet in place; the plain packet is what comes before the tag. On failure the
+    /// content of `packet` is lost.
+    pub(super) fn unprotect_rtp(
+        &self,
+        ssrc: u32,
+        index: u64,
+        packet: &mut [u8],
+        header_len: usize,
+    ) -> Result<(), Failed> {
+        match &self.cipher {
+            Cipher::Gcm(cipher) => {
+                let (header, rest) = split_mut(packet, header_len)?;
+                let (body, tag) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
+                let nonce = self.gcm_nonce(ssrc, rtp_counter(index));
+                cipher.open_in_place(nonce, header, body, tag)
+            }
+            Cipher::CmSha1(keys) => {
+                let CmSha1 { stream, mac } = keys.as_ref();
+                let (covered, tag) = packet.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
+                mac.verify(covered, &rollover_counter(index), tag)?;
+                let (_, body) = split_mut(covered, header_len)?;
+                stream.apply(&self.cm_iv(ssrc, index), body)
+            }
+        }
+    }
+
+    /// Writes a protected and encrypted RTCP packet into `out`, which is longer by [`Profile::rtcp_overhead`].
+    pub(super) fn protect_rtcp(
+        &self,
+        ssrc: u32,
+        index: u32,
+        packet: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Failed> {
+        let word = (ENCRYPTED_FLAG | index).to_be_bytes();
+        let (clear, plain) = packet.split_first_chunk::<RTCP_CLEAR_LEN>().ok_or(Failed)?;
+        match &self.cipher {
+            Cipher::Gcm(cipher) => {
+                let (rest, trailer) = out.split_last_chunk_mut::<SRTCP_WORD_LEN>().ok_or(Failed)?;
+                let (rest, tag) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
+                let (head, body) = rest
+                    .split_first_chunk_mut::<RTCP_CLEAR_LEN>()
+                    .ok_or(Failed)?;
+                *head = *clear;
+                *trailer = word;
+                let nonce = self.gcm_nonce(ssrc, rtcp_counter(index));
+                cipher.seal(nonce, &rtcp_aad(*clear, word), plain, body, tag)
+            }
+            Cipher::CmSha1(keys) => {
+                let CmSha1 { stream, mac } = keys.as_ref();
+                let (covered, tag) = out.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
+                let (rest, trailer) = covered
+                    .split_last_chunk_mut::<SRTCP_WORD_LEN>()
+                    .ok_or(Failed)?;
+                join(clear, plain, rest)?;
+                *trailer = word;
+                let (_, body) = split_mut(rest, RTCP_CLEAR_LEN)?;
+                stream.apply(&self.cm_iv(ssrc, u64::from(index)), body)?;
+                *tag = mac.tag(covered, &[]);
+                Ok(())
+            }
+        }
+    }
+
+    /// The E flag and index of a protected RTCP packet, not yet authenticated.
+    pub(super) fn rtcp_word(&self, packet: &[u8]) -> Option<[u8; SRTCP_WORD_LEN]> {
+        let before_tag = match self.cipher {
+            Cipher::Gcm(_) => packet,
+            Cipher::CmSha1(_) => packet.split_last_chunk::<SHA1_80_LEN>()?.0,
+        };
+        before_tag.last_chunk().copied()
+    }
+
+    /// Verifies and, if it is encrypted, decrypts an RTCP packet in place. `word` is what [`Self::rtcp_word`] said. On
+    /// failure the content of `packet` is lost.
+    pub(super) fn unprotect_rtcp(
+        &self,
+        ssrc: u32,
+        word: [u8; SRTCP_WORD_LEN],
+        packet: &mut [u8],
+    ) -> Result<(), Failed> {
+        let encrypted = u32::from_be_bytes(word) & ENCRYPTED_FLAG != 0;
+        let index = u32::from_be_bytes(word) & !ENCRYPTED_FLAG;
+        match &self.cipher {
+            Cipher::Gcm(cipher) => {
+                let nonce = self.gcm_nonce(ssrc, rtcp_counter(index));
+                let (rest, _) = packet
+                    .split_last_chunk_mut::<SRTCP_WORD_LEN>()
+                    .ok_or(Failed)?;
+                let (rest, tag) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
+                if encrypted {
+                    let (clear, body) = rest
+                        .split_first_chunk_mut::<RTCP_CLEAR_LEN>()
+                        .ok_or(Failed)?;
+                    return cipher.open_in_place(nonce, &rtcp_aad(*clear, word), body, tag);
+                }
+                // RFC 7714 §9.3: everything is associated data, the index behind it. The tag stands between the two,
+                // so the index moves over its first octets.
+                let tag = *tag;
+                let covered_len = packet.len().saturating_sub(GCM_TAG_LEN);
+                let (covered, _) = split_mut(packet, covered_len)?;
+                *covered.last_chunk_mut::<SRTCP_WORD_LEN>().ok_or(Failed)? = word;
+                cipher.open_in_place(nonce, covered, &mut [], &tag)
+            }
+            Cipher::CmSha1(keys) => {
+                let CmSha1 { stream, mac } = keys.as_ref();
+                let (covered, tag) = packet.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
+                mac.verify(covered, &[], tag)?;
+                if !encrypted {
+                    return Ok(());
+                }
+                let (rest, _) = covered
+                    .split_last_chunk_mut::<SRTCP_WORD_LEN>()
+                    .ok_or(Failed)?;
+                let (_, body) = split_mut(rest, RTCP_CLEAR_LEN)?;
+                stream.apply(&self.cm_iv(ssrc, u64::from(index)), body)
+            }
+        }
+    }
+
+    /// RFC 7714 §8.1 and §9.1: two zero octets, SSRC and six octets of counter, XORed with the salt.
+    fn gcm_nonce(&self, ssrc: u32, counter: [u8; 6]) -> [u8; GCM_NONCE_LEN] {
+        let [s0, s1, s2, s3] = ssrc.to_be_bytes();
+        let [c0, c1, c2, c3, c4, c5] = counter;
+        let mut nonce = [0, 0, s0, s1, s2, s3, c0, c1, c2, c3, c4, c5];
+        xor_into(&mut nonce, &self.salt);
+        nonce
+    }
+
+    /// RFC 3711 §4.1.1: (salt × 2^16) XOR (SSRC × 2^64) XOR (index × 2^16); the low 16 bits count blocks.
+    fn cm_iv(&self, ssrc: u32, index: u64) -> [u8; AES_BLOCK_LEN] {
+        let counter = (u128::from(ssrc) << 64) ^ (u128::from(index) << 16);
+        let mut iv = counter.to_be_bytes();
+        xor_into(&mut iv, &self.salt);
+        iv
+    }
+}
+
+/// RFC 7714 §8.1: ROC and sequence number.
+fn rtp_counter(index: u64) -> [u8; 6] {
+    let [_, _, counter @ ..] = index.to_be_bytes();
+    counter
+}
+
+/// RFC 7714 §9.1: two zero octets, then a zero bit and the SRTCP index.
+fn rtcp_counter(index: u32) -> [u8; 6] {
+    rtp_counter(u64::from(index))
+}
+
+/// The ROC, which the tag of RFC 3711 §4.2 covers although it is not sent.
+fn rollover_counter(index: u64) -> [u8; 4] {
+    ((index >> 16) as u32).to_be_bytes()
+}
+
+/// RFC 7714 §9.2: the octets in clear, then the E flag and index.
+fn rtcp_aad(clear: [u8; RTCP_CLEAR_LEN], word: [u8; SRTCP_WORD_LEN]) -> [u8; 12] {
+    let [a0, a1, a2, a3, a4, a5, a6, a7] = clear;
+    let [w0, w1, w2, w3] = word;
+    [a0, a1, a2, a3, a4, a5, a6, a7, w0, w1, w2, w3]
+}
+
+fn xor_into(octets: &mut [u8], salt: &[u8]) {
+    for (octet, salt) in octets.iter_mut().zip(salt) {
+        *octet ^= *salt;
+    }
+}
+
+/// Copies two slices one after the other into a third that is exactly as long.
+fn join(first: &[u8], second: &[u8], out: &mut [u8]) -> Result<(), Failed> {
+    let (front, back) = split_mut(out, first.len())?;
+    if back.len() != second.len() {
+        return Err(Failed);
+    }
+    front.copy_from_slice(first);
+    back.copy_from_slice(second);
+    Ok(())
+}
+
+fn split_mut(octets: &mut [u8], at: usize) -> Result<(&mut [u8], &mut [u8]), Failed> {
+    octets.split_at_mut_checked(at).ok_or(Failed)
+}
