@@ -3,7 +3,8 @@ import { bindUdp } from './net.mjs';
 // A UDP proxy before a media node: it listens on the ports that the node advertises and loses what it is told to lose.
 // Loss is counted per direction and drawn from a seeded generator, so that a run can be repeated.
 export async function impairer({ listenBase, targetBase, count, target, seed = 1 }) {
-  const state = { lossUp: 0, lossDown: 0, passed: { up: 0, down: 0 }, dropped: { up: 0, down: 0 }, onlyMedia: true, delayMs: 0 };
+  const state = { lossUp: 0, lossDown: 0, passed: { up: 0, down: 0 }, dropped: { up: 0, down: 0 }, onlyMedia: true, delayMs: 0, injected: 0 };
+  const backs = []; // { socket, port }: the addresses that the node takes for its peers
   const random = mulberry32(seed);
   const sockets = [];
   for (let i = 0; i < count; i += 1) {
@@ -16,6 +17,7 @@ export async function impairer({ listenBase, targetBase, count, target, seed = 1
       if (!back) {
         back = bindUdp(0).then((socket) => {
           sockets.push(socket);
+          backs.push({ socket, port: targetBase + i });
           socket.on('message', (answer) => pass('down', answer, () => front.send(answer, from.port, from.address)));
           return socket;
         });
@@ -37,6 +39,13 @@ export async function impairer({ listenBase, targetBase, count, target, seed = 1
     if (state.delayMs) setTimeout(send, state.delayMs);
     else send();
   }
+  // Sends a datagram of our own from the address of some live peer.
+  state.inject = (datagram) => {
+    if (backs.length === 0) return;
+    const peer = backs[state.injected % backs.length];
+    state.injected += 1;
+    peer.socket.send(datagram, peer.port, target);
+  };
   state.close = () => { for (const socket of sockets) try { socket.close(); } catch { /* closed already */ } };
   return state;
 }
