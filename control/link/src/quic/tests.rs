@@ -1,1 +1,348 @@
+use std::net::{Ipv4Addr, SocketAddr};
 
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::master::{Dialer, News, NoReport, NodeConfig, NodeEvent, NodeLink};
+use super::node::{Listener, MasterConnection};
+use super::*;
+use crate::applied::AppliedState;
+use crate::desired::DesiredState;
+use crate::message::{Capacity, Heartbeat, Hello, PROTOCOL_VERSION, ToMaster, Welcome};
+use crate::pki::Authority;
+use crate::reported::ReportedState;
+use crate::state::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOCALHOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn transport(id: &str) -> Entry {
+    Entry::Transport(Transport {
+        id: TransportId::new(id),
+        session: SessionId::new("s"),
+        connection: ConnectionId::new("c"),
+        local_ice: IceCredentials {
+            ufrag: "abcd".into(),
+            pwd: "0123456789012345678901".into(),
+        },
+        remote_ice: None,
+        remote_fingerprints: Vec::new(),
+    })
+}
+
+fn hello(node: &str, instance: &str) -> Hello {
+    Hello {
+        version: PROTOCOL_VERSION,
+        node: node.into(),
+        instance: instance.into(),
+        software: "test".into(),
+        dtls_fingerprints: Vec::new(),
+        capacity: Capacity::default(),
+        metrics: None,
+    }
+}
+
+/// A node that makes every transport, at once, on worker 3, except those called `no…`.
+struct FakeNode {
+    applied: AppliedState,
+    reported: ReportedState,
+    hello: Hello,
+}
+
+impl FakeNode {
+    fn new(node: &str, instance: &str) -> Self {
+        Self {
+            applied: AppliedState::new(),
+            reported: ReportedState::new(),
+            hello: hello(node, instance),
+        }
+    }
+
+    /// Until the connection breaks.
+    async fn serve(&mut self, mut master: MasterConnection) -> Result<(), Error> {
+        if let Err(error) = self.applied.on_welcome(&master.welcome) {
+            master.close(&error.to_string());
+            return Err(error.into());
+        }
+        master
+            .sender
+            .send(&ToMaster::Hello(self.hello.clone()))
+            .await?;
+        self.reported.on_connected();
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        loop {
+            while let Some(message) = self.reported.poll() {
+                master.sender.send(&message).await?;
+            }
+            tokio::select! {
+                message = master.receiver.receive() => {
+                    self.applied.on_message(message?)?;
+                    self.report();
+                }
+                _ = beat.tick() => {
+                    let heartbeat = Heartbeat { applied: self.applied.revision(), ..Heartbeat::default() };
+                    master.sender.send(&ToMaster::Heartbeat(heartbeat)).await?;
+                }
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        for entry in self.applied.entries() {
+            let Entry::Transport(transport) = entry else {
+                continue;
+            };
+            self.reported
+                .put(if transport.id.as_str().starts_with("no") {
+                    Report::Refused(Refusal {
+                        key: entry.key(),
+                        limit: "full".into(),
+                    })
+                } else {
+                    Report::Transport(TransportReport {
+                        id: transport.id.clone(),
+                        worker: 3,
+                        addresses: vec![LOCALHOST],
+                        state: TransportState::New,
+                    })
+                });
+        }
+    }
+}
+
+fn node_config(address: SocketAddr) -> NodeConfig {
+    NodeConfig {
+        name: "first".into(),
+        address,
+        node_id: Some("node-1".into()),
+        epoch: 1,
+        known_instance: None,
+    }
+}
+
+fn serve_forever(listener: Listener, mut node: FakeNode) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Some(incoming) = listener.accept().await {
+            if let Ok(master) = incoming.establish().await {
+                let _ = node.serve(master).await;
+            }
+        }
+    })
+}
+
+async fn next(events: &mut mpsc::Receiver<NodeEvent>, wanted: impl Fn(&News) -> bool) -> News {
+    let wait = async {
+        loop {
+            let event = events.recv().await.expect("the link lives");
+            if wanted(&event.news) {
+                return event.news;
+            }
+        }
+    };
+    timeout(PATIENCE, wait)
+        .await
+        .expect("the news come in time")
+}
+
+fn id(text: &str) -> TransportId {
+    TransportId::new(text)
+}
+
+#[tokio::test]
+async fn what_is_put_is_made_and_reported_and_survives_the_loss_of_the_connection() {
+    let authority = Authority::generate("test").expect("randomness");
+    let ca = authority.certificate_pem();
+    let ours =
+        Credentials::from_identity(ca, &authority.issue_master().expect("made")).expect("fits");
+    let theirs = Credentials::from_identity(ca, &authority.issue_node("node-1").expect("made"))
+        .expect("fits");
+
+    let listener = Listener::bind(LOCALHOST, &theirs).expect("a free port");
+    let address = listener.local_address().expect("bound");
+    let node = serve_forever(listener, FakeNode::new("node-1", "a"));
+    let (events, mut news) = mpsc::channel(1024);
+    let dialer = Dialer::new(&ours).expect("sockets");
+    let mut desired = DesiredState::new();
+    desired.put(transport("early"));
+    let link = NodeLink::spawn(dialer, node_config(address), desired, events);
+
+    let report = link
+        .transport_report(&id("early"), PATIENCE)
+        .await
+        .expect("made");
+    assert_eq!((report.worker, report.state), (3, TransportState::New));
+    assert!(link.is_up());
+    link.put_all((0..600).map(|i| transport(&format!("t{i}"))));
+    link.put(transport("no-room"));
+    let refused = link.transport_report(&id("no-room"), PATIENCE).await;
+    assert_eq!(refused, Err(NoReport::Refused("full".into())));
+    assert!(link.report(&Key::Transport(id("t599"))).is_some());
+    let never = link
+        .transport_report(&id("unheard-of"), Duration::from_millis(50))
+        .await;
+    assert_eq!(never, Err(NoReport::Timeout));
+    next(
+        &mut news,
+        |news| matches!(news, News::Heartbeat(beat) if beat.applied == link.revision()),
+    )
+    .await;
+
+    // The process dies; another one takes its place, at the same address, and knows nothing.
+    node.abort();
+    let _ = node.await;
+    next(&mut news, |news| {
+        matches!(news, News::Down { was_up: true, .. })
+    })
+    .await;
+    assert!(!link.is_up());
+    let listener = loop {
+        match Listener::bind(address, &theirs) {
+            Ok(listener) => break listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let node = serve_forever(listener, FakeNode::new("node-1", "b"));
+    let up = next(&mut news, |news| matches!(news, News::Up { .. })).await;
+    assert!(matches!(up, News::Up { restarted: true, hello } if hello.instance == "b"));
+    let News::Reports(gone) = next(&mut news, |news| matches!(news, News::Reports(_))).await else {
+        unreachable!()
+    };
+    assert_eq!(
+        gone.len(),
+        602,
+        "everything that the old process had is gone"
+    );
+    link.put(transport("late"));
+    link.transport_report(&id("late"), PATIENCE)
+        .await
+        .expect("made");
+    assert_eq!(link.reports().len(), 1);
+    link.stop();
+    let stopped = link.transport_report(&id("unheard-of"), PATIENCE).await;
+    assert_eq!(stopped, Err(NoReport::Stopped));
+    node.abort();
+}
+
+#[tokio::test]
+async fn only_a_master_of_the_cluster_gets_in_and_only_to_the_node_it_means() {
+    let authority = Authority::generate("test").expect("randomness");
+    let stranger = Authority::generate("test").expect("randomness");
+    let ca = authority.certificate_pem();
+    let node = |id: &str| {
+        Credentials::from_identity(ca, &authority.issue_node(id).expect("made")).expect("fits")
+    };
+    let listener = Listener::bind(LOCALHOST, &node("node-1")).expect("a free port");
+    let address = listener.local_address().expect("bound");
+    let served = serve_forever(listener, FakeNode::new("node-1", "a"));
+
+    let foreign = Credentials::from_identity(
+        stranger.certificate_pem(),
+        &stranger.issue_master().expect("made"),
+    )
+    .expect("fits");
+    let mixed =
+        Credentials::from_identity(ca, &stranger.issue_master().expect("made")).expect("fits");
+    let another_node = node("node-2");
+    let ours =
+        Credentials::from_identity(ca, &authority.issue_master().expect("made")).expect("fits");
+    let meant = |id: &str| NodeConfig {
+        node_id: Some(id.into()),
+        ..node_config(address)
+    };
+    for (credentials, config) in [
+        (&foreign, node_config(address)),
+        (&mixed, node_config(address)),
+        (&another_node, node_config(address)),
+        (&ours, meant("node-2")),
+    ] {
+        let (events, mut news) = mpsc::channel(16);
+        let dialer = Dialer::new(credentials).expect("sockets");
+        let link = NodeLink::spawn(dialer, config, DesiredState::new(), events);
+        let first = next(&mut news, |_| true).await;
+        assert!(
+            matches!(&first, News::Down { was_up: false, .. }),
+            "{first:?}"
+        );
+        link.stop();
+    }
+    // The same node, a right master, and no particular node meant.
+    let (events, mut news) = mpsc::channel(16);
+    let any = NodeConfig {
+        node_id: None,
+        ..node_config(address)
+    };
+    let _link = NodeLink::spawn(
+        Dialer::new(&ours).expect("sockets"),
+        any,
+        DesiredState::new(),
+        events,
+    );
+    let first = next(&mut news, |_| true).await;
+    assert!(
+        matches!(
+            &first,
+            News::Up {
+                restarted: false,
+                ..
+            }
+        ),
+        "{first:?}"
+    );
+    served.abort();
+}
+
+#[tokio::test]
+async fn an_older_master_is_turned_away() {
+    let authority = Authority::generate("test").expect("randomness");
+    let ca = authority.certificate_pem();
+    let ours =
+        Credentials::from_identity(ca, &authority.issue_master().expect("made")).expect("fits");
+    let theirs = Credentials::from_identity(ca, &authority.issue_node("node-1").expect("made"))
+        .expect("fits");
+    let listener = Listener::bind(LOCALHOST, &theirs).expect("a free port");
+    let address = listener.local_address().expect("bound");
+    let mut fake = FakeNode::new("node-1", "a");
+    let newer = Welcome {
+        version: PROTOCOL_VERSION,
+        epoch: 7,
+    };
+    fake.applied.on_welcome(&newer).expect("the first one");
+    let served = serve_forever(listener, fake);
+    let (events, mut news) = mpsc::channel(16);
+    let _link = NodeLink::spawn(
+        Dialer::new(&ours).expect("sockets"),
+        node_config(address),
+        DesiredState::new(),
+        events,
+    );
+    let News::Down { why, was_up: false } = next(&mut news, |_| true).await else {
+        panic!("an older epoch got in")
+    };
+    assert!(why.contains("epoch 7"), "{why}");
+    served.abort();
+}
+
+#[test]
+fn files_hold_what_was_made_and_keys_are_for_the_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = std::env::temp_dir().join(format!("ringcast-pki-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    let made = Authority::generate("test").expect("randomness");
+    made.store(&directory).expect("written");
+    let authority = Authority::load(&directory).expect("read back");
+    let identity = authority.issue_node("media_10.0.0.1").expect("made");
+    let (certificate, key) = identity.store(&directory, "node").expect("written");
+    let ca = directory.join(crate::pki::CA_CERTIFICATE_FILE);
+    let credentials = Credentials::load(&ca, &certificate, &key).expect("read back");
+    assert_eq!(credentials.names(), ["node.ringcast", "media_10.0.0.1"]);
+    for secret in [key, directory.join(crate::pki::CA_KEY_FILE)] {
+        let mode = std::fs::metadata(secret)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let missing = Credentials::load(&ca, &certificate, &directory.join("none.key"));
+    assert!(matches!(missing, Err(Error::Credentials { .. })));
+    std::fs::remove_dir_all(&directory).expect("removed");
+}

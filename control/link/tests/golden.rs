@@ -1,0 +1,228 @@
+//! Every message of the link, as it is written. Whoever changes one of these files changes the language.
+//!
+//! After a change that is meant: `RINGCAST_BLESS=1 cargo test -p link --test golden`.
+
+use std::fs;
+use std::path::Path;
+
+use link::message::{
+    Capacity, Change, Delta, Heartbeat, Hello, Load, Snapshot, ToMaster, ToNode, Welcome,
+};
+use link::state::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn check<M: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.json"));
+    let written = format!(
+        "{}\n",
+        serde_json::to_string_pretty(message).expect("can be written")
+    );
+    if std::env::var_os("RINGCAST_BLESS").is_some() {
+        fs::write(&path, &written).expect("the golden file can be written");
+    }
+    let golden = fs::read_to_string(&path).expect("there is a golden file");
+    assert_eq!(written, golden, "{name}");
+    let read: M = serde_json::from_str(&golden).expect("can be read");
+    assert_eq!(&read, message, "{name}");
+}
+
+fn transport() -> Transport {
+    Transport {
+        id: TransportId::new("t1"),
+        session: SessionId::new("s1"),
+        connection: ConnectionId::new("c1"),
+        local_ice: IceCredentials {
+            ufrag: "ufrag1".into(),
+            pwd: "pwd1pwd1pwd1pwd1pwd1pwd1".into(),
+        },
+        remote_ice: Some(IceCredentials {
+            ufrag: "ufrag2".into(),
+            pwd: "pwd2pwd2pwd2pwd2pwd2pwd2".into(),
+        }),
+        remote_fingerprints: vec![Fingerprint {
+            algorithm: "sha-256".into(),
+            value: "AA:BB".into(),
+        }],
+    }
+}
+
+fn vp8() -> Codec {
+    Codec {
+        payload_type: 96,
+        name: "VP8".into(),
+        clock_rate: 90_000,
+        rtx_payload_type: Some(97),
+        feedback: Feedback {
+            nack: true,
+            pli: true,
+            fir: true,
+            remb: false,
+            transport_cc: true,
+        },
+    }
+}
+
+fn mid() -> Vec<Extension> {
+    vec![Extension {
+        id: 4,
+        uri: "urn:ietf:params:rtp-hdrext:sdes:mid".into(),
+    }]
+}
+
+fn publisher() -> Publisher {
+    Publisher {
+        id: PublisherId::new("p1"),
+        transport: TransportId::new("t1"),
+        media: vec![PublishedMedia {
+            kind: Kind::Video,
+            mid: "1".into(),
+            codecs: vec![vp8()],
+            extensions: mid(),
+            encodings: vec![
+                Encoding {
+                    rid: Some("l".into()),
+                    ..Encoding::default()
+                },
+                Encoding {
+                    ssrc: Some(1234),
+                    rtx_ssrc: Some(1235),
+                    ..Encoding::default()
+                },
+            ],
+        }],
+    }
+}
+
+fn subscriber() -> Subscriber {
+    Subscriber {
+        id: SubscriberId::new("u1"),
+        transport: TransportId::new("t2"),
+        publisher: PublisherId::new("p1"),
+        media: vec![SubscribedMedia {
+            kind: Kind::Audio,
+            mid: "0".into(),
+            ssrc: 77,
+            rtx_ssrc: None,
+            cname: "c1".into(),
+            codecs: vec![CodecMapping {
+                published_payload_type: 96,
+                codec: vp8(),
+            }],
+            extensions: mid(),
+        }],
+    }
+}
+
+fn report(state: TransportState) -> Report {
+    Report::Transport(TransportReport {
+        id: TransportId::new("t1"),
+        worker: 1,
+        addresses: vec![
+            "192.0.2.1:20001".parse().expect("an address"),
+            "[2001:db8::1]:20001".parse().expect("an address"),
+        ],
+        state,
+    })
+}
+
+#[test]
+fn messages_to_a_node() {
+    check(
+        "welcome",
+        &ToNode::Welcome(Welcome {
+            version: 1,
+            epoch: 7,
+        }),
+    );
+    let entries = vec![
+        Entry::Transport(transport()),
+        Entry::Publisher(publisher()),
+        Entry::Subscriber(subscriber()),
+    ];
+    let snapshot = Snapshot {
+        revision: 3,
+        entries,
+        more: true,
+    };
+    check("desired-snapshot", &ToNode::DesiredSnapshot(snapshot));
+    let changes = vec![
+        Change::Put(Entry::Transport(transport())),
+        Change::Remove(Key::Subscriber(SubscriberId::new("u1"))),
+        Change::Remove(Key::Publisher(PublisherId::new("p1"))),
+        Change::Remove(Key::Transport(TransportId::new("t1"))),
+    ];
+    check(
+        "desired",
+        &ToNode::Desired(Delta {
+            from: 3,
+            to: 7,
+            changes,
+        }),
+    );
+}
+
+#[test]
+fn messages_to_the_master() {
+    check(
+        "hello",
+        &ToMaster::Hello(Hello {
+            version: 1,
+            node: "node-1".into(),
+            instance: "9f2c".into(),
+            software: "ringcast-node 0.1.0".into(),
+            dtls_fingerprints: vec![Fingerprint {
+                algorithm: "sha-256".into(),
+                value: "AA:BB".into(),
+            }],
+            capacity: Capacity {
+                workers: 4,
+                transports_max: 4000,
+            },
+            metrics: Some("192.0.2.1:9090".parse().expect("an address")),
+        }),
+    );
+    let entries = vec![
+        report(TransportState::New),
+        Report::Refused(Refusal {
+            key: Key::Publisher(PublisherId::new("p1")),
+            limit: "no such transport".into(),
+        }),
+    ];
+    let snapshot = Snapshot {
+        revision: 2,
+        entries,
+        more: false,
+    };
+    check("reported-snapshot", &ToMaster::ReportedSnapshot(snapshot));
+    let changes = vec![
+        Change::Put(report(TransportState::Connecting)),
+        Change::Put(report(TransportState::Connected {
+            srtp_profile: "SRTP_AEAD_AES_256_GCM".into(),
+        })),
+        Change::Put(report(TransportState::Closed {
+            reason: CloseReason::ConsentLost,
+        })),
+        Change::Remove(Key::Transport(TransportId::new("t1"))),
+    ];
+    check(
+        "reported",
+        &ToMaster::Reported(Delta {
+            from: 2,
+            to: 6,
+            changes,
+        }),
+    );
+    let load = Load {
+        transports: 12,
+        publishers: 4,
+        subscribers: 8,
+        cpu_ratio: 0.25,
+        busiest_worker_ratio: 0.5,
+        memory_bytes: 104_857_600,
+    };
+    check(
+        "heartbeat",
+        &ToMaster::Heartbeat(Heartbeat { applied: 7, load }),
+    );
+}
