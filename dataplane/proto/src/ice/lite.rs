@@ -1,0 +1,675 @@
+//! The agent of the node, one per transport: lite in SDP (RFC 8445 §2.5), yet it checks the peer's addresses itself.
+//!
+//! A valid check proves that its sender knows our password, not that it sits at its source address: it could point our
+//! media at a victim. So every new address is asked in turn with an authenticated Binding request (ICE-CONTROLLED), and
+//! media goes only where the answer came from. The same request, repeated, is consent (RFC 7675).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use clock::{Duration, Instant, Rng};
+
+use super::{
+    BadCredentials, Credentials, Datagram, Event, Ignored, MAX_OWN_UFRAG, Output,
+    PEER_REFLEXIVE_PRIORITY, Pending, authenticate_request, authenticate_response, later,
+    randomized, smooth,
+};
+use crate::stun::{self, BindingRequest, IntegrityKey, Message, Role, TransactionId};
+
+/// Addresses of the peer that are remembered.
+pub const MAX_CANDIDATES: usize = 8;
+/// Questions to one address in a row.
+const MAX_TRIES: u32 = 6;
+/// The pause between questions to one address doubles up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+/// Outputs that wait to be polled; one input makes at most `MAX_CANDIDATES` + 3.
+const MAX_QUEUED: usize = 64;
+
+/// Times of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Without a selected address, this long after the last valid check (at first: after creation) the agent gives up.
+    pub selection_timeout: Duration,
+    /// Pause after the first question to a new address; it doubles.
+    pub check_pause: Duration,
+    /// An address that has not answered for this long is silent.
+    pub check_patience: Duration,
+    /// Consent is asked for this often, ± 20 %.
+    pub consent_interval: Duration,
+    /// And again after this long, as long as no answer has come.
+    ///
+    /// RFC 7675 §5.1 leaves the interval alone when requests are lost, and lets consent live for 30 s. We let it live
+    /// for half of that, so we ask again sooner; else three lost packets would end a call.
+    pub consent_retry: Duration,
+    /// Consent ends this long after the last answer.
+    pub consent_timeout: Duration,
+    /// For a peer that never answers: consent ends this long after its last valid check.
+    pub unproven_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            selection_timeout: Duration::from_secs(30),
+            check_pause: Duration::from_millis(200),
+            check_patience: Duration::from_secs(4),
+            consent_interval: Duration::from_secs(5),
+            consent_retry: Duration::from_secs(1),
+            consent_timeout: Duration::from_secs(15),
+            unproven_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// ICE-lite for one transport.
+#[derive(Debug)]
+pub struct Lite {
+    config: Config,
+    rng: Rng,
+    local: Credentials,
+    local_key: IntegrityKey,
+    remote: Option<Remote>,
+    tie_breaker: u64,
+    candidates: Vec<Candidate>,
+    selected: Option<Selected>,
+    /// Counts USE-CANDIDATE, so that the latest can be told.
+    nominations: u64,
+    dtls_address: Option<SocketAddr>,
+    /// Creation, then the last valid check from anywhere.
+    last_check: Instant,
+    consent_until: Instant,
+    rtt: Option<Duration>,
+    queue: VecDeque<Queued>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Remote {
+    credentials: Credentials,
+    key: IntegrityKey,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Selected {
+    address: SocketAddr,
+    proven: bool,
+}
+
+/// An address from which a valid check came.
+#[derive(Debug)]
+struct Candidate {
+    address: SocketAddr,
+    last_check: Instant,
+    /// Valid checks since we last began to ask.
+    checks: u32,
+    /// Which USE-CANDIDATE was its latest; 0 if none.
+    nominated: u64,
+    proof: Proof,
+    pending: Pending,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// The peer's password is not known yet.
+    Unasked,
+    Asking {
+        since: Instant,
+        tries: u32,
+        next_at: Instant,
+    },
+    /// `next_at` counts only while selected.
+    Proven {
+        at: Instant,
+        next_at: Instant,
+    },
+    Silent {
+        since: Instant,
+    },
+}
+
+#[derive(Debug)]
+enum Queued {
+    Check {
+        to: SocketAddr,
+        transaction: TransactionId,
+    },
+    Event(Event),
+}
+
+impl Lite {
+    /// An agent that waits for the first check.
+    ///
+    /// # Errors
+    /// [`BadCredentials::Ufrag`] if our own ufrag has more than 32 characters.
+    pub fn new(
+        now: Instant,
+        local: Credentials,
+        config: Config,
+        mut rng: Rng,
+    ) -> Result<Self, BadCredentials> {
+        if local.ufrag().len() > MAX_OWN_UFRAG {
+            return Err(BadCredentials::Ufrag);
+        }
+        Ok(Self {
+            config,
+            local_key: IntegrityKey::new(local.password().as_bytes()),
+            local,
+            remote: None,
+            tie_breaker: rng.next_u64(),
+            rng,
+            candidates: Vec::new(),
+            selected: None,
+            nominations: 0,
+            dtls_address: None,
+            last_check: now,
+            consent_until: now,
+            rtt: None,
+            queue: VecDeque::new(),
+            ended: false,
+        })
+    }
+
+    /// Takes the peer's credentials: later than its first checks, or again after its ICE restart (RFC 8445 §9).
+    ///
+    /// The same again changes nothing. Others are used for every question from now on; what was asked with the old ones
+    /// is void, and addresses that are still being asked are asked anew.
+    pub fn set_remote(&mut self, now: Instant, credentials: Credentials) {
+        if self.ended || self.remote.as_ref().map(|r| &r.credentials) == Some(&credentials) {
+            return;
+        }
+        let key = IntegrityKey::new(credentials.password().as_bytes());
+        self.remote = Some(Remote { credentials, key });
+        for index in 0..self.candidates.len() {
+            let Some(candidate) = self.candidates.get_mut(index) else {
+                continue;
+            };
+            candidate.pending.clear();
+            match &mut candidate.proof {
+                Proof::Proven { next_at, .. } => *next_at = now,
+                Proof::Unasked | Proof::Asking { .. } | Proof::Silent { .. } => {
+                    candidate.begin_asking(now);
+                    self.ask(now, index);
+                }
+            }
+        }
+    }
+
+    /// Answers a Binding request: `Ok(length)` means that the first `length` bytes of `response` are to be sent back to
+    /// `from`. The answer is never longer than the question.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why there is no answer; nothing has changed then. A `response` of fewer than
+    /// [`stun::MAX_RESPONSE_LEN`] bytes may be too small, which counts as [`Ignored::AnswerTooLong`].
+    pub fn on_request(
+        &mut self,
+        now: Instant,
+        message: &Message<'_>,
+        from: SocketAddr,
+        response: &mut [u8],
+    ) -> Result<usize, Ignored> {
+        if self.ended {
+            return Err(Ignored::Ended);
+        }
+        authenticate_request(message, self.local.ufrag(), &self.local_key)?;
+        let id = message.transaction_id();
+        let key = &self.local_key;
+        let unknown = message.unknown_required();
+        let (written, accepted) = if !unknown.is_empty() {
+            // RFC 8489 §6.3.1.
+            let written = stun::write_binding_error(response, id, 420, unknown, key);
+            (written, false)
+        } else if message.ice_controlled().is_some() {
+            // RFC 8445 §7.3.1.1, and a lite agent never takes the controlling role.
+            let written = stun::write_binding_error(response, id, 487, &[], key);
+            (written, false)
+        } else if message.ice_controlling().is_none() || message.priority().is_none() {
+            return Err(Ignored::Incomplete);
+        } else {
+            let written = stun::write_binding_success(response, id, from, key);
+            (written, true)
+        };
+        let length = written.map_err(|_| Ignored::AnswerTooLong)?;
+        if length > message.wire_len() {
+            return Err(Ignored::AnswerTooLong);
+        }
+        if accepted {
+            self.accept_check(now, from, message.use_candidate());
+        }
+        Ok(length)
+    }
+
+    /// Takes the answer to a question of ours.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why it proves nothing.
+    pub fn on_response(
+        &mut self,
+        now: Instant,
+        message: &Message<'_>,
+        from: SocketAddr,
+    ) -> Result<(), Ignored> {
+        if self.ended {
+            return Err(Ignored::Ended);
+        }
+        let remote = self.remote.as_ref().ok_or(Ignored::UnknownTransaction)?;
+        let candidate = self
+            .candidates
+            .iter_mut()
+            .find(|c| c.address == from)
+            .ok_or(Ignored::UnknownTransaction)?;
+        let sent_at = authenticate_response(message, &candidate.pending, &remote.key)?;
+        candidate.pending.clear();
+        let interval = randomized(self.config.consent_interval, &mut self.rng);
+        candidate.proof = Proof::Proven {
+            at: now,
+            next_at: later(sent_at, interval),
+        };
+        self.rtt = Some(smooth(self.rtt, now.saturating_since(sent_at)));
+        if self.selected() == Some(from) {
+            self.consent_until = later(now, self.config.consent_timeout);
+        }
+        self.reconsider();
+        Ok(())
+    }
+
+    /// Says that the DTLS handshake completed with `address`, fingerprint included.
+    ///
+    /// A peer that sends checks from there but never answers ours is then believed for that address alone.
+    pub fn on_dtls_completed(&mut self, address: SocketAddr) {
+        if self.ended {
+            return;
+        }
+        self.dtls_address = Some(address);
+        self.reconsider();
+    }
+
+    /// The next thing to do; to be drained after every input.
+    pub fn poll(&mut self) -> Option<Output> {
+        while let Some(queued) = self.queue.pop_front() {
+            match queued {
+                Queued::Event(event) => return Some(Output::Event(event)),
+                Queued::Check { to, transaction } => {
+                    if let Some(datagram) = self.write_check(transaction) {
+                        return Some(Output::Send { to, datagram });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) is due; `None` once ended.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.ended {
+            return None;
+        }
+        let asking = self.candidates.iter().filter_map(|c| self.next_of(c)).min();
+        let expiry = self.expiry();
+        Some(asking.map_or(expiry, |at| at.min(expiry)))
+    }
+
+    /// Asks again where no answer has come, asks for consent, and ends what has lasted too long.
+    pub fn on_timeout(&mut self, now: Instant) {
+        if self.ended {
+            return;
+        }
+        if now >= self.expiry() {
+            let event = match self.selected {
+                None => Event::Timeout,
+                Some(_) => Event::ConsentLost,
+            };
+            self.ended = true;
+            self.push(Queued::Event(event));
+            return;
+        }
+        for index in 0..self.candidates.len() {
+            self.on_candidate_timeout(now, index);
+        }
+        self.reconsider();
+    }
+
+    /// Whether a valid check came from `address`. DTLS is taken from such addresses only.
+    pub fn is_checked(&self, address: SocketAddr) -> bool {
+        self.find(address).is_some()
+    }
+
+    /// Whether `address` answered our question.
+    pub fn is_proven(&self, address: SocketAddr) -> bool {
+        self.find(address)
+            .is_some_and(|c| matches!(c.proof, Proof::Proven { .. }))
+    }
+
+    /// Where media goes.
+    pub fn selected(&self) -> Option<SocketAddr> {
+        self.selected.map(|selected| selected.address)
+    }
+
+    /// Smoothed round trip of our questions.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// Our own credentials.
+    pub fn local(&self) -> &Credentials {
+        &self.local
+    }
+
+    fn find(&self, address: SocketAddr) -> Option<&Candidate> {
+        self.candidates.iter().find(|c| c.address == address)
+    }
+
+    fn accept_check(&mut self, now: Instant, from: SocketAddr, nominates: bool) {
+        self.last_check = now;
+        if nominates {
+            self.nominations = self.nominations.saturating_add(1);
+        }
+        let index = self.find_or_insert(now, from);
+        let is_selected = self.selected() == Some(from);
+        let (has_remote, config) = (self.remote.is_some(), self.config);
+        let half_life = config.consent_timeout.checked_div(2).unwrap_or_default();
+        let Some(candidate) = self.candidates.get_mut(index) else {
+            return;
+        };
+        candidate.last_check = now;
+        candidate.checks = candidate.checks.saturating_add(1);
+        if nominates {
+            candidate.nominated = self.nominations;
+        }
+        let begin = match candidate.proof {
+            Proof::Unasked => has_remote,
+            Proof::Asking { .. } => false,
+            Proof::Silent { since } => now >= later(since, config.consent_interval),
+            // A proof ages like consent; before media moves there with little of it left, the address is asked again.
+            Proof::Proven { at, .. } => !is_selected && now >= later(at, half_life),
+        };
+        if begin {
+            candidate.begin_asking(now);
+        }
+        self.ask(now, index);
+        self.reconsider();
+    }
+
+    /// The place of `address` in the table. If it is new and the table full, the longest unheard one goes, an unproven
+    /// one first.
+    fn find_or_insert(&mut self, now: Instant, address: SocketAddr) -> usize {
+        if let Some(index) = self.candidates.iter().position(|c| c.address == address) {
+            return index;
+        }
+        if self.candidates.len() >= MAX_CANDIDATES {
+            let kept = [self.selected(), self.dtls_address];
+            let goes = self
+                .candidates
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| !kept.contains(&Some(c.address)))
+                .min_by_key(|(_, c)| (matches!(c.proof, Proof::Proven { .. }), c.last_check))
+                .map(|(index, _)| index);
+            if let Some(index) = goes {
+                let gone = self.candidates.remove(index);
+                self.push(Queued::Event(Event::Forgotten(gone.address)));
+            }
+        }
+        self.candidates.push(Candidate {
+            address,
+            last_check: now,
+            checks: 0,
+            nominated: 0,
+            proof: Proof::Unasked,
+            pending: Pending::default(),
+        });
+        self.push(Queued::Event(Event::Checked(address)));
+        self.candidates.len().saturating_sub(1)
+    }
+
+    fn on_candidate_timeout(&mut self, now: Instant, index: usize) {
+        let (selected, config) = (self.selected(), self.config);
+        let Some(candidate) = self.candidates.get_mut(index) else {
+            return;
+        };
+        match &mut candidate.proof {
+            Proof::Asking { since, .. } if now >= later(*since, config.check_patience) => {
+                candidate.proof = Proof::Silent { since: now };
+            }
+            Proof::Asking { .. } => self.ask(now, index),
+            Proof::Proven { next_at, .. }
+                if selected == Some(candidate.address) && now >= *next_at =>
+            {
+                *next_at = later(now, config.consent_retry);
+                self.send_check(now, index);
+            }
+            Proof::Unasked | Proof::Proven { .. } | Proof::Silent { .. } => {}
+        }
+    }
+
+    /// Sends the next question to a candidate that is being asked, if it is due and allowed.
+    fn ask(&mut self, now: Instant, index: usize) {
+        let pause = self.config.check_pause;
+        let Some(candidate) = self.candidates.get_mut(index) else {
+            return;
+        };
+        let allowed = candidate.allowed_tries();
+        let Proof::Asking { tries, next_at, .. } = &mut candidate.proof else {
+            return;
+        };
+        if *tries >= allowed || now < *next_at {
+            return;
+        }
+        let pause = pause.saturating_mul(1_u32.checked_shl(*tries).unwrap_or(u32::MAX));
+        *next_at = later(now, pause.min(LONGEST_PAUSE));
+        *tries = tries.saturating_add(1);
+        self.send_check(now, index);
+    }
+
+    fn send_check(&mut self, now: Instant, index: usize) {
+        let Some(candidate) = self.candidates.get_mut(index) else {
+            return;
+        };
+        let transaction = candidate.pending.begin(now, &mut self.rng);
+        let to = candidate.address;
+        self.push(Queued::Check { to, transaction });
+    }
+
+    fn write_check(&self, transaction: TransactionId) -> Option<Datagram> {
+        let remote = self.remote.as_ref()?;
+        let request = BindingRequest {
+            transaction,
+            receiver_ufrag: remote.credentials.ufrag().as_bytes(),
+            sender_ufrag: self.local.ufrag().as_bytes(),
+            priority: PEER_REFLEXIVE_PRIORITY,
+            role: Role::Controlled(self.tie_breaker),
+            use_candidate: false,
+        };
+        Datagram::check(&request, &remote.key)
+    }
+
+    /// When the candidate wants attention next.
+    fn next_of(&self, candidate: &Candidate) -> Option<Instant> {
+        match candidate.proof {
+            Proof::Asking {
+                since,
+                tries,
+                next_at,
+            } => {
+                let silent_at = later(since, self.config.check_patience);
+                if tries < candidate.allowed_tries() {
+                    Some(next_at.min(silent_at))
+                } else {
+                    Some(silent_at)
+                }
+            }
+            Proof::Proven { next_at, .. } => {
+                (self.selected() == Some(candidate.address)).then_some(next_at)
+            }
+            Proof::Unasked | Proof::Silent { .. } => None,
+        }
+    }
+
+    /// When the agent ends unless something happens.
+    fn expiry(&self) -> Instant {
+        match self.selected {
+            None => later(self.last_check, self.config.selection_timeout),
+            Some(Selected { proven: true, .. }) => self.consent_until,
+            Some(Selected { address, .. }) => {
+                let last = self.find(address).map_or(Instant::ZERO, |c| c.last_check);
+                later(last, self.config.unproven_timeout)
+            }
+        }
+    }
+
+    /// Selects the proven address that was nominated last; before any nomination, the first that was proven; without a
+    /// proven one, the silent address on which DTLS completed.
+    fn reconsider(&mut self) {
+        let current = self.selected;
+        let mut best: Option<(&Candidate, Instant)> = None;
+        for candidate in &self.candidates {
+            let Proof::Proven { at, .. } = candidate.proof else {
+                continue;
+            };
+            let stays = current.is_some_and(|s| s.proven && s.address == candidate.address);
+            let wins = best.is_none_or(|(best, _)| {
+                candidate.nominated > best.nominated
+                    || (candidate.nominated == best.nominated && stays)
+            });
+            if wins {
+                best = Some((candidate, at));
+            }
+        }
+        if let Some((candidate, at)) = best {
+            let address = candidate.address;
+            let until = later(at, self.config.consent_timeout);
+            self.select(address, true, until);
+        } else if current.is_none()
+            && let Some(address) = self.dtls_address
+            && let Some(candidate) = self.find(address)
+            && matches!(candidate.proof, Proof::Silent { .. })
+        {
+            self.select(address, false, self.consent_until);
+        }
+    }
+
+    fn select(&mut self, address: SocketAddr, proven: bool, consent_until: Instant) {
+        let selected = Some(Selected { address, proven });
+        if self.selected != selected {
+            self.selected = selected;
+            self.consent_until = consent_until;
+            self.push(Queued::Event(Event::Selected { address, proven }));
+        }
+    }
+
+    fn push(&mut self, queued: Queued) {
+        // Never full if the owner drains after each input; the bound is for one that does not.
+        if self.queue.len() >= MAX_QUEUED {
+            self.queue.pop_front();
+        }
+        self.queue.push_back(queued);
+    }
+}
+
+impl Candidate {
+    fn begin_asking(&mut self, now: Instant) {
+        self.checks = 1;
+        self.pending.clear();
+        self.proof = Proof::Asking {
+            since: now,
+            tries: 0,
+            next_at: now,
+        };
+    }
+
+    /// One question, and one more for each check that came: whoever fakes a victim's address must pay for what the
+    /// victim gets.
+    fn allowed_tries(&self) -> u32 {
+        self.checks.saturating_add(1).min(MAX_TRIES)
+    }
+}
+
+/// Body of a fuzz target. The bytes steer a peer that knows the password: which address it uses, what it sends, what it
+/// answers. Whatever it does, nothing is sent where it has not sent from, and the table stays small.
+pub(super) fn fuzz(data: &[u8]) {
+    let mut rng = Rng::from_number(1);
+    let (local, remote) = (
+        Credentials::generate(&mut rng),
+        Credentials::generate(&mut rng),
+    );
+    let mut now = Instant::from_millis(1);
+    let Ok(mut agent) = Lite::new(now, local.clone(), Config::default(), rng.fork()) else {
+        return;
+    };
+    let (local_key, remote_key) = (
+        IntegrityKey::new(local.password().as_bytes()),
+        IntegrityKey::new(remote.password().as_bytes()),
+    );
+    let mut buffer = [0; 512];
+    let mut asked: Vec<(SocketAddr, TransactionId)> = Vec::new();
+    let mut rest = data;
+    while let Some((&[action, argument], tail)) = rest.split_first_chunk::<2>() {
+        rest = tail;
+        let from = SocketAddr::from(([192, 0, 2, argument % 12], 7));
+        now = later(now, Duration::from_millis(u64::from(argument)));
+        let mut response = [0; stun::MAX_RESPONSE_LEN];
+        match action % 6 {
+            0 => agent.set_remote(now, remote.clone()),
+            1 => {
+                now = later(
+                    now,
+                    Duration::from_millis(u64::from(argument).saturating_mul(20)),
+                );
+                agent.on_timeout(now);
+            }
+            2 => agent.on_dtls_completed(from),
+            3 => {
+                let taken = rest.len().min(usize::from(argument));
+                let (bytes, tail) = rest.split_at_checked(taken).unwrap_or_default();
+                rest = tail;
+                if let Ok(message) = Message::parse(bytes) {
+                    let _ = agent.on_request(now, &message, from, &mut response);
+                    let _ = agent.on_response(now, &message, from);
+                }
+            }
+            4 => {
+                let request = BindingRequest {
+                    transaction: TransactionId([argument; 12]),
+                    receiver_ufrag: local.ufrag().as_bytes(),
+                    sender_ufrag: remote.ufrag().as_bytes(),
+                    priority: 1,
+                    role: Role::Controlling(1),
+                    use_candidate: action & 0x80 != 0,
+                };
+                let length = stun::write_binding_request(&mut buffer, &request, &local_key);
+                let bytes = buffer.get(..length.unwrap_or(0)).unwrap_or_default();
+                if let Ok(message) = Message::parse(bytes)
+                    && let Ok(answer) = agent.on_request(now, &message, from, &mut response)
+                {
+                    assert!(answer <= bytes.len(), "no amplification");
+                    assert!(agent.is_checked(from), "a valid check is remembered");
+                }
+            }
+            _ => {
+                if let Some((to, id)) = asked.pop() {
+                    let length = stun::write_binding_success(&mut buffer, id, to, &remote_key);
+                    let bytes = buffer.get(..length.unwrap_or(0)).unwrap_or_default();
+                    if let Ok(message) = Message::parse(bytes)
+                        && agent.on_response(now, &message, to).is_ok()
+                    {
+                        assert!(agent.is_proven(to), "an answer is a proof");
+                    }
+                }
+            }
+        }
+        while let Some(output) = agent.poll() {
+            if let Output::Send { to, datagram } = output {
+                assert!(agent.is_checked(to), "asks only where a check came from");
+                if let Ok(message) = Message::parse(&datagram) {
+                    asked.push((to, message.transaction_id()));
+                }
+            }
+        }
+        assert!(agent.candidates.len() <= MAX_CANDIDATES, "bounded");
+        assert!(
+            agent
+                .selected
+                .is_none_or(|s| s.proven == agent.is_proven(s.address)),
+            "selected as proven means proven"
+        );
+    }
+}
