@@ -75,7 +75,7 @@ pub struct Outbound {
     rtcp: Transform,
     sources: Sources<WINDOW_WORDS>,
     /// The next SRTCP index. RFC 3711 §3.2.1 counts per SSRC; one count for all is stricter and also never repeats.
-    next_rtcp_index: u32,
+    pub(super) next_rtcp_index: u32,
 }
 
 impl Outbound {
@@ -107,7 +107,8 @@ impl Outbound {
     /// `payload` encrypted, tag. `prefix` is for what is not in the shared payload, such as the original sequence number
     /// of RTX (RFC 4588 §4) or a rewritten descriptor.
     ///
-    /// `index` is ROC × 2^16 + sequence number; the caller owns the ROC and starts it at 0.
+    /// `index` is ROC × 2^16 + sequence number. The caller owns the ROC, starts it at 0, and starts the sequence number
+    /// below 2^15: a peer that loses all packets before the wrap would otherwise never guess ROC 1.
     ///
     /// # Errors
     /// [`Refusal`]; after [`Refusal::Cipher`] the index counts as used, after any other nothing changed.

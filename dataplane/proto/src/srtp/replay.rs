@@ -135,3 +135,80 @@ pub fn estimate_index(highest: u64, sequence: u16) -> Option<u64> {
     };
     (index <= MAX_RTP_INDEX).then_some(index)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rule in its plainest form.
+    struct Naive {
+        seen: BTreeSet<u64>,
+    }
+
+    impl Naive {
+        fn check(&self, index: u64, size: u64) -> Verdict {
+            match self.seen.last() {
+                Some(highest) if index + size <= *highest => Verdict::TooOld,
+                _ if self.seen.contains(&index) => Verdict::Seen,
+                _ => Verdict::Fresh,
+            }
+        }
+    }
+
+    fn agree<const WORDS: usize>(first: u64, moves: &[i64]) -> Result<(), TestCaseError> {
+        let size = Window::<WORDS>::SIZE;
+        let mut window = Window::<WORDS>::starting_at(first);
+        let mut naive = Naive {
+            seen: BTreeSet::from([first]),
+        };
+        for by in moves {
+            let index = window.highest().saturating_add_signed(*by);
+            let verdict = window.check(index);
+            prop_assert_eq!(verdict, naive.check(index, size));
+            if verdict == Verdict::Fresh {
+                window.commit(index);
+                naive.seen.insert(index);
+            }
+            prop_assert_eq!(window.highest(), *naive.seen.last().unwrap());
+        }
+        for index in window.highest().saturating_sub(size + 3)..=window.highest() + 3 {
+            prop_assert_eq!(window.check(index), naive.check(index, size));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn windows_agree_with_the_plain_rule(
+            first in 0..200_000u64,
+            moves in prop::collection::vec(
+                prop_oneof![-5..5i64, -140..140i64, -1100..1100i64, 1000..5000i64],
+                0..300,
+            ),
+        ) {
+            agree::<2>(first, &moves)?;
+            agree::<16>(first, &moves)?;
+        }
+
+        #[test]
+        fn an_index_within_half_a_turn_is_estimated_exactly(
+            highest in 0..1u64 << 48,
+            by in -32_768..=32_767i64,
+        ) {
+            let index = highest.saturating_add_signed(by);
+            let expected = (index <= MAX_RTP_INDEX).then_some(index);
+            prop_assert_eq!(estimate_index(highest, index as u16), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_turn_has_none_before_it() {
+        assert_eq!(estimate_index(5, 65_535), Some(65_535));
+        assert_eq!(estimate_index(0x1_0005, 65_535), Some(65_535));
+        assert_eq!(estimate_index(MAX_RTP_INDEX, 3), None);
+    }
+}

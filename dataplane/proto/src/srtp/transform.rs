@@ -8,6 +8,10 @@
 //! SRTCP, CM     first 8 octets | encrypted rest | E and index | tag
 //! ```
 
+use core::fmt;
+
+use zeroize::Zeroizing;
+
 use super::backend::{
     AES_BLOCK_LEN, AesCtr, AesGcm, Failed, GCM_NONCE_LEN, GCM_TAG_LEN, HmacSha1, SHA1_80_LEN,
 };
@@ -21,13 +25,18 @@ pub(super) const RTCP_CLEAR_LEN: usize = 8;
 pub(super) const ENCRYPTED_FLAG: u32 = 1 << 31;
 
 /// The session keys of one direction for one of SRTP and SRTCP, ready for use.
-#[derive(Debug)]
 pub(super) struct Transform {
     cipher: Cipher,
-    salt: [u8; MAX_SALT_LEN],
+    salt: Zeroizing<[u8; MAX_SALT_LEN]>,
 }
 
-/// A list of octets to encrypt, in the order in which they leave.
+impl fmt::Debug for Transform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transform").finish_non_exhaustive()
+    }
+}
+
+/// What an RTP packet is put together from, in the order in which it leaves.
 #[derive(Clone, Copy)]
 pub(super) struct RtpParts<'a> {
     pub(super) header: &'a [u8],
@@ -35,14 +44,12 @@ pub(super) struct RtpParts<'a> {
     pub(super) payload: &'a [u8],
 }
 
-#[derive(Debug)]
 enum Cipher {
     Gcm(AesGcm),
     /// Boxed: key schedule and HMAC states are 1.7 KiB, which contexts with GCM need not carry.
     CmSha1(Box<CmSha1>),
 }
 
-#[derive(Debug)]
 struct CmSha1 {
     stream: AesCtr,
     mac: HmacSha1,
@@ -74,7 +81,7 @@ impl Transform {
         };
         Ok(Self {
             cipher,
-            salt: *keys.salt,
+            salt: keys.salt.clone(),
         })
     }
 
@@ -235,7 +242,7 @@ impl Transform {
         let [s0, s1, s2, s3] = ssrc.to_be_bytes();
         let [c0, c1, c2, c3, c4, c5] = counter;
         let mut nonce = [0, 0, s0, s1, s2, s3, c0, c1, c2, c3, c4, c5];
-        xor_into(&mut nonce, &self.salt);
+        xor_into(&mut nonce, self.salt.as_slice());
         nonce
     }
 
@@ -243,7 +250,7 @@ impl Transform {
     fn cm_iv(&self, ssrc: u32, index: u64) -> [u8; AES_BLOCK_LEN] {
         let counter = (u128::from(ssrc) << 64) ^ (u128::from(index) << 16);
         let mut iv = counter.to_be_bytes();
-        xor_into(&mut iv, &self.salt);
+        xor_into(&mut iv, self.salt.as_slice());
         iv
     }
 }

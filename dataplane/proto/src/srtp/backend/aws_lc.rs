@@ -10,7 +10,6 @@ use super::{AES_BLOCK_LEN, Failed, GCM_NONCE_LEN, GCM_TAG_LEN, SHA1_80_LEN};
 use crate::srtp::profile::KeyError;
 
 /// AES-GCM with a fixed key.
-#[derive(Debug)]
 pub(in crate::srtp) struct AesGcm(LessSafeKey);
 
 impl AesGcm {
@@ -86,7 +85,6 @@ impl AesGcm {
 }
 
 /// AES in counter mode with a fixed key.
-#[derive(Debug)]
 pub(in crate::srtp) struct AesCtr(EncryptingKey);
 
 impl AesCtr {
@@ -117,7 +115,6 @@ impl AesCtr {
 }
 
 /// HMAC-SHA1 with a fixed key, truncated to 80 bits.
-#[derive(Debug)]
 pub(in crate::srtp) struct HmacSha1(hmac::Key);
 
 impl HmacSha1 {

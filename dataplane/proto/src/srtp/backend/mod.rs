@@ -3,6 +3,8 @@
 //! There is one backend, `aws_lc`. Another one (several HMACs interleaved, say) offers the same three types.
 
 mod aws_lc;
+#[cfg(test)]
+pub(super) mod counting;
 
 pub(super) use aws_lc::{AesCtr, AesGcm, HmacSha1};
 
