@@ -30,14 +30,7 @@ pub fn answer_publisher(
     local: &LocalParameters,
     preferences: &CodecPreferences,
 ) -> Result<(String, PublishParameters), Error> {
-    let plans = offer
-        .media
-        .iter()
-        .scan(Vec::new(), |taken, remote| {
-            Some(plan_publisher(remote, local, preferences, &[], taken))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let (text, published, _) = finish(offer, local, plans)?;
+    let (text, published, _) = answer_loopback(offer, local, preferences, &[])?;
     Ok((text, published))
 }
 
@@ -383,7 +376,7 @@ impl Extensions {
                 all.outgoing.push(extension);
             }
             if comes || goes {
-                // RFC 8285 §6: the direction is turned around as that of the section is. Firefox takes an extension
+                // RFC 8285 §7: the direction is turned around as that of the section is. Firefox takes an extension
                 // that comes back as it was for one that it may not send.
                 all.written.push(RemoteExtension {
                     direction: offered.direction.map(Direction::flipped),
@@ -425,7 +418,7 @@ fn accepted_rids(
     (rids, simulcast)
 }
 
-/// RFC 8851 §6.3: restrictions stay, `pt=` is cut down to what the answer has; `None` if nothing is left of it.
+/// RFC 8851 §6: restrictions stay, `pt=` is cut down to what the answer has; `None` if nothing is left of it.
 fn restrict(rid: &Rid, codecs: &[Codec]) -> Option<Rid> {
     let Some(list) = parameter(&rid.restrictions, "pt") else {
         return Some(rid.clone());

@@ -24,7 +24,7 @@ pub struct Candidate {
     pub kind: CandidateType,
     /// `active`, `passive` or `so`, on TCP (RFC 6544 §4.5).
     pub tcp_type: Option<String>,
-    /// The generation that it belongs to, where it says so (RFC 8838 §4.1).
+    /// The generation that it belongs to, where it says so (RFC 8840).
     pub ufrag: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub enum CandidateType {
 }
 
 /// Reads a trickled candidate: `candidate:…` as in `RTCIceCandidate.candidate`, also with `a=` before it. `None` is the
-/// end of candidates, which browsers signal with the empty string (RFC 8838 §14).
+/// end of candidates, which browsers signal with the empty string (RFC 8838).
 ///
 /// # Errors
 ///

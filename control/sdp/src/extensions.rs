@@ -2,11 +2,11 @@
 
 use crate::model::{Codec, Extension, Kind};
 
-/// RFC 9143 §16.2.
+/// RFC 9143.
 pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
-/// RFC 8852 §4.1.
+/// RFC 8852.
 pub(crate) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
-/// RFC 8852 §4.2.
+/// RFC 8852, on retransmissions.
 pub(crate) const REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
 /// RFC 6464.
 pub(crate) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";

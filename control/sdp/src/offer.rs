@@ -53,7 +53,7 @@ pub fn offer_subscriber(
     let bundle: Vec<&str> = offered.media.iter().map(|one| one.mid.as_str()).collect();
     let mut offer = session(local, &bundle);
     offer.attributes.push(Attribute::flag("extmap-allow-mixed"));
-    // RFC 8838 §4.1.1: the client may answer before it has gathered.
+    // RFC 8840: the client may answer before it has gathered.
     offer
         .attributes
         .push(Attribute::new("ice-options", "trickle"));
@@ -217,7 +217,7 @@ fn accepted(ours: &SubscribedMedia, section: &RemoteMedia) -> Option<SubscribedM
     let rtx = codecs
         .iter()
         .any(|mapping| mapping.codec.rtx_payload_type.is_some());
-    // The peer receives what it does not mark as sent only (RFC 8285 §6).
+    // The peer receives what it does not mark as sent only (RFC 8285 §7).
     let wanted = |extension: &&Extension| {
         section.extensions.iter().any(|theirs| {
             theirs.uri == extension.uri && theirs.direction.is_none_or(Direction::receives)

@@ -131,7 +131,7 @@ fn head(local: &LocalParameters, section: &Section<'_>) -> MediaSection {
         .flatten()
         .map(|number| number.to_string())
         .collect();
-    // RFC 8839 §4.2.1.2: the default destination; without a candidate, the discard port.
+    // RFC 8839 §4.2: the default destination; without a candidate, the discard port.
     let (connection, port) = match local.candidates.first() {
         Some(address) => {
             let ip = address.ip().to_canonical();
@@ -309,7 +309,7 @@ pub(crate) fn distinct(mappings: &[CodecMapping]) -> Vec<Codec> {
     codecs
 }
 
-/// The SSRC of a section's only encoding and of its retransmissions, as far as announced (RFC 5576 §4.2, RFC 4588 §8.1).
+/// The SSRC of a section's only encoding and of its retransmissions, as far as announced (RFC 5576 §4.2).
 pub(crate) fn announced(section: &RemoteMedia) -> (Option<u32>, Option<u32>) {
     let fid = section
         .ssrc_groups

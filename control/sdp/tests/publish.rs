@@ -430,3 +430,71 @@ fn feedback_for_all_payload_types_counts() {
     assert_eq!(vp8.map(|codec| codec.feedback), Some(expected));
     assert!(!text.contains("odd"));
 }
+
+/// As clients that are no browsers write it: LF line ends, credentials and fingerprints at session level, no RTX.
+const PLAIN: &str = "\
+v=0
+o=- 3961246 3961246 IN IP4 0.0.0.0
+s=-
+t=0 0
+a=group:BUNDLE a v
+a=msid-semantic:WMS *
+a=ice-ufrag:aBcD
+a=ice-pwd:0123456789012345678901
+a=fingerprint:SHA-256 00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff
+a=fingerprint:sha-1 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33
+a=fingerprint:sha-384 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF
+a=setup:active
+m=video 50000 UDP/TLS/RTP/SAVPF 0 72 97
+c=IN IP4 203.0.113.5
+a=rtcp-mux
+a=mid:v
+a=rtpmap:72 VP8/90000
+a=rtpmap:97 vp8/90000
+a=rtcp-fb:97 nack pli
+a=ssrc:7 cname:x
+m=audio 50000 UDP/TLS/RTP/SAVPF 96 0
+c=IN IP4 203.0.113.5
+a=rtcp-mux
+a=mid:a
+a=rtpmap:96 OPUS/48000/2
+";
+
+#[test]
+fn a_plain_client_is_answered() {
+    let offer = RemoteDescription::parse(PLAIN).expect("valid");
+    let (text, agreed) =
+        answer_publisher(&offer, &local(), &CodecPreferences::default()).expect("answerable");
+    let algorithms: Vec<_> = agreed
+        .fingerprints
+        .iter()
+        .map(|one| one.algorithm.as_str())
+        .collect();
+    assert_eq!(algorithms, ["sha-256", "sha-384"]);
+    let first = agreed.fingerprints.first().expect("one");
+    assert!(
+        first
+            .value
+            .starts_with("00:11:22:33:44:55:66:77:88:99:AA:BB")
+    );
+    assert_eq!(agreed.ice.ufrag, "aBcD");
+
+    // The order is the client's; payload type 72 would look like RTCP.
+    let [video, audio] = agreed.media.as_slice() else {
+        panic!("two sections")
+    };
+    assert_eq!((video.mid.as_str(), audio.mid.as_str()), ("v", "a"));
+    let vp8 = video.codecs.first().expect("one");
+    assert_eq!((vp8.payload_type, vp8.rtx_payload_type), (97, None));
+    assert_eq!(vp8.name, "VP8");
+    assert!(vp8.feedback.pli && !vp8.feedback.nack);
+    assert_eq!(video.encodings.first().and_then(|one| one.ssrc), Some(7));
+    assert_eq!(
+        audio.codecs.first().map(|one| one.name.as_str()),
+        Some("opus")
+    );
+    assert!(audio.extensions.is_empty());
+    // What was not offered is not answered.
+    assert!(!text.contains("rtcp-rsize") && !text.contains("extmap-allow-mixed"));
+    assert_eq!(lines(&text, "a=group"), ["a=group:BUNDLE v a"]);
+}
