@@ -1,1 +1,285 @@
-//! loss
+//! What is missing of a received RTP stream, and when to ask for it again with NACK (RFC 4585 §6.2.1).
+
+use core::ops::Add as _;
+
+use clock::{Duration, Instant};
+
+/// At most so many packets are asked for; more are a matter for a key frame.
+const MAX_MISSING: usize = 512;
+/// At most so many are asked for in one NACK: a packet of half a kilobyte at worst.
+const MAX_AT_ONCE: usize = 128;
+/// A packet that is merely overtaken by others comes within this.
+const REORDER_WAIT: Duration = Duration::from_millis(5);
+/// The shortest time between two requests for a packet.
+const MIN_REPEAT: Duration = Duration::from_millis(20);
+/// A packet is asked for at most so often.
+const MAX_TRIES: u8 = 10;
+/// A packet older than this comes too late to be shown.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It is the next one, or the first at all.
+    InOrder,
+    /// It is newer than the next: those between are missing now.
+    AfterGap {
+        /// How many of them there are.
+        missing: u64,
+    },
+    /// So much is missing that only a key frame helps. Nothing from before is asked for any more.
+    KeyFrameNeeded,
+    /// It was missing and is found.
+    Recovered,
+    /// It is old and was not missing: a duplicate, or given up.
+    Late,
+}
+
+/// What is due now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due<'a> {
+    /// Sequence numbers to ask for, ascending.
+    pub sequences: &'a [u16],
+    /// How many packets were given up, for age or number of requests. Unless it is audio, a key frame is needed.
+    pub given_up: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    sequence: u64,
+    since: Instant,
+    next: Instant,
+    tries: u8,
+}
+
+/// Decides which packets of one RTP stream to ask for, and when.
+///
+/// Retransmissions are given to it like packets of the RTP stream itself, with their original sequence number.
+#[derive(Clone, Debug)]
+pub struct NackGenerator {
+    newest: Option<u64>,
+    /// Ascending, at most `MAX_MISSING`.
+    missing: Vec<Missing>,
+    due: Vec<u16>,
+}
+
+impl Default for NackGenerator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NackGenerator {
+    /// One that has seen nothing. All its memory is taken here.
+    pub fn new() -> Self {
+        Self {
+            newest: None,
+            missing: Vec::with_capacity(MAX_MISSING),
+            due: Vec::with_capacity(MAX_AT_ONCE),
+        }
+    }
+
+    /// Notes packet `sequence`, extended by [`crate::rtp::Unwrapper`].
+    pub fn on_packet(&mut self, now: Instant, sequence: u64) -> Arrival {
+        let Some(newest) = self.newest else {
+            self.newest = Some(sequence);
+            return Arrival::InOrder;
+        };
+        if sequence <= newest {
+            return self.found(sequence);
+        }
+        self.newest = Some(sequence);
+        let first = newest.saturating_add(1);
+        let gap = sequence.saturating_sub(first);
+        if gap == 0 {
+            return Arrival::InOrder;
+        }
+        let room = MAX_MISSING.saturating_sub(self.missing.len());
+        if gap > room as u64 {
+            self.missing.clear();
+            return Arrival::KeyFrameNeeded;
+        }
+        self.missing
+            .extend((first..sequence).map(|sequence| Missing {
+                sequence,
+                since: now,
+                next: now.add(REORDER_WAIT),
+                tries: 0,
+            }));
+        Arrival::AfterGap { missing: gap }
+    }
+
+    /// Forgets what is missing from before `sequence`: a key frame has begun there.
+    pub fn forget_before(&mut self, sequence: u64) {
+        self.missing.retain(|missing| missing.sequence >= sequence);
+    }
+
+    /// What to ask for now; each packet again after `rtt` and a quarter. Call it until there are no sequences.
+    pub fn poll_nack(&mut self, now: Instant, rtt: Duration) -> Due<'_> {
+        self.due.clear();
+        let before = self.missing.len();
+        self.missing.retain(|missing| {
+            missing.next > now
+                || (missing.tries < MAX_TRIES && now.saturating_since(missing.since) < MAX_AGE)
+        });
+        let given_up = before.saturating_sub(self.missing.len());
+        let repeat = rtt.saturating_add(rtt / 4).clamp(MIN_REPEAT, MAX_AGE);
+        let due = self
+            .missing
+            .iter_mut()
+            .filter(|missing| missing.next <= now);
+        for missing in due.take(MAX_AT_ONCE) {
+            missing.tries = missing.tries.saturating_add(1);
+            missing.next = now.add(repeat);
+            self.due.push(missing.sequence as u16);
+        }
+        Due {
+            sequences: &self.due,
+            given_up,
+        }
+    }
+
+    /// When the next packet is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.missing.iter().map(|missing| missing.next).min()
+    }
+
+    /// How many packets are missing.
+    pub fn outstanding(&self) -> usize {
+        self.missing.len()
+    }
+
+    fn found(&mut self, sequence: u64) -> Arrival {
+        let position = self
+            .missing
+            .binary_search_by_key(&sequence, |missing| missing.sequence);
+        match position {
+            Ok(position) => {
+                self.missing.remove(position);
+                Arrival::Recovered
+            }
+            Err(_) => Arrival::Late,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const RTT: Duration = Duration::from_millis(100);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn poll(nack: &mut NackGenerator, millis: u64) -> (Vec<u16>, usize) {
+        let due = nack.poll_nack(at(millis), RTT);
+        (due.sequences.to_vec(), due.given_up)
+    }
+
+    #[test]
+    fn waits_for_the_overtaken_then_asks_once_a_round_trip() {
+        let mut nack = NackGenerator::new();
+        assert_eq!(nack.on_packet(at(0), 65534), Arrival::InOrder);
+        assert_eq!(nack.on_packet(at(0), 65535), Arrival::InOrder);
+        assert_eq!(
+            nack.on_packet(at(0), 65539),
+            Arrival::AfterGap { missing: 3 }
+        );
+        assert_eq!(nack.deadline(), Some(at(5)));
+        assert_eq!(poll(&mut nack, 4), (vec![], 0));
+        assert_eq!(nack.on_packet(at(4), 65536), Arrival::Recovered);
+        assert_eq!(poll(&mut nack, 5), (vec![1, 2], 0));
+        assert_eq!(poll(&mut nack, 129), (vec![], 0));
+        assert_eq!(nack.on_packet(at(129), 65537), Arrival::Recovered);
+        assert_eq!(nack.on_packet(at(129), 65537), Arrival::Late);
+        assert_eq!(poll(&mut nack, 130), (vec![2], 0));
+        nack.forget_before(65539);
+        assert_eq!((nack.deadline(), nack.outstanding()), (None, 0));
+    }
+
+    #[test]
+    fn gives_up_after_a_second_or_ten_requests() {
+        let mut nack = NackGenerator::new();
+        nack.on_packet(at(0), 10);
+        nack.on_packet(at(0), 12);
+        let (mut requests, mut now) = (0, 0);
+        let given_up = loop {
+            now = nack.deadline().unwrap().as_millis().max(now);
+            let (sequences, given_up) = poll(&mut nack, now);
+            requests += sequences.len();
+            if given_up > 0 {
+                break given_up;
+            }
+        };
+        assert_eq!((requests, given_up), (8, 1));
+        assert!((1000..1130).contains(&now));
+
+        nack.on_packet(at(2000), 14);
+        let mut requests = 0;
+        for millis in 2000..2999 {
+            let due = nack.poll_nack(at(millis), Duration::ZERO);
+            requests += due.sequences.len();
+        }
+        assert_eq!((requests, nack.outstanding()), (10, 0));
+    }
+
+    #[test]
+    fn a_great_gap_asks_for_a_key_frame() {
+        let mut nack = NackGenerator::new();
+        nack.on_packet(at(0), 0);
+        assert_eq!(
+            nack.on_packet(at(0), 513),
+            Arrival::AfterGap { missing: 512 }
+        );
+        assert_eq!(nack.on_packet(at(0), 515), Arrival::KeyFrameNeeded);
+        assert_eq!(nack.outstanding(), 0);
+        assert_eq!(nack.on_packet(at(0), 1029), Arrival::KeyFrameNeeded);
+        assert_eq!(nack.on_packet(at(0), 1030), Arrival::InOrder);
+    }
+
+    #[test]
+    fn many_are_asked_for_in_portions() {
+        let mut nack = NackGenerator::new();
+        nack.on_packet(at(0), 0);
+        nack.on_packet(at(0), 301);
+        let portions: Vec<_> = (0..4).map(|_| poll(&mut nack, 10).0.len()).collect();
+        assert_eq!(portions, [128, 128, 44, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn asks_for_exactly_what_a_set_says(steps in prop::collection::vec((-20i64..12, 0u64..30), 1..200)) {
+            let mut nack = NackGenerator::new();
+            let (mut newest, mut missing, mut now) = (1000_i64, BTreeSet::new(), 0);
+            nack.on_packet(at(0), 1000);
+            for (step, wait) in steps {
+                now += wait;
+                let sequence = newest + step;
+                let arrival = nack.on_packet(at(now), sequence as u64);
+                if sequence > newest {
+                    missing.extend(newest + 1..sequence);
+                    newest = sequence;
+                    let too_many = missing.len() > MAX_MISSING;
+                    prop_assert_eq!(arrival == Arrival::KeyFrameNeeded, too_many);
+                    if arrival == Arrival::KeyFrameNeeded {
+                        missing.clear();
+                    }
+                } else {
+                    prop_assert_eq!(arrival == Arrival::Recovered, missing.remove(&sequence));
+                }
+                let (asked, given_up) = poll(&mut nack, now);
+                prop_assert!(asked.iter().all(|&s| missing.contains(&i64::from(s))));
+                if given_up > 0 {
+                    let kept: BTreeSet<_> = nack.missing.iter().map(|m| m.sequence as i64).collect();
+                    prop_assert_eq!(missing.len() - kept.len(), given_up);
+                    missing = kept;
+                }
+                prop_assert_eq!(nack.outstanding(), missing.len());
+            }
+        }
+    }
+}

@@ -304,6 +304,7 @@ const fn bit(index: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clock::Rng;
     use proptest::prelude::*;
     use std::collections::{HashMap, HashSet};
 
