@@ -1,9 +1,13 @@
+use core::time::Duration;
 use std::io;
 
 use clock::Instant;
 use packet::{Arena, Batch, Bursts};
 
 use crate::{DriverStats, Waker};
+
+/// A limit that the kernel adds to its clock must not overflow it; nobody minds a turn an hour.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How a worker meets its network: one call per turn, in batches both ways.
 ///

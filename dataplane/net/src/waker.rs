@@ -18,22 +18,24 @@ impl Waker {
     /// # Errors
     /// If the process has no descriptor left.
     pub fn new() -> io::Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        // Blocking, because io_uring would fail a read of an empty one instead of waiting. The mmsg driver reads it only when
+        // it is known to be readable, and a write blocks only at the end of 64 bits.
         Ok(Self {
-            event: Arc::new(eventfd(0, flags)?),
+            event: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
         })
     }
 
     /// Ends the wait, or the next one.
     pub fn wake(&self) {
-        // The only failure is a counter at its end (EAGAIN), and then the wait ends anyway.
+        // A signal may interrupt only a write that blocks.
         let _ = rustix::io::write(&*self.event, &1u64.to_ne_bytes());
     }
 
-    /// Forgets earlier uses; whether there were any.
-    pub(crate) fn reset(&self) -> bool {
+    /// Forgets earlier uses. Blocks until there is one.
+    pub(crate) fn reset(&self) {
         let mut counter = [0; 8];
-        rustix::io::read(&*self.event, &mut counter).is_ok()
+        // Nobody else reads it, so the only failure is a signal, and then the next wait ends early.
+        let _ = rustix::io::read(&*self.event, &mut counter);
     }
 }
 

@@ -1,0 +1,473 @@
+//! Both drivers against real sockets on the loopback interface: each test runs once for every driver.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use net::{AnyDriver, Config, Driver, DriverStats, Kind, MAX_PAYLOAD, Wait, Waker};
+use packet::{Arena, ArenaSize, Batch, Bursts, BurstsSize, Datagram};
+
+/// A driver and everything it works on.
+struct Node {
+    driver: Option<AnyDriver>,
+    arena: Arena,
+    bursts: Bursts,
+    batch: Batch,
+    addresses: Vec<SocketAddr>,
+}
+
+/// One received datagram, copied out of its slot.
+struct Got {
+    datagram: Datagram,
+    bytes: Vec<u8>,
+}
+
+impl Node {
+    fn open(kind: Kind, listeners: &[&str]) -> Self {
+        Self::open_with(kind, listeners, 1024, |_| {})
+    }
+
+    fn open_with(kind: Kind, listeners: &[&str], slots: u32, edit: fn(&mut Config)) -> Self {
+        let listeners = listeners.iter().map(|address| address.parse().unwrap());
+        let mut config = Config::new(listeners.collect());
+        config.kind = kind;
+        config.lent_slots = 512;
+        edit(&mut config);
+        let (driver, choice) = net::open(&config).unwrap();
+        assert_eq!(choice.driver == "uring", kind == Kind::Uring, "{choice}");
+        Self {
+            addresses: driver.local_addresses().collect(),
+            driver: Some(driver),
+            arena: Arena::new(ArenaSize {
+                slots,
+                small_slots: 0,
+                reserve: 0,
+            })
+            .unwrap(),
+            bursts: Bursts::new(BurstsSize {
+                chunks: 32,
+                bursts: 4096,
+            })
+            .unwrap(),
+            batch: Batch::new(),
+        }
+    }
+
+    fn turn(&mut self, wait: Wait) {
+        let driver = self.driver.as_mut().unwrap();
+        driver
+            .turn(&mut self.bursts, wait, &mut self.arena, &mut self.batch)
+            .unwrap();
+    }
+
+    fn take(&mut self) -> Vec<Got> {
+        let datagrams: Vec<_> = self.batch.drain().collect();
+        let got = datagrams.into_iter().map(|datagram| Got {
+            bytes: datagram.payload(&self.arena).to_vec(),
+            datagram,
+        });
+        let got: Vec<_> = got.collect();
+        for one in &got {
+            self.arena.release(one.datagram.slot);
+        }
+        got
+    }
+
+    /// Turns until so many datagrams have come.
+    fn receive(&mut self, count: usize) -> Vec<Got> {
+        let mut got = Vec::new();
+        let started = Instant::now();
+        while got.len() < count {
+            assert!(
+                started.elapsed() < Duration::from_secs(5),
+                "{} of {count} came; {:?}",
+                got.len(),
+                self.stats()
+            );
+            self.turn(self.soon());
+            got.extend(self.take());
+        }
+        got
+    }
+
+    fn soon(&self) -> Wait {
+        Wait::Until(net::now() + Duration::from_millis(50))
+    }
+
+    fn send(&mut self, to: SocketAddr, local: Option<IpAddr>, bytes: &[u8]) {
+        self.bursts.begin(to, local);
+        let room = self.bursts.reserve(bytes.len()).unwrap();
+        room.copy_from_slice(bytes);
+        self.bursts.commit(bytes.len());
+    }
+
+    fn stats(&self) -> DriverStats {
+        *self.driver.as_ref().unwrap().stats()
+    }
+
+    fn waker(&self) -> Waker {
+        self.driver.as_ref().unwrap().waker()
+    }
+}
+
+impl Drop for Node {
+    /// Nothing may be missing at the end of any test.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.batch.clear(&mut self.arena);
+        assert_eq!(self.bursts.in_flight(), 0);
+        self.driver.take().unwrap().close(&mut self.arena);
+        assert_eq!(self.arena.in_use(), 0, "slots leaked");
+        assert_eq!(self.arena.free(), self.arena.slots(), "slots stayed lent");
+    }
+}
+
+/// Runs a test with each driver.
+macro_rules! for_both {
+    ($($name:ident)*) => {
+        mod uring {
+            $(#[test] fn $name() { super::$name(net::Kind::Uring); })*
+        }
+        mod mmsg {
+            $(#[test] fn $name() { super::$name(net::Kind::Mmsg); })*
+        }
+    };
+}
+
+for_both! {
+    echoes_both_families
+    names_the_address_that_was_used
+    answers_leave_from_the_address_that_was_used
+    runs_arrive_as_their_packets
+    more_bursts_than_fit_into_one_call
+    an_empty_arena_recovers
+    a_full_batch_loses_nothing
+    a_waker_ends_a_wait
+    deadlines_are_kept
+    a_closed_port_stops_nothing
+    oversized_datagrams_are_dropped
+    arrival_is_when_the_kernel_had_it
+    destinations_nobody_can_reach_are_counted
+    a_flooded_socket_counts_its_drops
+    a_second_thread_may_open_it
+}
+
+fn peer(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    socket
+}
+
+fn read(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut bytes = [0; 4096];
+    let (len, from) = socket.recv_from(&mut bytes).unwrap();
+    (bytes[..len].to_vec(), from)
+}
+
+fn echoes_both_families(kind: Kind) {
+    const COUNT: usize = 600;
+    let mut node = Node::open(kind, &["127.0.0.1:0", "[::1]:0"]);
+    for (listener, address) in node.addresses.clone().into_iter().enumerate() {
+        let socket = peer(if address.is_ipv4() {
+            "127.0.0.1:0"
+        } else {
+            "[::1]:0"
+        });
+        let mut answered = HashSet::new();
+        for first in (0..COUNT).step_by(50) {
+            for number in first..first + 50 {
+                socket
+                    .send_to(format!("packet {number}").as_bytes(), address)
+                    .unwrap();
+            }
+            for got in node.receive(50) {
+                assert_eq!(usize::from(got.datagram.listener), listener);
+                assert_eq!(got.datagram.source, socket.local_addr().unwrap());
+                node.send(got.datagram.source, got.datagram.local, &got.bytes);
+            }
+            node.turn(Wait::Poll);
+            for _ in 0..50 {
+                let (bytes, from) = read(&socket);
+                assert_eq!(from, address);
+                answered.insert(bytes);
+            }
+        }
+        assert_eq!(answered.len(), COUNT);
+    }
+    let stats = node.stats();
+    assert_eq!(stats.received_packets, 2 * COUNT as u64);
+    assert_eq!(stats.sent_packets, 2 * COUNT as u64);
+    assert_eq!(stats.send_failures, 0);
+}
+
+fn names_the_address_that_was_used(kind: Kind) {
+    let mut node = Node::open(kind, &["0.0.0.0:0", "[::]:0"]);
+    for (address, host) in node.addresses.clone().iter().zip(["127.0.0.3", "::1"]) {
+        let host: IpAddr = host.parse().unwrap();
+        let socket = peer(if host.is_ipv4() {
+            "127.0.0.1:0"
+        } else {
+            "[::1]:0"
+        });
+        socket.send_to(b"?", (host, address.port())).unwrap();
+        let got = node.receive(1);
+        assert_eq!(got[0].datagram.local, Some(host));
+        assert_eq!(got[0].datagram.source, socket.local_addr().unwrap());
+    }
+}
+
+fn answers_leave_from_the_address_that_was_used(kind: Kind) {
+    let mut node = Node::open(kind, &["0.0.0.0:0"]);
+    let socket = peer("127.0.0.1:0");
+    let used = SocketAddr::from(([127, 0, 0, 9], node.addresses[0].port()));
+    socket.send_to(b"?", used).unwrap();
+    let local = node.receive(1)[0].datagram.local;
+    // A single packet and a run take different ways to the kernel.
+    node.send(socket.local_addr().unwrap(), local, b"one");
+    node.bursts.finish();
+    for _ in 0..3 {
+        node.send(socket.local_addr().unwrap(), local, b"many");
+    }
+    node.turn(Wait::Poll);
+    for expected in [b"one".as_slice(), b"many", b"many", b"many"] {
+        assert_eq!(read(&socket), (expected.to_vec(), used));
+    }
+}
+
+fn runs_arrive_as_their_packets(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0", "[::1]:0"]);
+    for host in ["127.0.0.1:0", "[::1]:0"] {
+        let socket = peer(host);
+        let sizes = [1200, 1200, 1200, 1200, 700, 90, 90, 1100, 1100];
+        for (size, fill) in sizes.into_iter().zip(1u8..) {
+            node.send(socket.local_addr().unwrap(), None, &vec![fill; size]);
+        }
+        node.turn(Wait::Poll);
+        for (size, fill) in sizes.into_iter().zip(1u8..) {
+            assert_eq!(read(&socket).0, vec![fill; size]);
+        }
+    }
+    let stats = node.stats();
+    assert_eq!(stats.sent_packets, 18);
+    assert_eq!(stats.sent_bursts, 6, "{stats:?}");
+    assert_eq!(stats.segmented_bursts, 6, "{stats:?}");
+    assert_eq!(stats.segmentation_fallbacks, 0, "{stats:?}");
+}
+
+fn more_bursts_than_fit_into_one_call(kind: Kind) {
+    const COUNT: usize = 2500;
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    let sockets: Vec<_> = (0..5).map(|_| peer("127.0.0.1:0")).collect();
+    for number in 0..COUNT {
+        let to = sockets[number % sockets.len()].local_addr().unwrap();
+        node.send(to, None, &[number as u8; 40]);
+    }
+    node.turn(Wait::Poll);
+    let mut stats = node.stats();
+    for _ in 0..10 {
+        node.turn(Wait::Poll);
+        stats = node.stats();
+    }
+    assert_eq!(stats.sent_packets + stats.send_failures, COUNT as u64);
+    assert_eq!(stats.send_failures, 0);
+    assert_eq!(read(&sockets[0]).0, [0; 40]);
+}
+
+fn an_empty_arena_recovers(kind: Kind) {
+    let mut node = Node::open_with(kind, &["127.0.0.1:0"], 16, |_| {});
+    let socket = peer("127.0.0.1:0");
+    let mut seen = HashSet::new();
+    for number in 0..40u8 {
+        socket.send_to(&[number], node.addresses[0]).unwrap();
+    }
+    for _ in 0..20 {
+        // The batch keeps its slots while the driver would like more of them.
+        while node.arena.free() > 0 || node.arena.lent() > 0 {
+            let before = node.batch.len();
+            node.turn(node.soon());
+            if node.batch.len() == before {
+                break;
+            }
+        }
+        let started = Instant::now();
+        node.turn(Wait::Until(net::now() + Duration::from_millis(5)));
+        assert!(started.elapsed() < Duration::from_millis(500));
+        seen.extend(node.take().into_iter().map(|got| got.bytes[0]));
+        if seen.len() == 40 {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 40);
+    assert!(node.stats().out_of_slots > 0, "{:?}", node.stats());
+    socket.send_to(&[99], node.addresses[0]).unwrap();
+    assert_eq!(node.receive(1)[0].bytes, [99]);
+}
+
+fn a_full_batch_loses_nothing(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    // Armed first, so that everything is received while nobody looks.
+    node.turn(Wait::Poll);
+    let socket = peer("127.0.0.1:0");
+    for number in 0..400u16 {
+        socket
+            .send_to(&number.to_be_bytes(), node.addresses[0])
+            .unwrap();
+    }
+    let mut numbers = Vec::new();
+    for _ in 0..4 {
+        node.turn(node.soon());
+        assert!(node.batch.len() <= packet::MAX_BATCH);
+        let got = node.take();
+        numbers.extend(
+            got.iter()
+                .map(|got| u16::from_be_bytes([got.bytes[0], got.bytes[1]])),
+        );
+    }
+    assert_eq!(numbers, (0..400).collect::<Vec<_>>(), "in order, none lost");
+}
+
+fn a_waker_ends_a_wait(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    for _ in 0..3 {
+        let waker = node.waker();
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            waker.wake();
+        });
+        let started = Instant::now();
+        node.turn(Wait::Forever);
+        assert!(started.elapsed() >= Duration::from_millis(15));
+        thread.join().unwrap();
+    }
+    node.waker().wake();
+    node.turn(Wait::Forever);
+    let started = Instant::now();
+    node.turn(Wait::Until(net::now() + Duration::from_millis(20)));
+    assert!(started.elapsed() >= Duration::from_millis(18), "used up");
+}
+
+fn deadlines_are_kept(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    node.turn(Wait::Poll);
+    for millis in [1, 10, 50] {
+        let deadline = net::now() + Duration::from_millis(millis);
+        node.turn(Wait::Until(deadline));
+        let late = net::now().saturating_since(deadline);
+        assert!(net::now() >= deadline, "too early");
+        assert!(late < Duration::from_millis(100), "{late:?} late");
+    }
+    let started = Instant::now();
+    node.turn(Wait::Until(clock::Instant::ZERO));
+    assert!(started.elapsed() < Duration::from_millis(100));
+    // Far away is not an overflow: the waker comes first.
+    let waker = node.waker();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        waker.wake();
+    });
+    let started = Instant::now();
+    node.turn(Wait::Until(clock::Instant::FAR_FUTURE));
+    assert!(started.elapsed() >= Duration::from_millis(15));
+    thread.join().unwrap();
+}
+
+fn a_closed_port_stops_nothing(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    let socket = peer("127.0.0.1:0");
+    let closed = peer("127.0.0.1:0").local_addr().unwrap();
+    for round in 0..5u8 {
+        for _ in 0..3 {
+            node.send(closed, None, b"nobody");
+        }
+        node.send(socket.local_addr().unwrap(), None, &[round]);
+        node.turn(Wait::Poll);
+        assert_eq!(read(&socket).0, [round]);
+        socket.send_to(&[round], node.addresses[0]).unwrap();
+        assert_eq!(node.receive(1)[0].bytes, [round]);
+    }
+}
+
+fn oversized_datagrams_are_dropped(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    let socket = peer("127.0.0.1:0");
+    let lens = [MAX_PAYLOAD + 1, 9000, MAX_PAYLOAD, 0, 5];
+    for len in lens {
+        socket.send_to(&vec![7; len], node.addresses[0]).unwrap();
+    }
+    let got: Vec<_> = node.receive(3).iter().map(|got| got.bytes.len()).collect();
+    assert_eq!(got, [MAX_PAYLOAD, 0, 5]);
+    assert_eq!(node.stats().truncated, 2);
+}
+
+fn arrival_is_when_the_kernel_had_it(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    let socket = peer("127.0.0.1:0");
+    socket.send_to(b"early", node.addresses[0]).unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    socket.send_to(b"late", node.addresses[0]).unwrap();
+    let got = node.receive(2);
+    let between = got[1].datagram.arrival - got[0].datagram.arrival;
+    assert!(between >= Duration::from_millis(50), "{between:?}");
+    assert!(got[1].datagram.arrival <= net::now());
+}
+
+fn destinations_nobody_can_reach_are_counted(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    let socket = peer("127.0.0.1:0");
+    // No IPv6 listener; and an address that a loopback socket has no way to.
+    node.send("[::1]:9".parse().unwrap(), None, b"no socket");
+    node.send("192.0.2.1:9".parse().unwrap(), None, b"no way");
+    node.send("255.255.255.255:9".parse().unwrap(), None, b"forbidden");
+    node.send(socket.local_addr().unwrap(), None, b"fine");
+    node.turn(Wait::Poll);
+    assert_eq!(read(&socket).0, b"fine");
+    for _ in 0..2 {
+        node.turn(Wait::Poll);
+    }
+    let stats = node.stats();
+    assert_eq!(
+        (stats.sent_packets, stats.send_failures),
+        (1, 3),
+        "{stats:?}"
+    );
+}
+
+fn a_flooded_socket_counts_its_drops(kind: Kind) {
+    let mut node = Node::open_with(kind, &["127.0.0.1:0"], 16, |config| {
+        config.receive_buffer = 4096;
+    });
+    let socket = peer("127.0.0.1:0");
+    for _ in 0..200 {
+        socket.send_to(&[1; 1000], node.addresses[0]).unwrap();
+    }
+    while !node.receive_some().is_empty() {}
+    // The kernel reports what it dropped along with a later packet.
+    socket.send_to(b"later", node.addresses[0]).unwrap();
+    node.receive(1);
+    let stats = node.stats();
+    assert_eq!(
+        stats.received_packets + stats.kernel_drops,
+        201,
+        "{stats:?}"
+    );
+    assert!(stats.kernel_drops > 0);
+}
+
+impl Node {
+    fn receive_some(&mut self) -> Vec<Got> {
+        self.turn(Wait::Until(net::now() + Duration::from_millis(20)));
+        self.take()
+    }
+}
+
+fn a_second_thread_may_open_it(kind: Kind) {
+    let node = std::thread::spawn(move || Node::open(kind, &["127.0.0.1:0"]));
+    let mut node = node.join().unwrap();
+    let socket = peer("127.0.0.1:0");
+    socket.send_to(b"moved", node.addresses[0]).unwrap();
+    assert_eq!(node.receive(1)[0].bytes, b"moved");
+}
