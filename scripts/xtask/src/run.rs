@@ -42,7 +42,7 @@ pub fn ci(root: &Path) -> Result<()> {
         step(
             root,
             "cargo",
-            &["deny", "--offline", "check", "bans", "licenses", "sources"],
+            &["deny", "check", "bans", "licenses", "sources"],
         )?;
     } else {
         println!(

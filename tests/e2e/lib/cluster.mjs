@@ -1,0 +1,147 @@
+import { execFile, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { impairer } from './impairer.mjs';
+import { scrape } from './metrics.mjs';
+import { freeTcpPort, freeUdpBlock, hostAddress } from './net.mjs';
+import { sleep, until } from './wait.mjs';
+
+const root = path.join(path.dirname(new URL(import.meta.url).pathname), '../../..');
+const run = promisify(execFile);
+
+// The folder of ringcast-master and ringcast-node.
+export function binaries() {
+  const wanted = process.env.RINGCAST_BIN ?? ['release', 'debug'].map((p) => path.join(root, 'target', p)).find((p) => fs.existsSync(path.join(p, 'ringcast-node')));
+  if (!wanted || !fs.existsSync(path.join(wanted, 'ringcast-node'))) throw new Error('build first: cargo build -p control -p dataplane (or set RINGCAST_BIN)');
+  return wanted;
+}
+
+// The processes that `pid` started and that are still there.
+export async function children(pid) {
+  const { stdout } = await run('ps', ['-o', 'pid=', '--ppid', String(pid)]).catch(() => ({ stdout: '' }));
+  return stdout.split('\n').map((l) => Number(l.trim())).filter((p) => p > 0 && fs.existsSync(`/proc/${p}/exe`) && fs.readlinkSync(`/proc/${p}/exe`).includes('ringcast'));
+}
+
+// A master and its nodes, as processes of their own on free ports. Whatever the test does, `stop` ends them all.
+export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, faults = [], master = {} } = {}) {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
+  const secret = 'E2E_SECRET';
+  const running = [];
+  const cluster = { dir, secret, nodes: [], impairer: null };
+  cluster.stop = async () => {
+    cluster.impairer?.close();
+    await Promise.all(running.map((p) => p.stop()));
+    if (!process.env.RINGCAST_KEEP) fs.rmSync(dir, { recursive: true, force: true });
+  };
+  try {
+    const ids = [...Array(nodes)].map((_, i) => `media_${i + 1}`);
+    await run(path.join(binaries(), 'ringcast-master'), ['pki', 'init', '--dir', path.join(dir, 'pki'), '--nodes', ids.join(',')]);
+    for (const id of ids) {
+      const node = await startNode({ id, dir, workers, driver, impaired, faults, running });
+      cluster.nodes.push(node);
+      if (impaired) cluster.impairer = await impairer({ listenBase: node.advertisedPorts[0], targetBase: node.mediaPorts[0], count: workers, target: node.address });
+    }
+    await startMaster(cluster, { dir, secret, mediaServer, master, running });
+    return cluster;
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+}
+
+async function startNode({ id, dir, workers, driver, impaired, faults, running }) {
+  const base = await freeUdpBlock(workers);
+  const advertisedBase = impaired ? await freeUdpBlock(workers) : base;
+  const [linkPort, adminPort, address] = [await freeUdpBlock(1), await freeTcpPort(), hostAddress()];
+  const file = path.join(dir, `${id}.toml`);
+  fs.writeFileSync(file, `
+node_id = "${id}"
+[link]
+listen = "127.0.0.1:${linkPort}"
+pki = "${path.join(dir, 'pki')}"
+[media]
+base_port = ${base}
+advertise = ["${address}"]
+${impaired ? `advertised_base_port = ${advertisedBase}` : ''}
+workers = ${workers}
+pin = false
+driver = "${driver}"
+[admin]
+listen = "127.0.0.1:${adminPort}"
+[faults]
+drop_rtp = ${faults.includes('drop-rtp')}
+nack = ${!faults.includes('no-nack')}
+`);
+  const child = await start('ringcast-node', ['--config', file], path.join(dir, `${id}.log`), running);
+  const admin = `127.0.0.1:${adminPort}`;
+  await until(`${id} is alive`, () => child.alive() && fetch(`http://${admin}/healthz/live`).then((r) => r.ok, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
+  return {
+    id, address, admin, linkPort, pid: child.pid, log: child.log, kill: child.kill,
+    mediaPorts: [...Array(workers)].map((_, i) => base + i),
+    advertisedPorts: [...Array(workers)].map((_, i) => advertisedBase + i),
+    metrics: () => scrape(admin),
+    residentMemory: async () => Number(/VmRSS:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${child.pid}/status`, 'utf8'))[1]) * 1024,
+  };
+}
+
+async function startMaster(cluster, { dir, secret, mediaServer, master, running }) {
+  const [httpPort, adminPort] = [await freeTcpPort(), await freeTcpPort()];
+  const settings = {
+    listen: `127.0.0.1:${httpPort}`, admin_listen: `127.0.0.1:${adminPort}`, plain_http: true, secret,
+    data_dir: path.join(dir, 'master'), pki_dir: path.join(dir, 'pki'), media_server: mediaServer, ...master,
+  };
+  const toml = Object.entries(settings).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  for (const node of cluster.nodes) toml.push('[[nodes]]', `id = "${node.id}"`, `uri = "quic://127.0.0.1:${node.linkPort}"`);
+  const file = path.join(dir, 'master.toml');
+  fs.writeFileSync(file, `${toml.join('\n')}\n`);
+  const child = await start('ringcast-master', ['--config', file], path.join(dir, 'master.log'), running);
+  const url = `http://localhost:${httpPort}`;
+  const authorization = (password) => `Basic ${Buffer.from(`OPENVIDUAPP:${password}`).toString('base64')}`;
+  const rest = async (method, where, body, password = secret) => {
+    const answer = await fetch(`http://127.0.0.1:${httpPort}/openvidu/api${where}`, {
+      method, headers: { authorization: authorization(password), ...(body === undefined ? {} : { 'content-type': 'application/json' }) }, body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await answer.text();
+    let parsed = text;
+    try { parsed = JSON.parse(text); } catch { /* some answers are plain text */ }
+    return { status: answer.status, body: parsed };
+  };
+  await until('the cluster is up', () => child.alive() && rest('GET', '/health').then((r) => r.status === 200, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
+  Object.assign(cluster, {
+    url, httpPort, rest, masterPid: child.pid, masterLog: child.log, killMaster: child.kill,
+    masterMetrics: () => scrape(`127.0.0.1:${adminPort}`),
+    token: async (sessionId, connection = {}) => {
+      const made = await rest('POST', '/sessions', { customSessionId: sessionId });
+      if (![200, 409].includes(made.status)) throw new Error(`POST /sessions: ${made.status} ${JSON.stringify(made.body)}`);
+      const answer = await rest('POST', `/sessions/${sessionId}/connection`, connection);
+      if (answer.status !== 200) throw new Error(`POST connection: ${answer.status} ${JSON.stringify(answer.body)}`);
+      return answer.body.token.replace(/^(wss?):\/\/[^?/]+/, `$1://localhost:${httpPort}`);
+    },
+  });
+}
+
+async function start(program, args, logFile, running) {
+  const out = fs.openSync(logFile, 'a');
+  const child = spawn(path.join(binaries(), program), args, { stdio: ['ignore', out, out], env: { ...process.env, RUST_BACKTRACE: '1' } });
+  fs.closeSync(out);
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const log = () => fs.readFileSync(logFile, 'utf8').split('\n').slice(-40).join('\n');
+  const alive = () => {
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${program} ended (${child.exitCode ?? child.signalCode}):\n${log()}`);
+    return true;
+  };
+  const handle = {
+    pid: child.pid, log, alive,
+    kill: async () => { child.kill('SIGKILL'); await ended; },
+    stop: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill('SIGTERM');
+      await Promise.race([ended, sleep(5_000)]);
+      if (child.exitCode === null && child.signalCode === null) { child.kill('SIGKILL'); await ended; }
+    },
+  };
+  running.push(handle);
+  return handle;
+}
