@@ -673,3 +673,564 @@ pub(super) fn fuzz(data: &[u8]) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::controlling::{self, Controlling};
+    use super::*;
+    use proptest::prelude::{any, proptest};
+
+    const DELAY: Duration = Duration::from_millis(10);
+    const NODE: &str = "198.51.100.1:4000";
+    const HOME: &str = "192.0.2.7:50000";
+    const CAFE: &str = "203.0.113.9:60000";
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// A datagram on the wire: when it arrives, from where, to where.
+    type Flying = (Instant, SocketAddr, SocketAddr, Vec<u8>);
+
+    /// Node, browser, and a wire of 10 ms between them.
+    struct Pair {
+        now: Instant,
+        node: Lite,
+        browser: Controlling,
+        /// Where the browser sends from.
+        at: SocketAddr,
+        wire: Vec<Flying>,
+        /// Every datagram of the node, with its destination.
+        sent: Vec<(Instant, SocketAddr, usize)>,
+        ignored: Vec<Ignored>,
+        events: Vec<Event>,
+        browser_events: Vec<Event>,
+        rng: Rng,
+        /// Of a hundred datagrams, this many are lost.
+        loss: u64,
+        /// Whether the browser answers our checks.
+        answers: bool,
+    }
+
+    fn credentials() -> (Credentials, Credentials) {
+        let mut rng = Rng::from_number(3);
+        (
+            Credentials::generate(&mut rng),
+            Credentials::generate(&mut rng),
+        )
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let mut pair = Self::unintroduced();
+            pair.node.set_remote(pair.now, credentials().1);
+            pair
+        }
+
+        /// The node does not know the browser's password yet.
+        fn unintroduced() -> Self {
+            let (ours, theirs) = credentials();
+            Self::with(ours.clone(), theirs, ours)
+        }
+
+        fn with(node: Credentials, browser: Credentials, believed: Credentials) -> Self {
+            let now = Instant::from_millis(1_000);
+            let mut rng = Rng::from_number(4);
+            Self {
+                now,
+                node: Lite::new(now, node, Config::default(), rng.fork()).unwrap(),
+                browser: Controlling::new(
+                    now,
+                    browser,
+                    believed,
+                    address(NODE),
+                    controlling::Config::default(),
+                    rng.fork(),
+                )
+                .unwrap(),
+                at: address(HOME),
+                wire: Vec::new(),
+                sent: Vec::new(),
+                ignored: Vec::new(),
+                events: Vec::new(),
+                browser_events: Vec::new(),
+                rng,
+                loss: 0,
+                answers: true,
+            }
+        }
+
+        fn fly(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+            if from == address(NODE) {
+                self.sent.push((self.now, to, bytes.len()));
+            }
+            if self.rng.below(100) >= self.loss {
+                self.wire.push((self.now + DELAY, from, to, bytes));
+            }
+        }
+
+        fn collect(&mut self) {
+            while let Some(output) = self.node.poll() {
+                match output {
+                    Output::Send { to, datagram } => self.fly(address(NODE), to, datagram.to_vec()),
+                    Output::Event(event) => self.events.push(event),
+                }
+            }
+            while let Some(output) = self.browser.poll() {
+                match output {
+                    Output::Send { to, datagram } => self.fly(self.at, to, datagram.to_vec()),
+                    Output::Event(event) => self.browser_events.push(event),
+                }
+            }
+        }
+
+        fn deliver(&mut self, (_, from, to, bytes): Flying) {
+            let mut buffer = [0; stun::MAX_RESPONSE_LEN];
+            let message = Message::parse(&bytes).unwrap();
+            let is_request = message.class() == stun::Class::Request;
+            let result = if to == address(NODE) && is_request {
+                self.node.on_request(self.now, &message, from, &mut buffer)
+            } else if to == address(NODE) {
+                self.node.on_response(self.now, &message, from).map(|()| 0)
+            } else if to == self.at && (self.answers || !is_request) {
+                self.browser
+                    .on_message(self.now, &message, from, &mut buffer)
+            } else {
+                Ok(0)
+            };
+            match result {
+                Ok(0) => {}
+                Ok(length) => {
+                    assert!(length <= bytes.len(), "an answer is no amplifier");
+                    self.fly(to, from, buffer[..length].to_vec());
+                }
+                Err(reason) => self.ignored.push(reason),
+            }
+        }
+
+        fn run(&mut self, duration: Duration) {
+            let end = self.now + duration;
+            for _ in 0..100_000 {
+                self.collect();
+                let timers = [self.node.deadline(), self.browser.deadline()];
+                let arrivals = self.wire.iter().map(|(at, ..)| *at);
+                let next = arrivals.chain(timers.into_iter().flatten()).min();
+                let Some(next) = next.filter(|at| *at <= end) else {
+                    self.now = end;
+                    return;
+                };
+                self.now = self.now.max(next);
+                if let Some(index) = self.wire.iter().position(|(at, ..)| *at <= self.now) {
+                    let flying = self.wire.remove(index);
+                    self.deliver(flying);
+                } else {
+                    self.node.on_timeout(self.now);
+                    self.browser.on_timeout(self.now);
+                }
+            }
+            panic!("no end");
+        }
+
+        /// A check as the browser would send it, but from wherever we like.
+        fn check_from(&mut self, from: &str, use_candidate: bool) -> Result<usize, Ignored> {
+            let (ours, theirs) = credentials();
+            let mut id = [0; 12];
+            self.rng.fill(&mut id);
+            let request = BindingRequest {
+                transaction: TransactionId(id),
+                receiver_ufrag: ours.ufrag().as_bytes(),
+                sender_ufrag: theirs.ufrag().as_bytes(),
+                priority: 1,
+                role: Role::Controlling(1),
+                use_candidate,
+            };
+            let key = IntegrityKey::new(ours.password().as_bytes());
+            let mut bytes = [0; 200];
+            let length = stun::write_binding_request(&mut bytes, &request, &key).unwrap();
+            let message = Message::parse(&bytes[..length]).unwrap();
+            let mut response = [0; stun::MAX_RESPONSE_LEN];
+            let from = address(from);
+            self.node
+                .on_request(self.now, &message, from, &mut response)
+        }
+
+        fn sent_to(&self, to: &str) -> usize {
+            let to = address(to);
+            self.sent.iter().filter(|(_, at, _)| *at == to).count()
+        }
+    }
+
+    fn selected(text: &str, proven: bool) -> Event {
+        let address = address(text);
+        Event::Selected { address, proven }
+    }
+
+    #[test]
+    fn connects_proves_the_address_and_keeps_consent() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(120));
+        assert_eq!(
+            pair.events,
+            [Event::Checked(address(HOME)), selected(HOME, true)]
+        );
+        assert_eq!(pair.browser_events, [selected(NODE, true)]);
+        assert_eq!(pair.ignored, []);
+        assert!(pair.node.is_checked(address(HOME)) && pair.node.is_proven(address(HOME)));
+        assert_eq!(pair.node.rtt(), Some(2 * DELAY));
+        assert_eq!(pair.browser.rtt(), Some(2 * DELAY));
+        // One question each 5 s ± 20 % (RFC 7675), and answers of 64 bytes.
+        let asked: Vec<_> = pair.sent.iter().filter(|(.., len)| *len > 64).collect();
+        assert!((20..=31).contains(&asked.len()), "{}", asked.len());
+        for pair in asked.windows(2).skip(1) {
+            let pause = pair[1].0 - pair[0].0;
+            assert!((4_000..=6_000).contains(&pause.as_millis()), "{pause:?}");
+        }
+    }
+
+    #[test]
+    fn survives_a_path_that_loses_every_fifth_datagram() {
+        for seed in 0..20 {
+            let mut pair = Pair::new();
+            pair.rng = Rng::from_number(seed);
+            pair.loss = 20;
+            pair.run(Duration::from_secs(300));
+            assert_eq!(pair.node.selected(), Some(address(HOME)), "seed {seed}");
+            assert_eq!(pair.events.last(), Some(&selected(HOME, true)));
+        }
+    }
+
+    #[test]
+    fn consent_ends_fifteen_seconds_after_the_last_answer() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(20));
+        let before = pair.now;
+        pair.loss = 100;
+        pair.run(Duration::from_secs(8));
+        assert_ne!(pair.events.last(), Some(&Event::ConsentLost));
+        pair.run(Duration::from_secs(32));
+        assert_eq!(pair.events.last(), Some(&Event::ConsentLost));
+        assert_eq!(pair.node.deadline(), None);
+        let last = pair.sent.last().unwrap().0;
+        assert!(last - before <= Duration::from_secs(15));
+        assert_eq!(pair.check_from(HOME, true), Err(Ignored::Ended));
+        assert_eq!(pair.browser_events.last(), Some(&Event::ConsentLost));
+    }
+
+    #[test]
+    fn a_wrong_password_gets_no_answer_and_leaves_no_trace() {
+        let (ours, theirs) = credentials();
+        let wrong = Credentials::new(ours.ufrag(), theirs.password()).unwrap();
+        let mut pair = Pair::with(ours, theirs.clone(), wrong);
+        pair.node.set_remote(pair.now, theirs);
+        pair.run(Duration::from_secs(29));
+        assert!(pair.sent.is_empty());
+        assert!(!pair.ignored.is_empty());
+        assert!(pair.ignored.iter().all(|i| *i == Ignored::WrongIntegrity));
+        assert!(!pair.node.is_checked(address(HOME)));
+        pair.run(Duration::from_secs(2));
+        assert_eq!(pair.events, [Event::Timeout]);
+        assert_eq!(pair.browser_events, [Event::Timeout]);
+    }
+
+    #[test]
+    fn another_ufrag_is_not_ours() {
+        let (ours, theirs) = credentials();
+        let other = Credentials::new("elsewhere", ours.password()).unwrap();
+        let mut pair = Pair::with(ours, theirs, other);
+        pair.run(Duration::from_secs(1));
+        assert!(pair.ignored.iter().all(|i| *i == Ignored::WrongUsername));
+        assert!(!pair.ignored.is_empty() && pair.sent.is_empty());
+    }
+
+    #[test]
+    fn checks_may_come_before_the_remote_password() {
+        let mut pair = Pair::unintroduced();
+        pair.run(Duration::from_secs(3));
+        assert_eq!(pair.events, [Event::Checked(address(HOME))]);
+        assert!(!pair.node.is_proven(address(HOME)));
+        assert_eq!(pair.node.selected(), None);
+        pair.node.set_remote(pair.now, credentials().1);
+        pair.run(3 * DELAY);
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+    }
+
+    #[test]
+    fn a_victim_gets_few_questions_and_never_media() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(2));
+        let victim = "203.0.113.66:53";
+        for _ in 0..3 {
+            pair.check_from(victim, true).unwrap();
+            pair.run(Duration::from_secs(1));
+        }
+        pair.run(Duration::from_secs(60));
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        assert!(!pair.node.is_proven(address(victim)));
+        let questions = pair.sent_to(victim);
+        assert!((1..=4).contains(&questions), "{questions}");
+    }
+
+    #[test]
+    fn one_faked_check_costs_the_victim_two_questions() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(2));
+        pair.check_from("203.0.113.66:53", false).unwrap();
+        pair.run(Duration::from_secs(60));
+        assert_eq!(pair.sent_to("203.0.113.66:53"), 2);
+    }
+
+    #[test]
+    fn an_answer_from_elsewhere_proves_nothing() {
+        let (ours, theirs) = credentials();
+        let mut pair = Pair::new();
+        pair.check_from(HOME, true).unwrap();
+        let Some(Output::Send { datagram, .. }) = (0..3).find_map(|_| {
+            let output = pair.node.poll();
+            output.filter(|o| matches!(o, Output::Send { .. }))
+        }) else {
+            panic!("no question");
+        };
+        let id = Message::parse(&datagram).unwrap().transaction_id();
+        let mut bytes = [0; stun::MAX_RESPONSE_LEN];
+        let mut answer = |from: &str, id, password: &str, pair: &mut Pair| {
+            let key = IntegrityKey::new(password.as_bytes());
+            let length = stun::write_binding_success(&mut bytes, id, address(NODE), &key).unwrap();
+            let message = Message::parse(&bytes[..length]).unwrap();
+            pair.node.on_response(pair.now, &message, address(from))
+        };
+        let good = theirs.password();
+        let unknown = Err(Ignored::UnknownTransaction);
+        assert_eq!(answer(CAFE, id, good, &mut pair), unknown);
+        assert_eq!(
+            answer(HOME, TransactionId([7; 12]), good, &mut pair),
+            unknown
+        );
+        assert_eq!(
+            answer(HOME, id, ours.password(), &mut pair),
+            Err(Ignored::WrongIntegrity)
+        );
+        assert_eq!(pair.node.selected(), None);
+        assert_eq!(answer(HOME, id, good, &mut pair), Ok(()));
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        assert_eq!(answer(HOME, id, good, &mut pair), unknown, "a repetition");
+    }
+
+    #[test]
+    fn media_follows_the_browser_to_another_address() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(2));
+        pair.at = address(CAFE);
+        pair.run(Duration::from_secs(10));
+        assert_eq!(pair.node.selected(), Some(address(CAFE)));
+        assert_eq!(pair.events.last(), Some(&selected(CAFE, true)));
+        // Back after the old proof has aged: it is asked again before media returns.
+        pair.run(Duration::from_secs(30));
+        pair.at = address(HOME);
+        pair.run(Duration::from_secs(100));
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        let moves = pair
+            .events
+            .iter()
+            .filter(|e| matches!(e, Event::Selected { .. }));
+        assert_eq!(moves.count(), 3);
+    }
+
+    #[test]
+    fn an_aged_proof_is_asked_for_again() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(2));
+        pair.at = address(CAFE);
+        pair.run(Duration::from_secs(30));
+        assert_eq!(pair.node.selected(), Some(address(CAFE)));
+        // Nobody is at the old address any more, yet someone nominates it.
+        pair.check_from(HOME, true).unwrap();
+        pair.collect();
+        assert_eq!(pair.node.selected(), Some(address(CAFE)));
+        assert!(!pair.node.is_proven(address(HOME)));
+    }
+
+    #[test]
+    fn a_restart_of_the_browser_changes_the_password_for_questions() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(2));
+        let (ours, theirs) = credentials();
+        let fresh = Credentials::generate(&mut pair.rng);
+        pair.node.set_remote(pair.now, theirs);
+        assert_eq!(pair.node.poll(), None, "the same again is nothing new");
+        pair.browser = Controlling::new(
+            pair.now,
+            fresh.clone(),
+            ours,
+            address(NODE),
+            controlling::Config::default(),
+            pair.rng.fork(),
+        )
+        .unwrap();
+        pair.node.set_remote(pair.now, fresh);
+        pair.run(Duration::from_secs(60));
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        assert_eq!(pair.ignored, []);
+    }
+
+    #[test]
+    fn a_peer_that_never_answers_is_believed_where_dtls_completed() {
+        let mut pair = Pair::new();
+        pair.answers = false;
+        pair.run(Duration::from_millis(500));
+        pair.check_from(CAFE, true).unwrap();
+        pair.node.on_dtls_completed(address(HOME));
+        pair.run(Duration::from_secs(1));
+        assert_eq!(pair.node.selected(), None, "it may still answer");
+        pair.run(Duration::from_secs(20));
+        assert_eq!(pair.events.last(), Some(&selected(HOME, false)));
+        // Its checks are its consent.
+        pair.run(Duration::from_secs(120));
+        assert_eq!(pair.events.last(), Some(&selected(HOME, false)));
+        pair.loss = 100;
+        pair.run(Duration::from_secs(25));
+        assert_eq!(pair.events.last(), Some(&selected(HOME, false)));
+        pair.run(Duration::from_secs(10));
+        assert_eq!(pair.events.last(), Some(&Event::ConsentLost));
+    }
+
+    #[test]
+    fn a_late_answer_turns_belief_into_proof() {
+        let mut pair = Pair::new();
+        pair.answers = false;
+        pair.node.on_dtls_completed(address(HOME));
+        pair.run(Duration::from_secs(20));
+        assert_eq!(pair.events.last(), Some(&selected(HOME, false)));
+        pair.answers = true;
+        pair.run(Duration::from_secs(30));
+        assert_eq!(pair.events.last(), Some(&selected(HOME, true)));
+    }
+
+    #[test]
+    fn dtls_alone_selects_nothing() {
+        let mut pair = Pair::new();
+        pair.loss = 100;
+        pair.node.on_dtls_completed(address(HOME));
+        pair.run(Duration::from_secs(29));
+        assert_eq!(pair.node.selected(), None);
+        pair.run(Duration::from_secs(2));
+        assert_eq!(pair.events, [Event::Timeout]);
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_keeps_what_matters() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(2));
+        for port in 1..=50 {
+            pair.now += Duration::from_millis(5);
+            pair.check_from(&format!("192.0.2.200:{port}"), false)
+                .unwrap();
+            pair.collect();
+            assert!(pair.node.candidates.len() <= MAX_CANDIDATES);
+        }
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        assert!(pair.node.is_proven(address(HOME)));
+        assert!(pair.node.is_checked(address("192.0.2.200:50")));
+        assert!(!pair.node.is_checked(address("192.0.2.200:1")));
+        let forgotten = pair
+            .events
+            .iter()
+            .filter(|e| matches!(e, Event::Forgotten(_)));
+        assert_eq!(forgotten.count(), 51 - MAX_CANDIDATES);
+    }
+
+    /// Sends `bytes` as a request from the browser's address.
+    fn raw(pair: &mut Pair, bytes: &[u8]) -> (Result<usize, Ignored>, Vec<u8>) {
+        let mut response = [0; stun::MAX_RESPONSE_LEN];
+        let message = Message::parse(bytes).unwrap();
+        let from = address(HOME);
+        let result = pair
+            .node
+            .on_request(pair.now, &message, from, &mut response);
+        let length = *result.as_ref().unwrap_or(&0);
+        (result, response[..length].to_vec())
+    }
+
+    #[test]
+    fn a_controlled_peer_is_told_of_the_conflict() {
+        let (ours, theirs) = credentials();
+        let mut pair = Pair::new();
+        let request = BindingRequest {
+            transaction: TransactionId([1; 12]),
+            receiver_ufrag: ours.ufrag().as_bytes(),
+            sender_ufrag: theirs.ufrag().as_bytes(),
+            priority: 1,
+            role: Role::Controlled(u64::MAX),
+            use_candidate: false,
+        };
+        let key = IntegrityKey::new(ours.password().as_bytes());
+        let mut bytes = [0; 200];
+        let length = stun::write_binding_request(&mut bytes, &request, &key).unwrap();
+        let (result, response) = raw(&mut pair, &bytes[..length]);
+        assert!(result.is_ok());
+        let answer = Message::parse(&response).unwrap();
+        assert_eq!(answer.error_code(), Some(487));
+        assert!(answer.verify(&key));
+        assert!(!pair.node.is_checked(address(HOME)));
+    }
+
+    #[test]
+    fn an_answer_longer_than_its_question_is_not_given() {
+        use aws_lc_rs::hmac;
+        let (ours, _) = credentials();
+        // USERNAME, an unknown attribute that must be understood, MESSAGE-INTEGRITY: 64 bytes. The 420 would have 68.
+        let mut bytes = vec![0, 1, 0, 44, 0x21, 0x12, 0xA4, 0x42];
+        bytes.extend([1; 12]);
+        bytes.extend([0, 6, 0, 9]);
+        bytes.extend(format!("{}:...", ours.ufrag()).bytes());
+        bytes.extend([0x70, 0, 0, 0]);
+        let password = ours.password().as_bytes();
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password);
+        let tag = hmac::sign(&key, &bytes);
+        bytes.extend([0, 8, 0, 20]);
+        bytes.extend(tag.as_ref());
+        assert_eq!(bytes.len(), 64);
+        let mut pair = Pair::new();
+        assert_eq!(raw(&mut pair, &bytes).0, Err(Ignored::AnswerTooLong));
+        assert!(!pair.node.is_checked(address(HOME)));
+    }
+
+    #[test]
+    fn no_cut_or_flipped_check_is_believed() {
+        let (ours, theirs) = credentials();
+        let request = BindingRequest {
+            transaction: TransactionId([1; 12]),
+            receiver_ufrag: ours.ufrag().as_bytes(),
+            sender_ufrag: theirs.ufrag().as_bytes(),
+            priority: 1,
+            role: Role::Controlling(1),
+            use_candidate: true,
+        };
+        let key = IntegrityKey::new(ours.password().as_bytes());
+        let mut bytes = [0; 200];
+        let length = stun::write_binding_request(&mut bytes, &request, &key).unwrap();
+        for bit in 0..length * 8 {
+            let mut damaged = bytes[..length].to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            // The type of FINGERPRINT, changed into another optional attribute, leaves an authentic check.
+            let in_fingerprint_type = bit / 8 == length - 8 || bit / 8 == length - 7;
+            if Message::parse(&damaged).is_ok() && !in_fingerprint_type {
+                let mut pair = Pair::new();
+                assert!(raw(&mut pair, &damaged).0.is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn our_own_ufrag_must_leave_room() {
+        let long = Credentials::new(&"u".repeat(33), &"p".repeat(22)).unwrap();
+        let made = Lite::new(Instant::ZERO, long, Config::default(), Rng::from_number(1));
+        assert_eq!(made.err(), Some(BadCredentials::Ufrag));
+    }
+
+    proptest! {
+        #[test]
+        fn no_peer_breaks_the_rules(data in proptest::collection::vec(any::<u8>(), 0..400)) {
+            fuzz(&data);
+        }
+    }
+}
