@@ -28,3 +28,6 @@ pub use stats::DriverStats;
 pub use time::now;
 pub use uring::Uring;
 pub use waker::Waker;
+
+#[cfg(test)]
+mod tests;
