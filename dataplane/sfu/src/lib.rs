@@ -10,3 +10,15 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod cache;
+mod commands;
+pub mod discard;
+mod engine;
+mod feedback;
+mod model;
+mod outbox;
+mod path;
+pub mod stats;
+mod timers;
+
+pub use engine::Engine;

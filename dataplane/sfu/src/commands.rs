@@ -1,0 +1,521 @@
+//! Following the agent's orders: the model grows and shrinks here. Off the packet path, so it may allocate.
+
+use clock::{Duration, Instant};
+use proto::ice::{Credentials, lite};
+use proto::loss::NackGenerator;
+use proto::rtcp::{Bye, ReceiverReport, Writer};
+use proto::rtp::{ExtensionMap, Reception, Rewriter, Unwrapper};
+use proto::srtp::{Inbound, KeyingMaterial, Outbound};
+use proto::twcc::FeedbackGenerator;
+
+use crate::api::{
+    Command, EncodingSpec, Event, Kind, PublishedMedia, PublisherId, PublisherSpec,
+    SubscribedMedia, SubscriberId, SubscriberSpec, TransportId, TransportSpec,
+};
+use crate::cache::Cache;
+use crate::engine::Engine;
+use crate::feedback::REPORT_INTERVAL;
+use crate::model::encoding::{KeyFrameRequest, Seen};
+use crate::model::subscriber::{Rtx, Sent, first_index};
+use crate::model::transport::Remb;
+use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
+use crate::stats::PacketKind;
+
+/// Transport-wide feedback leaves this long after the first packet that it is about.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
+/// Most publishers, and most subscribers, on one transport.
+const PER_TRANSPORT_MAX: usize = 256;
+/// Most media sections of a stream.
+const MEDIA_MAX: usize = 16;
+/// Most encodings of a medium.
+const ENCODINGS_MAX: usize = 8;
+/// Longest DTLS datagram that is sent.
+const DTLS_MAX: usize = 1500;
+
+pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
+    let (about, outcome) = match command {
+        Command::AddTransport(spec) => (spec.id, add_transport(engine, now, *spec)),
+        Command::SetRemoteIce {
+            transport,
+            ufrag,
+            pwd,
+        } => (
+            transport,
+            set_remote_ice(engine, now, transport, &ufrag, &pwd),
+        ),
+        Command::RemoveTransport(id) => {
+            if let Some(key) = engine.model.transport_key(id) {
+                remove_transport(engine, now, key);
+            }
+            return;
+        }
+        Command::KeysReady { transport, keys } => {
+            (transport, keys_ready(engine, now, transport, &keys))
+        }
+        Command::SendDtls {
+            transport,
+            datagram,
+        } => (transport, send_dtls(engine, transport, &datagram)),
+        Command::DtlsCompleted { transport, address } => {
+            if let Some(key) = engine.model.transport_key(transport) {
+                let ice = &mut engine.model.transports[key].ice;
+                ice.on_dtls_completed(address);
+                engine.drain_ice(now, key);
+            }
+            return;
+        }
+        Command::AddPublisher(spec) => (spec.transport, add_publisher(engine, *spec)),
+        Command::RemovePublisher(id) => return remove_publisher(engine, id),
+        Command::AddSubscriber(spec) => (spec.transport, add_subscriber(engine, now, *spec)),
+        Command::RemoveSubscriber(id) => return remove_subscriber(engine, id),
+    };
+    if let Err(why) = outcome {
+        engine.push_event(Event::Refused {
+            transport: about,
+            why,
+        });
+    }
+}
+
+type Outcome = Result<(), &'static str>;
+
+fn key_of(engine: &Engine, id: TransportId) -> Result<u32, &'static str> {
+    engine.model.transport_key(id).ok_or("no such transport")
+}
+
+fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outcome {
+    let ufrag: Box<[u8]> = spec.local_ufrag.as_bytes().into();
+    if engine.model.transport_keys.contains_key(&spec.id) {
+        return Err("the transport exists");
+    }
+    if engine.model.transports.len() >= engine.config.transports_max {
+        return Err("too many transports");
+    }
+    if engine.model.ufrags.contains_key(&ufrag) {
+        return Err("the ufrag is in use");
+    }
+    let bad = "the ICE credentials are not valid";
+    let local = Credentials::new(&spec.local_ufrag, &spec.local_pwd).map_err(|_| bad)?;
+    let rng = engine.rng.fork();
+    let mut ice = lite::Lite::new(now, local, lite::Config::default(), rng).map_err(|_| bad)?;
+    if let Some((ufrag, pwd)) = &spec.remote {
+        ice.set_remote(now, Credentials::new(ufrag, pwd).map_err(|_| bad)?);
+    }
+    let transport = Transport {
+        id: spec.id,
+        local_ufrag: ufrag.clone(),
+        ice,
+        inbound: None,
+        outbound: None,
+        selected: None,
+        handshake: None,
+        paths: Vec::new(),
+        ssrc: engine.rng.next_u32(),
+        sources: Vec::new(),
+        publishers: Vec::new(),
+        subscribers: Vec::new(),
+        outgoing: Vec::new(),
+        extensions: ExtensionMap::new(),
+        jobs: Vec::new(),
+        feedback: None,
+        feedback_ssrc: 0,
+        reports_due: now + REPORT_INTERVAL,
+        remb: Remb::default(),
+        round_trip: None,
+        retired: Vec::new(),
+        dtls_in_batch: (0, 0),
+        reference_time: None,
+    };
+    let key = engine.model.transports.insert(transport);
+    engine.model.transport_keys.insert(spec.id, key);
+    engine.model.ufrags.insert(ufrag, key);
+    engine.drain_ice(now, key);
+    Ok(())
+}
+
+fn set_remote_ice(
+    engine: &mut Engine,
+    now: Instant,
+    id: TransportId,
+    ufrag: &str,
+    pwd: &str,
+) -> Outcome {
+    let key = key_of(engine, id)?;
+    let credentials =
+        Credentials::new(ufrag, pwd).map_err(|_| "the ICE credentials are not valid")?;
+    engine.model.transports[key]
+        .ice
+        .set_remote(now, credentials);
+    engine.drain_ice(now, key);
+    Ok(())
+}
+
+fn keys_ready(
+    engine: &mut Engine,
+    now: Instant,
+    id: TransportId,
+    keys: &KeyingMaterial,
+) -> Outcome {
+    let key = key_of(engine, id)?;
+    let transport = &mut engine.model.transports[key];
+    if transport.outbound.is_some() {
+        // A second context over the same key would count its packet indices from the start again.
+        return Err("the transport has keys");
+    }
+    let refused = "the keys do not fit their profile";
+    transport.inbound = Some(Inbound::new(&keys.remote).map_err(|_| refused)?);
+    transport.outbound = Some(Outbound::new(&keys.local).map_err(|_| refused)?);
+    transport.reports_due = now;
+    engine.wheel.schedule(key, now);
+    engine.want_key_frames_for(key);
+    Ok(())
+}
+
+fn send_dtls(engine: &mut Engine, id: TransportId, datagram: &[u8]) -> Outcome {
+    let key = key_of(engine, id)?;
+    if datagram.is_empty() || datagram.len() > DTLS_MAX {
+        return Err("a DTLS datagram of this length is not sent");
+    }
+    let transport = &engine.model.transports[key];
+    let path = transport.selected.or(transport.handshake);
+    let path = path.ok_or("no address is known for DTLS")?;
+    engine
+        .outbox
+        .push(&mut engine.stats, path, PacketKind::Dtls, datagram);
+    Ok(())
+}
+
+/// Takes a transport down with everything on it, and says goodbye if there is someone to say it to.
+pub(crate) fn remove_transport(engine: &mut Engine, _now: Instant, key: u32) {
+    engine.drop_jobs(key, |_| true);
+    say_goodbye(engine, key);
+    let transport = &mut engine.model.transports[key];
+    let publishers = core::mem::take(&mut transport.publishers);
+    let subscribers = core::mem::take(&mut transport.subscribers);
+    for publisher in publishers {
+        drop_publisher(engine, publisher);
+    }
+    for subscriber in subscribers {
+        drop_subscriber(engine, subscriber);
+    }
+    engine.wheel.cancel(key);
+    let transport = engine.model.transports.remove(key);
+    let transport = transport.expect("the caller looked the transport up");
+    engine.model.transport_keys.remove(&transport.id);
+    engine.model.ufrags.remove(&transport.local_ufrag);
+    engine
+        .model
+        .addresses
+        .retain(|_, transport| *transport != key);
+}
+
+/// RFC 3550 §6.6.
+fn say_goodbye(engine: &mut Engine, key: u32) {
+    let transport = &mut engine.model.transports[key];
+    let (Some(path), Some(outbound)) = (transport.selected, &mut transport.outbound) else {
+        return;
+    };
+    let ssrcs: Vec<u32> = transport
+        .outgoing
+        .iter()
+        .map(|key| engine.model.outgoing[*key].ssrc)
+        .take(31)
+        .collect();
+    if ssrcs.is_empty() {
+        return;
+    }
+    let (mut plain, mut protected) = ([0; 256], [0; 320]);
+    let mut writer = Writer::new(&mut plain);
+    let written = ReceiverReport::write(transport.ssrc, &[], &mut writer)
+        .and_then(|()| Bye::write(&ssrcs, &mut writer));
+    let len = writer.len();
+    if written.is_ok()
+        && let Ok(len) = outbound.protect_rtcp(&plain[..len], &mut protected)
+    {
+        engine.outbox.push(
+            &mut engine.stats,
+            path,
+            PacketKind::Srtcp,
+            &protected[..len],
+        );
+    }
+}
+
+fn add_publisher(engine: &mut Engine, spec: PublisherSpec) -> Outcome {
+    let key = key_of(engine, spec.transport)?;
+    if engine.model.publisher_keys.contains_key(&spec.id) {
+        return Err("the publisher exists");
+    }
+    if engine.model.transports[key].publishers.len() >= PER_TRANSPORT_MAX {
+        return Err("too many publishers on the transport");
+    }
+    let fits = |medium: &PublishedMedia| (1..=ENCODINGS_MAX).contains(&medium.encodings.len());
+    if spec.media.len() > MEDIA_MAX || !spec.media.iter().all(fits) {
+        return Err("too many media sections, or a wrong number of encodings");
+    }
+    let media: Vec<u32> = spec
+        .media
+        .into_iter()
+        .map(|medium| add_medium(engine, key, medium))
+        .collect();
+    let publisher = engine.model.publishers.insert(Publisher {
+        id: spec.id,
+        transport: key,
+        media,
+    });
+    engine.model.publisher_keys.insert(spec.id, publisher);
+    engine.model.transports[key].publishers.push(publisher);
+    let waiting: Vec<u32> = engine
+        .model
+        .subscribers
+        .iter()
+        .filter(|(_, subscriber)| subscriber.publisher == spec.id)
+        .map(|(subscriber, _)| subscriber)
+        .collect();
+    for subscriber in waiting {
+        engine.model.bind(subscriber);
+    }
+    engine
+        .wheel
+        .schedule(key, engine.model.transports[key].reports_due);
+    Ok(())
+}
+
+fn add_medium(engine: &mut Engine, transport: u32, spec: PublishedMedia) -> u32 {
+    let mut extensions = ExtensionMap::new();
+    for (id, uri) in &spec.extensions {
+        extensions.insert(*id, *uri);
+        engine.model.transports[transport]
+            .extensions
+            .insert(*id, *uri);
+    }
+    let medium = engine.model.media.insert(Medium {
+        kind: spec.kind,
+        transport,
+        mid: spec.mid.into_bytes().into(),
+        codecs: spec.codecs,
+        extensions,
+        encodings: Vec::new(),
+        selected: None,
+        listeners: Vec::new(),
+    });
+    for encoding in spec.encodings {
+        let encoding = new_encoding(engine, medium, encoding);
+        let encoding = engine.model.encodings.insert(encoding);
+        engine.model.media[medium].encodings.push(encoding);
+    }
+    let feedback = &mut engine.model.transports[transport].feedback;
+    if engine.model.media[medium].has_transport_feedback() {
+        feedback.get_or_insert_with(|| FeedbackGenerator::new(FEEDBACK_INTERVAL));
+    }
+    medium
+}
+
+fn new_encoding(engine: &mut Engine, medium: u32, spec: EncodingSpec) -> Encoding {
+    let source = engine.next_source();
+    let of = &engine.model.media[medium];
+    let nack = engine.config.nack && of.any(|codec| codec.nack);
+    let remembered = if nack && of.kind == Kind::Video {
+        engine.config.cache_packets_max
+    } else {
+        0
+    };
+    let clock_rate = of.codecs.first().map_or(90_000, |codec| codec.clock_rate);
+    Encoding {
+        medium,
+        source,
+        rid: spec.rid.map(|rid| rid.into_bytes().into()),
+        ssrc: spec.ssrc,
+        rtx_ssrc: spec.rtx_ssrc,
+        unwrapper: Unwrapper::new(),
+        seen: Seen::default(),
+        reception: Reception::new(clock_rate),
+        nack: nack.then(NackGenerator::new),
+        cache: Cache::new(remembered),
+        key_frame: KeyFrameRequest::default(),
+        last_arrival: None,
+        sender_report: None,
+        clock_rate,
+        fir_sequence: 0,
+        bytes: 0,
+        measured: (0, 0),
+    }
+}
+
+fn remove_publisher(engine: &mut Engine, id: PublisherId) {
+    let Some(&key) = engine.model.publisher_keys.get(&id) else {
+        return;
+    };
+    let transport = engine.model.publishers[key].transport;
+    let publishers = &mut engine.model.transports[transport].publishers;
+    publishers.retain(|publisher| *publisher != key);
+    drop_publisher(engine, key);
+    let transport = &engine.model.transports[transport];
+    let others: Vec<u32> = engine.model.encodings_of(transport).collect();
+    debug_assert!(
+        transport
+            .sources
+            .iter()
+            .all(|source| others.contains(&source.encoding)),
+        "no RTP stream means an encoding that is gone"
+    );
+}
+
+/// Frees a publisher whose transport no longer lists it. Its subscribers stay, and wait.
+fn drop_publisher(engine: &mut Engine, key: u32) {
+    let publisher = engine.model.publishers.remove(key);
+    let publisher = publisher.expect("a listed publisher exists");
+    engine.model.publisher_keys.remove(&publisher.id);
+    for medium in publisher.media {
+        let medium = engine.model.media.remove(medium);
+        let medium = medium.expect("a publisher's media exist");
+        for listener in medium.listeners {
+            let outgoing = &mut engine.model.outgoing[listener];
+            outgoing.medium = None;
+            let transport = outgoing.transport;
+            engine.drop_jobs(transport, |job| job == listener);
+        }
+        for encoding in medium.encodings {
+            let mut encoding = engine
+                .model
+                .encodings
+                .remove(encoding)
+                .expect("a medium's encodings exist");
+            engine.quota.clear(&mut encoding.cache, &mut engine.orphans);
+        }
+        let encodings = &engine.model.encodings;
+        let transport = &mut engine.model.transports[publisher.transport];
+        transport
+            .sources
+            .retain(|source| encodings.get(source.encoding).is_some());
+    }
+}
+
+fn add_subscriber(engine: &mut Engine, now: Instant, spec: SubscriberSpec) -> Outcome {
+    let key = key_of(engine, spec.transport)?;
+    if engine.model.subscriber_keys.contains_key(&spec.id) {
+        return Err("the subscriber exists");
+    }
+    if engine.model.transports[key].subscribers.len() >= PER_TRANSPORT_MAX
+        || spec.media.len() > MEDIA_MAX
+    {
+        return Err("too many subscribers on the transport, or too many media sections");
+    }
+    if !ssrcs_are_free(engine, key, &spec.media) {
+        return Err("an SSRC is in use on the transport");
+    }
+    let outgoing: Vec<u32> = spec
+        .media
+        .into_iter()
+        .map(|medium| {
+            let outgoing = new_outgoing(engine, key, medium);
+            engine.model.outgoing.insert(outgoing)
+        })
+        .collect();
+    let transport = &mut engine.model.transports[key];
+    transport.outgoing.extend(&outgoing);
+    let subscriber = engine.model.subscribers.insert(Subscriber {
+        id: spec.id,
+        transport: key,
+        publisher: spec.publisher,
+        outgoing,
+    });
+    transport.subscribers.push(subscriber);
+    transport.reports_due = transport.reports_due.min(now + REPORT_INTERVAL);
+    engine.wheel.schedule(key, transport.reports_due);
+    engine.model.subscriber_keys.insert(spec.id, subscriber);
+    engine.model.bind(subscriber);
+    engine.want_key_frames_for(key);
+    Ok(())
+}
+
+/// Two RTP streams with one SSRC would share packet indices.
+fn ssrcs_are_free(engine: &Engine, key: u32, media: &[SubscribedMedia]) -> bool {
+    let transport = &engine.model.transports[key];
+    let mut taken: Vec<u32> = vec![transport.ssrc];
+    for outgoing in &transport.outgoing {
+        let outgoing = &engine.model.outgoing[*outgoing];
+        taken.push(outgoing.ssrc);
+        taken.extend(outgoing.rtx.as_ref().map(|rtx| rtx.ssrc));
+    }
+    media
+        .iter()
+        .flat_map(|medium| [Some(medium.ssrc), medium.rtx_ssrc])
+        .flatten()
+        .all(|ssrc| {
+            let free = !taken.contains(&ssrc);
+            taken.push(ssrc);
+            free
+        })
+}
+
+fn new_outgoing(engine: &mut Engine, key: u32, spec: SubscribedMedia) -> Outgoing {
+    let mut extensions = ExtensionMap::new();
+    for (id, uri) in &spec.extensions {
+        extensions.insert(*id, *uri);
+    }
+    let rng = &mut engine.rng;
+    let transport = &mut engine.model.transports[key];
+    let rewriter = match transport.resume(spec.ssrc) {
+        Some(next) => Rewriter::starting_at(next),
+        None => Rewriter::new(rng),
+    };
+    let can_resend = engine.config.nack && spec.codecs.iter().any(|(_, codec)| codec.nack);
+    let rtx = spec.rtx_ssrc.filter(|_| can_resend).map(|ssrc| {
+        let next = transport.resume(ssrc);
+        Rtx::new(ssrc, next.unwrap_or_else(|| first_index(rng)))
+    });
+    Outgoing {
+        kind: spec.kind,
+        transport: key,
+        medium: None,
+        mid: spec.mid.into_bytes().into(),
+        ssrc: spec.ssrc,
+        cname: spec.cname.into_bytes().into(),
+        codecs: spec.codecs,
+        extensions,
+        rewriter,
+        source: None,
+        awaiting_key_frame: spec.kind == Kind::Video,
+        sent: Sent {
+            timestamp: rng.next_u32(),
+            ..Sent::default()
+        },
+        rtx,
+        reported: None,
+    }
+}
+
+fn remove_subscriber(engine: &mut Engine, id: SubscriberId) {
+    let Some(&key) = engine.model.subscriber_keys.get(&id) else {
+        return;
+    };
+    let transport = engine.model.subscribers[key].transport;
+    let subscribers = &mut engine.model.transports[transport].subscribers;
+    subscribers.retain(|subscriber| *subscriber != key);
+    drop_subscriber(engine, key);
+}
+
+/// Frees a subscriber whose transport no longer lists it.
+fn drop_subscriber(engine: &mut Engine, key: u32) {
+    let subscriber = engine.model.subscribers.remove(key);
+    let subscriber = subscriber.expect("a listed subscriber exists");
+    engine.model.subscriber_keys.remove(&subscriber.id);
+    for stream in subscriber.outgoing {
+        engine.drop_jobs(subscriber.transport, |job| job == stream);
+        let outgoing = engine.model.outgoing.remove(stream);
+        let outgoing = outgoing.expect("a subscriber's RTP streams exist");
+        if let Some(medium) = outgoing.medium {
+            let listeners = &mut engine.model.media[medium].listeners;
+            listeners.retain(|listener| *listener != stream);
+        }
+        let transport = &mut engine.model.transports[subscriber.transport];
+        transport.outgoing.retain(|other| *other != stream);
+        if outgoing.sent.packets > 0 {
+            transport.retire(outgoing.ssrc, outgoing.rewriter.next_index());
+        }
+        if let Some(rtx) = outgoing.rtx.filter(|rtx| rtx.sent.packets > 0) {
+            transport.retire(rtx.ssrc, rtx.next);
+        }
+    }
+}

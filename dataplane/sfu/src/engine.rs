@@ -1,0 +1,316 @@
+//! The forwarding engine: the one public type.
+
+use std::collections::VecDeque;
+
+use clock::{Instant, NtpTime, Rng};
+use packet::{Arena, Batch, Bursts, SlotId};
+use proto::ice;
+
+use crate::api::{CloseReason, Command, Config, Event};
+use crate::cache::Quota;
+use crate::commands;
+use crate::discard::{DropReason, Stage};
+use crate::feedback;
+use crate::model::packet::Packet;
+use crate::model::publisher::Role;
+use crate::model::transport::Source;
+use crate::model::{Model, Path};
+use crate::outbox::Outbox;
+use crate::path::rewrite::Rewritten;
+use crate::path::{Arrived, Plain, classify, ingest, protect, route, unprotect};
+use crate::stats::{PacketKind, Stats};
+use crate::timers::Wheel;
+
+/// Events that may wait to be polled.
+const EVENTS_MAX: usize = 4096;
+
+/// Forwards what publishers send to whoever subscribed, on one worker.
+///
+/// One turn is `command…`, `receive`, `on_timeout`, `flush`, and `poll_event` until there is none. References to slots that
+/// the engine keeps are given back to the arena that the next call brings; it must always be the same one.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+    pub(crate) model: Model,
+    pub(crate) stats: Stats,
+    pub(crate) wheel: Wheel,
+    pub(crate) quota: Quota,
+    pub(crate) outbox: Outbox,
+    events: VecDeque<Event>,
+    /// Slots of things that went away while there was no arena at hand.
+    pub(crate) orphans: Vec<SlotId>,
+    /// Counts [`Engine::receive`].
+    pub(crate) batches: u64,
+    next_source: u32,
+    // What lies between two stages. The vectors keep their memory from turn to turn.
+    pub(crate) arrived: Vec<Arrived>,
+    pub(crate) plain: Vec<Plain>,
+    pub(crate) media: Vec<Packet>,
+    /// Packets that jobs refer to; each has a reference to its slot until the flush.
+    pub(crate) routed: Vec<Packet>,
+    /// Transports with jobs.
+    pub(crate) dirty: Vec<u32>,
+    /// Key of the outgoing RTP stream, and its packet.
+    pub(crate) rewritten: Vec<(u32, Rewritten)>,
+    due: Vec<u32>,
+}
+
+impl Engine {
+    /// An engine without transports. Everything random is drawn from `rng`.
+    pub fn new(config: Config, mut rng: Rng) -> Self {
+        Self {
+            config,
+            model: Model::new(&mut rng),
+            rng,
+            stats: Stats::default(),
+            wheel: Wheel::new(Instant::ZERO),
+            quota: Quota::default(),
+            outbox: Outbox::new(),
+            events: VecDeque::new(),
+            orphans: Vec::new(),
+            batches: 0,
+            next_source: 0,
+            arrived: Vec::new(),
+            plain: Vec::new(),
+            media: Vec::new(),
+            routed: Vec::new(),
+            dirty: Vec::new(),
+            rewritten: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Follows an order. What can't be followed is answered by [`Event::Refused`].
+    pub fn command(&mut self, now: Instant, command: Command) {
+        commands::follow(self, now, command);
+        self.count_model();
+    }
+
+    /// Takes in what arrived; `batch` is empty afterwards, its references are the engine's.
+    pub fn receive(&mut self, now: Instant, arena: &mut Arena, batch: &mut Batch) {
+        self.release_orphans(arena);
+        classify::run(self, now, arena, batch);
+        unprotect::run(self, arena);
+        ingest::run(self, now, arena);
+        route::run(self, now, arena);
+    }
+
+    /// Does what is due: reports, NACK, key-frame requests, consent, closing. To be called every turn.
+    pub fn on_timeout(&mut self, now: Instant, arena: &mut Arena) {
+        self.release_orphans(arena);
+        self.quota.expire(&mut self.model.encodings, arena, now);
+        let mut due = core::mem::take(&mut self.due);
+        self.wheel.expire(now, &mut due);
+        for transport in due.drain(..) {
+            self.serve(now, transport);
+        }
+        self.due = due;
+        self.stats.cache_packets = self.quota.packets() as u64;
+    }
+
+    /// Writes everything that leaves in this turn into `bursts`.
+    pub fn flush(&mut self, now: Instant, arena: &mut Arena, bursts: &mut Bursts) {
+        self.release_orphans(arena);
+        self.outbox.flush(&mut self.stats, bursts);
+        protect::run(self, now, arena, bursts);
+        bursts.finish();
+        debug_assert_eq!(
+            self.stats.unbalanced(),
+            None,
+            "every packet is accounted for"
+        );
+    }
+
+    /// The next piece of news.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Engine::on_timeout`] has something to do next, if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let timers = self.wheel.deadline();
+        let cache = self.quota.deadline();
+        timers.into_iter().chain(cache).min()
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Wall-clock time at `now`.
+    pub(crate) fn ntp(&self, now: Instant) -> NtpTime {
+        self.config.ntp_at_zero.plus(now - Instant::ZERO)
+    }
+
+    pub(crate) fn events_are_full(&self) -> bool {
+        self.events.len() >= EVENTS_MAX
+    }
+
+    /// News for the agent. Handshake datagrams are refused earlier; the rest comes from orders and transports, whose number
+    /// is bounded.
+    pub(crate) fn push_event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn next_source(&mut self) -> u32 {
+        self.next_source = self.next_source.wrapping_add(1);
+        self.next_source
+    }
+
+    /// Somebody can't go on without a key frame of this encoding.
+    pub(crate) fn want_key_frame(&mut self, encoding: u32) {
+        let encoding = &mut self.model.encodings[encoding];
+        encoding.key_frame.want();
+        if let Some(deadline) = encoding.key_frame.deadline() {
+            let transport = self.model.media[encoding.medium].transport;
+            self.wheel.schedule(transport, deadline);
+        }
+    }
+
+    /// Whoever waits on this transport for a picture gets one soon.
+    pub(crate) fn want_key_frames_for(&mut self, transport: u32) {
+        let transport = &self.model.transports[transport];
+        if transport.outbound.is_none() || transport.selected.is_none() {
+            return;
+        }
+        let wanted: Vec<u32> = transport
+            .outgoing
+            .iter()
+            .map(|key| &self.model.outgoing[*key])
+            .filter(|outgoing| outgoing.awaiting_key_frame)
+            .filter_map(|outgoing| self.model.media[outgoing.medium?].selected)
+            .collect();
+        for encoding in wanted {
+            self.want_key_frame(encoding);
+        }
+    }
+
+    /// From now on this SSRC means this encoding. Another one that meant it is forgotten, with everything known of it.
+    pub(crate) fn learn(&mut self, transport: u32, source: Source) -> Source {
+        let fresh = self.next_source();
+        let encoding = &mut self.model.encodings[source.encoding];
+        let slot = match source.role {
+            Role::Media => &mut encoding.ssrc,
+            Role::Rtx => &mut encoding.rtx_ssrc,
+        };
+        let before = slot.replace(source.ssrc);
+        if source.role == Role::Media && encoding.last_arrival.is_some() {
+            encoding.restart(fresh);
+            self.quota.clear(&mut encoding.cache, &mut self.orphans);
+        }
+        let sources = &mut self.model.transports[transport].sources;
+        sources.retain(|known| Some(known.ssrc) != before || known.encoding != source.encoding);
+        sources.push(source);
+        source
+    }
+
+    /// Does what the agent of a transport wants done.
+    pub(crate) fn drain_ice(&mut self, now: Instant, key: u32) {
+        let mut closed = None;
+        loop {
+            let transport = &mut self.model.transports[key];
+            let Some(output) = transport.ice.poll() else {
+                break;
+            };
+            match output {
+                ice::Output::Send { to, datagram } => {
+                    let path = transport.path(to);
+                    self.outbox
+                        .push(&mut self.stats, path, PacketKind::Stun, &datagram);
+                }
+                ice::Output::Event(ice::Event::Checked(address)) => {
+                    self.model.addresses.insert(address, key);
+                }
+                ice::Output::Event(ice::Event::Forgotten(address)) => {
+                    transport.paths.retain(|path| path.remote != address);
+                    self.model.forget_address(address, key);
+                }
+                ice::Output::Event(ice::Event::Selected { address, .. }) => {
+                    self.select_path(key, address);
+                }
+                ice::Output::Event(ice::Event::ConsentLost) => {
+                    closed = Some(CloseReason::ConsentLost);
+                }
+                ice::Output::Event(ice::Event::Timeout) => closed = Some(CloseReason::IceTimeout),
+            }
+        }
+        if let Some(reason) = closed {
+            let transport = self.model.transports[key].id;
+            commands::remove_transport(self, now, key);
+            self.push_event(Event::Closed { transport, reason });
+            self.count_model();
+        } else if let Some(deadline) = self.model.transports[key].ice.deadline() {
+            self.wheel.schedule(key, deadline);
+        }
+    }
+
+    fn select_path(&mut self, key: u32, address: std::net::SocketAddr) {
+        let transport = &mut self.model.transports[key];
+        let path: Path = transport.path(address);
+        let first = transport.selected.replace(path).is_none();
+        if first {
+            let id = transport.id;
+            self.push_event(Event::IceConnected(id));
+            self.want_key_frames_for(key);
+            self.count_model();
+        }
+    }
+
+    /// The timers of one transport.
+    fn serve(&mut self, now: Instant, key: u32) {
+        let Some(transport) = self.model.transports.get_mut(key) else {
+            return;
+        };
+        if transport.ice.deadline().is_some_and(|due| due <= now) {
+            transport.ice.on_timeout(now);
+            self.drain_ice(now, key);
+        }
+        if self.model.transports.get(key).is_none() {
+            return;
+        }
+        feedback::serve(self, now, key);
+        let ice = self.model.transports[key].ice.deadline();
+        let feedback = feedback::deadline(&self.model, key);
+        if let Some(deadline) = ice.into_iter().chain(feedback).min() {
+            self.wheel.schedule(key, deadline);
+        }
+    }
+
+    fn release_orphans(&mut self, arena: &mut Arena) {
+        for slot in self.orphans.drain(..) {
+            arena.release(slot);
+        }
+    }
+
+    /// Jobs that lead nowhere any more are dropped here and not found later.
+    pub(crate) fn drop_jobs(&mut self, transport: u32, gone: impl Fn(u32) -> bool) {
+        let jobs = &mut self.model.transports[transport].jobs;
+        let before = jobs.len();
+        jobs.retain(|job| !gone(job.outgoing));
+        for _ in jobs.len()..before {
+            self.stats.stage_mut(Stage::Rewrite).held -= 1;
+            self.stats.drop_at(Stage::Rewrite, DropReason::Gone);
+        }
+    }
+
+    /// Brings the gauges up to date.
+    fn count_model(&mut self) {
+        let (mut new, mut connecting, mut connected) = (0, 0, 0);
+        for (_, transport) in self.model.transports.iter() {
+            match (transport.selected, &transport.outbound) {
+                (None, _) => new += 1,
+                (Some(_), None) => connecting += 1,
+                (Some(_), Some(_)) => connected += 1,
+            }
+        }
+        let stats = &mut self.stats;
+        stats.transports_new = new;
+        stats.transports_connecting = connecting;
+        stats.transports_connected = connected;
+        stats.publishers = self.model.publishers.len() as u64;
+        stats.subscribers = self.model.subscribers.len() as u64;
+        stats.encodings = self.model.encodings.len() as u64;
+    }
+}

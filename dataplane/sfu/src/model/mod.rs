@@ -1,0 +1,129 @@
+//! What the engine knows: transports, publishers with their media and encodings, subscribers with their outgoing RTP
+//! streams. Everything lives in slabs and refers to the rest by small keys; ids of the agent are looked up in commands only.
+
+pub(crate) mod encoding;
+pub(crate) mod packet;
+pub(crate) mod publisher;
+mod slab;
+pub(crate) mod subscriber;
+pub(crate) mod transport;
+
+use std::net::{IpAddr, SocketAddr};
+
+use clock::Rng;
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
+use hashbrown::HashMap;
+
+use crate::api::{Kind, PublisherId, SubscriberId, TransportId};
+use crate::cache::{Cache, Caches};
+
+pub(crate) use encoding::Encoding;
+pub(crate) use publisher::{Medium, Publisher};
+pub(crate) use slab::Slab;
+pub(crate) use subscriber::{Outgoing, Subscriber};
+pub(crate) use transport::Transport;
+
+pub(crate) type Map<K, V> = HashMap<K, V, SeedableRandomState>;
+
+/// Where a datagram goes, and from which address of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Path {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: Option<IpAddr>,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) transports: Slab<Transport>,
+    pub(crate) publishers: Slab<Publisher>,
+    pub(crate) media: Slab<Medium>,
+    pub(crate) encodings: Slab<Encoding>,
+    pub(crate) subscribers: Slab<Subscriber>,
+    pub(crate) outgoing: Slab<Outgoing>,
+    pub(crate) transport_keys: Map<TransportId, u32>,
+    pub(crate) publisher_keys: Map<PublisherId, u32>,
+    pub(crate) subscriber_keys: Map<SubscriberId, u32>,
+    pub(crate) ufrags: Map<Box<[u8]>, u32>,
+    /// Addresses that sent a check with the right password.
+    pub(crate) addresses: Map<SocketAddr, u32>,
+}
+
+impl Model {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let mut state =
+            || SeedableRandomState::with_seed(rng.next_u64(), SharedSeed::global_fixed());
+        Self {
+            transports: Slab::default(),
+            publishers: Slab::default(),
+            media: Slab::default(),
+            encodings: Slab::default(),
+            subscribers: Slab::default(),
+            outgoing: Slab::default(),
+            transport_keys: Map::with_hasher(state()),
+            publisher_keys: Map::with_hasher(state()),
+            subscriber_keys: Map::with_hasher(state()),
+            ufrags: Map::with_hasher(state()),
+            addresses: Map::with_hasher(state()),
+        }
+    }
+
+    pub(crate) fn transport_key(&self, id: TransportId) -> Option<u32> {
+        self.transport_keys.get(&id).copied()
+    }
+
+    /// Lets the RTP streams of a subscriber listen to the media of its publisher, in order, by kind.
+    pub(crate) fn bind(&mut self, subscriber: u32) {
+        let Some(publisher) = self
+            .publisher_keys
+            .get(&self.subscribers[subscriber].publisher)
+        else {
+            return;
+        };
+        let mut taken = [0_usize; 2];
+        for &outgoing in &self.subscribers[subscriber].outgoing {
+            let stream = &mut self.outgoing[outgoing];
+            let nth = &mut taken[usize::from(stream.kind == Kind::Video)];
+            let media = &self.publishers[*publisher].media;
+            let found = media
+                .iter()
+                .filter(|key| self.media[**key].kind == stream.kind)
+                .nth(*nth);
+            *nth += 1;
+            if let Some(&medium) = found
+                && stream.medium.is_none()
+            {
+                stream.medium = Some(medium);
+                stream.awaiting_key_frame = stream.kind == Kind::Video;
+                self.media[medium].listeners.push(outgoing);
+            }
+        }
+    }
+
+    /// The encodings of everything published on a transport.
+    pub(crate) fn encodings_of<'a>(
+        &'a self,
+        transport: &'a Transport,
+    ) -> impl Iterator<Item = u32> + 'a {
+        transport
+            .publishers
+            .iter()
+            .flat_map(|publisher| &self.publishers[*publisher].media)
+            .flat_map(|medium| &self.media[*medium].encodings)
+            .copied()
+    }
+
+    /// Datagrams from `address` are a stranger's again, unless another transport has it by now.
+    pub(crate) fn forget_address(&mut self, address: SocketAddr, transport: u32) {
+        if self.addresses.get(&address) == Some(&transport) {
+            self.addresses.remove(&address);
+        }
+    }
+}
+
+impl Caches for Slab<Encoding> {
+    fn cache(&mut self, encoding: u32) -> Option<&mut Cache> {
+        self.get_mut(encoding).map(|encoding| &mut encoding.cache)
+    }
+}

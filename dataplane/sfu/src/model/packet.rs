@@ -1,0 +1,61 @@
+//! A media packet on its way through the engine: where it lies and what is known of it. Never its bytes.
+
+use packet::{Arena, SlotId};
+use proto::rtp::Uri;
+
+/// Most header extensions of one packet that are passed on.
+pub(crate) const ELEMENTS_MAX: usize = 8;
+
+/// A decrypted media packet; retransmissions are unwrapped already. Copying it copies no reference to the slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet {
+    pub(crate) slot: SlotId,
+    /// Where the payload lies in the slot, without padding.
+    pub(crate) payload: (u16, u16),
+    pub(crate) encoding: u32,
+    /// Sequence number that does not wrap.
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) payload_type: u8,
+    pub(crate) marker: bool,
+    /// The first packet of a picture that needs no other.
+    pub(crate) key_frame: bool,
+    pub(crate) elements: Elements,
+}
+
+impl Packet {
+    pub(crate) fn payload<'a>(&self, arena: &'a Arena) -> &'a [u8] {
+        &arena.bytes(self.slot)[usize::from(self.payload.0)..usize::from(self.payload.1)]
+    }
+
+    pub(crate) fn payload_len(&self) -> usize {
+        usize::from(self.payload.1 - self.payload.0)
+    }
+}
+
+/// Where the header extensions lie that a subscriber may get.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Elements {
+    entries: [Option<ElementAt>; ELEMENTS_MAX],
+}
+
+/// One header extension: what it means, and where in the slot its value lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ElementAt {
+    pub(crate) uri: Uri,
+    pub(crate) offset: u16,
+    pub(crate) len: u8,
+}
+
+impl Elements {
+    /// Remembers one more; what is too much is left out.
+    pub(crate) fn push(&mut self, element: ElementAt) {
+        if let Some(free) = self.entries.iter_mut().find(|entry| entry.is_none()) {
+            *free = Some(element);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ElementAt> + '_ {
+        self.entries.iter().map_while(|entry| *entry)
+    }
+}

@@ -1,0 +1,124 @@
+//! One ICE + DTLS + SRTP association.
+
+use clock::{Duration, Instant, NtpTime};
+use proto::ice::lite::{Lite, MAX_CANDIDATES};
+use proto::rtp::ExtensionMap;
+use proto::srtp::{Inbound, Outbound};
+use proto::twcc::FeedbackGenerator;
+
+use super::Path;
+use super::publisher::Role;
+use crate::api::TransportId;
+use crate::path::Job;
+
+/// Most RTP streams that a peer may send on one transport.
+pub(crate) const SOURCES_MAX: usize = 64;
+/// Most packets that wait for one transport between two flushes.
+pub(crate) const JOBS_MAX: usize = 2048;
+/// Most SSRCs of removed subscribers whose numbers are remembered.
+const RETIRED_MAX: usize = 1024;
+/// The round trip until one was measured.
+const ROUND_TRIP_DEFAULT: Duration = Duration::from_millis(100);
+
+/// A transport and everything that hangs on it.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) id: TransportId,
+    pub(crate) local_ufrag: Box<[u8]>,
+    pub(crate) ice: Lite,
+    pub(crate) inbound: Option<Inbound>,
+    pub(crate) outbound: Option<Outbound>,
+    /// Where media may go.
+    pub(crate) selected: Option<Path>,
+    /// Where DTLS came from last.
+    pub(crate) handshake: Option<Path>,
+    /// Our address that the peer uses, by the peer's address.
+    pub(crate) paths: Vec<Path>,
+    /// The SSRC of our own RTCP when we send no media.
+    pub(crate) ssrc: u32,
+    pub(crate) sources: Vec<Source>,
+    /// Keys.
+    pub(crate) publishers: Vec<u32>,
+    /// Keys.
+    pub(crate) subscribers: Vec<u32>,
+    /// Keys of all RTP streams that leave here.
+    pub(crate) outgoing: Vec<u32>,
+    /// Of everything published here: ids mean the same in all sections of a BUNDLE (RFC 9143 §7.1).
+    pub(crate) extensions: ExtensionMap,
+    /// Packets that leave with the next flush.
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) feedback: Option<FeedbackGenerator>,
+    /// Any RTP stream of those that the feedback is about.
+    pub(crate) feedback_ssrc: u32,
+    pub(crate) reports_due: Instant,
+    pub(crate) remb: Remb,
+    pub(crate) round_trip: Option<Duration>,
+    /// The next index of SSRCs that were in use: they continue, for a packet index never returns.
+    pub(crate) retired: Vec<(u32, u64)>,
+    /// Handshake datagrams taken from it: in which batch, how many.
+    pub(crate) dtls_in_batch: (u64, u8),
+    /// A receiver's clock that is to be answered (RFC 3611 §4.4): SSRC, its time, arrival.
+    pub(crate) reference_time: Option<(u32, NtpTime, Instant)>,
+}
+
+/// An RTP stream of the peer, and what it was found to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    pub(crate) ssrc: u32,
+    pub(crate) encoding: u32,
+    pub(crate) role: Role,
+}
+
+/// What we last told a publisher without transport-wide feedback.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Remb {
+    pub(crate) due: Option<Instant>,
+    pub(crate) bits_per_second: u64,
+}
+
+impl Transport {
+    pub(crate) fn round_trip(&self) -> Duration {
+        let measured = self.round_trip.or_else(|| self.ice.rtt());
+        measured.unwrap_or(ROUND_TRIP_DEFAULT)
+    }
+
+    /// The path on which `remote` reaches us.
+    pub(crate) fn path(&self, remote: std::net::SocketAddr) -> Path {
+        let known = self.paths.iter().find(|path| path.remote == remote);
+        known.copied().unwrap_or(Path {
+            remote,
+            local: None,
+        })
+    }
+
+    /// The peer reached us on this path.
+    pub(crate) fn note_path(&mut self, path: Path) {
+        match self
+            .paths
+            .iter_mut()
+            .find(|known| known.remote == path.remote)
+        {
+            Some(known) => *known = path,
+            None => {
+                // As many as the agent remembers addresses; it says which one it forgot just after this.
+                if self.paths.len() > MAX_CANDIDATES {
+                    self.paths.remove(0);
+                }
+                self.paths.push(path);
+            }
+        }
+    }
+
+    /// Where an SSRC goes on, if it was in use here before.
+    pub(crate) fn resume(&mut self, ssrc: u32) -> Option<u64> {
+        let at = self.retired.iter().position(|(old, _)| *old == ssrc)?;
+        Some(self.retired.swap_remove(at).1)
+    }
+
+    /// Remembers where an SSRC that is no longer in use would go on.
+    pub(crate) fn retire(&mut self, ssrc: u32, next: u64) {
+        if self.retired.len() < RETIRED_MAX {
+            self.retired.push((ssrc, next));
+        }
+    }
+}

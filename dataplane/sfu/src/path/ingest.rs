@@ -1,0 +1,317 @@
+//! Which encoding a packet belongs to, and what its arrival says. RTCP and empty retransmissions end here.
+
+use clock::Instant;
+use packet::Arena;
+use proto::codec::is_key_frame_start;
+use proto::loss::Arrival;
+use proto::rtp::{Header, Uri, extension};
+use proto::rtx::{self, Retransmission};
+
+use super::Plain;
+use super::rewrite::is_passed_on;
+use crate::api::Kind;
+use crate::discard::{DropReason, Stage};
+use crate::engine::Engine;
+use crate::feedback;
+use crate::model::Medium;
+use crate::model::encoding::{SILENCE, Sighting};
+use crate::model::packet::{ElementAt, Elements, Packet};
+use crate::model::publisher::Role;
+use crate::model::transport::{SOURCES_MAX, Source};
+use crate::stats::Consumed;
+
+/// `plain` → `media`.
+pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
+    let cells = engine.stats.stage_mut(Stage::Ingest);
+    cells.calls += 1;
+    cells.packets_in += engine.plain.len() as u64;
+    let mut plain = core::mem::take(&mut engine.plain);
+    for one in plain.drain(..) {
+        let bytes = &arena.bytes(one.slot)[usize::from(one.start)..usize::from(one.end)];
+        let outcome = match one.header {
+            None => feedback::on_rtcp(engine, now, arena, &one)
+                .map(|()| Outcome::Consumed(Consumed::Rtcp)),
+            Some(header) => ingest(engine, now, bytes, &one, &header),
+        };
+        match outcome {
+            Ok(Outcome::Media(packet)) => {
+                engine.stats.stage_mut(Stage::Ingest).packets_out += 1;
+                engine.media.push(packet);
+                continue;
+            }
+            Ok(Outcome::Consumed(what)) => engine.stats.consume(Stage::Ingest, what),
+            Err(reason) => engine.stats.drop_at(Stage::Ingest, reason),
+        }
+        arena.release(one.slot);
+    }
+    engine.plain = plain;
+}
+
+enum Outcome {
+    Media(Packet),
+    Consumed(Consumed),
+}
+
+fn ingest(
+    engine: &mut Engine,
+    now: Instant,
+    bytes: &[u8],
+    plain: &Plain,
+    header: &Header,
+) -> Result<Outcome, DropReason> {
+    note_transport_sequence(engine, bytes, plain, header);
+    if engine.config.drop_rtp {
+        return Err(DropReason::Injected);
+    }
+    let source = resolve(engine, bytes, plain.transport, header)?;
+    let encoding = &mut engine.model.encodings[source.encoding];
+    let medium = &engine.model.media[encoding.medium];
+    let (codec, role) = medium
+        .codec(header.payload_type)
+        .ok_or(DropReason::UnknownPayloadType)?;
+    if role != source.role {
+        return Err(DropReason::UnknownPayloadType);
+    }
+    encoding.bytes += bytes.len() as u64;
+    let (sequence, payload) = match role {
+        Role::Media => {
+            let payload = header.payload_range(bytes);
+            let payload = payload.map_err(|_| DropReason::RtpMalformed)?;
+            (encoding.unwrapper.unwrap(header.sequence), payload)
+        }
+        Role::Rtx => match rtx::unwrap(header, bytes).map_err(|_| DropReason::RtxMalformed)? {
+            Retransmission::Probe => return Ok(Outcome::Consumed(Consumed::Probe)),
+            // Before its first packet the RTP stream has no sequence number to place this one by.
+            Retransmission::Original { .. } if encoding.last_arrival.is_none() => {
+                return Err(DropReason::RtxMalformed);
+            }
+            Retransmission::Original { sequence, payload } => {
+                (encoding.unwrapper.unwrap(sequence), payload)
+            }
+        },
+    };
+    let (payload_type, codec) = (codec.payload_type, codec.codec);
+    note_arrival(engine, now, plain, header, &source, sequence)?;
+    let medium = &engine.model.media[engine.model.encodings[source.encoding].medium];
+    let key_frame =
+        medium.kind == Kind::Video && is_key_frame_start(codec, &bytes[payload.clone()]);
+    let shift = |at: usize| plain.start + u16::try_from(at).expect("a slot is shorter than 64 KiB");
+    let packet = Packet {
+        slot: plain.slot,
+        payload: (shift(payload.start), shift(payload.end)),
+        encoding: source.encoding,
+        sequence,
+        timestamp: header.timestamp,
+        payload_type,
+        marker: header.marker,
+        key_frame,
+        elements: elements(medium, bytes, plain, header),
+    };
+    if key_frame {
+        engine.stats.key_frames_received += 1;
+        let encoding = &mut engine.model.encodings[source.encoding];
+        encoding.key_frame.satisfied();
+        if let Some(nack) = &mut encoding.nack {
+            nack.forget_before(sequence);
+        }
+    }
+    select(engine, now, &packet);
+    Ok(Outcome::Media(packet))
+}
+
+/// Transport-wide feedback is about every packet, whatever becomes of it.
+fn note_transport_sequence(engine: &mut Engine, bytes: &[u8], plain: &Plain, header: &Header) {
+    let transport = &mut engine.model.transports[plain.transport];
+    let Some(generator) = &mut transport.feedback else {
+        return;
+    };
+    let value = transport
+        .extensions
+        .id(Uri::TransportCc)
+        .and_then(|id| header.extensions(bytes).find(id))
+        .and_then(extension::transport_sequence);
+    if let Some(sequence) = value {
+        generator.on_packet(sequence, plain.arrival);
+        transport.feedback_ssrc = header.ssrc;
+        if let Some(deadline) = generator.deadline() {
+            engine.wheel.schedule(plain.transport, deadline);
+        }
+    }
+}
+
+/// Reception statistics, duplicates and losses.
+fn note_arrival(
+    engine: &mut Engine,
+    now: Instant,
+    plain: &Plain,
+    header: &Header,
+    source: &Source,
+    sequence: u64,
+) -> Result<(), DropReason> {
+    let encoding = &mut engine.model.encodings[source.encoding];
+    if source.role == Role::Media {
+        encoding
+            .reception
+            .on_packet(sequence, header.timestamp, plain.arrival);
+        encoding.last_arrival = Some(plain.arrival);
+    }
+    match encoding.seen.note(sequence) {
+        Sighting::New => {}
+        Sighting::Again => return Err(DropReason::Duplicate),
+        Sighting::TooOld => return Err(DropReason::TooOld),
+    }
+    if source.role == Role::Rtx {
+        engine.stats.retransmissions_received += 1;
+    }
+    let Some(nack) = &mut encoding.nack else {
+        return Ok(());
+    };
+    let arrival = nack.on_packet(now, sequence);
+    if let Some(deadline) = nack.deadline() {
+        engine.wheel.schedule(plain.transport, deadline);
+    }
+    if arrival == Arrival::KeyFrameNeeded {
+        engine.want_key_frame(source.encoding);
+    }
+    Ok(())
+}
+
+fn elements(medium: &Medium, bytes: &[u8], plain: &Plain, header: &Header) -> Elements {
+    let mut elements = Elements::default();
+    for element in header.extensions(bytes) {
+        let uri = medium.extensions.uri(element.id);
+        if let Some(uri) = uri.filter(|uri| is_passed_on(*uri)) {
+            elements.push(ElementAt {
+                uri,
+                offset: plain.start + element.offset,
+                len: element.data.len() as u8,
+            });
+        }
+    }
+    elements
+}
+
+/// Which encoding of a medium is forwarded: the highest that arrives, changed at its key frames; another one when it has
+/// fallen silent.
+fn select(engine: &mut Engine, now: Instant, packet: &Packet) {
+    let medium = engine.model.encodings[packet.encoding].medium;
+    let medium = &mut engine.model.media[medium];
+    let Some(selected) = medium.selected else {
+        medium.selected = Some(packet.encoding);
+        return;
+    };
+    if selected == packet.encoding {
+        return;
+    }
+    let rank = |key: u32| medium.encodings.iter().position(|other| *other == key);
+    let is_higher = rank(packet.encoding) > rank(selected);
+    let last = engine.model.encodings[selected].last_arrival;
+    let is_silent = last.is_none_or(|last| now - last > SILENCE);
+    if (is_higher || is_silent) && (packet.key_frame || medium.kind == Kind::Audio) {
+        medium.selected = Some(packet.encoding);
+    } else if is_silent {
+        engine.want_key_frame(packet.encoding);
+    }
+}
+
+/// What the RTP stream of a packet is: known already, announced, or told by MID and RID (RFC 8843 §9.2, RFC 8852 §3),
+/// or at last the only medium that has its payload type.
+fn resolve(
+    engine: &mut Engine,
+    bytes: &[u8],
+    key: u32,
+    header: &Header,
+) -> Result<Source, DropReason> {
+    let transport = &engine.model.transports[key];
+    let known = transport
+        .sources
+        .iter()
+        .find(|source| source.ssrc == header.ssrc);
+    if let Some(source) = known {
+        return Ok(*source);
+    }
+    let found = announced(engine, key, header.ssrc)
+        .or_else(|| by_names(engine, key, bytes, header))
+        .or_else(|| by_payload_type(engine, key, header));
+    let (encoding, role) = found.ok_or(DropReason::UnknownEncoding)?;
+    if engine.model.transports[key].sources.len() >= SOURCES_MAX {
+        return Err(DropReason::TooManySources);
+    }
+    Ok(engine.learn(
+        key,
+        Source {
+            ssrc: header.ssrc,
+            encoding,
+            role,
+        },
+    ))
+}
+
+fn announced(engine: &Engine, key: u32, ssrc: u32) -> Option<(u32, Role)> {
+    let model = &engine.model;
+    model
+        .encodings_of(&model.transports[key])
+        .find_map(|encoding| {
+            let of = &model.encodings[encoding];
+            if of.ssrc == Some(ssrc) {
+                Some((encoding, Role::Media))
+            } else if of.rtx_ssrc == Some(ssrc) {
+                Some((encoding, Role::Rtx))
+            } else {
+                None
+            }
+        })
+}
+
+fn by_names(engine: &Engine, key: u32, bytes: &[u8], header: &Header) -> Option<(u32, Role)> {
+    let model = &engine.model;
+    let transport = &model.transports[key];
+    let value = |uri| {
+        let id = transport.extensions.id(uri)?;
+        header.extensions(bytes).find(id)
+    };
+    let mid = value(Uri::Mid)?;
+    let medium = media_of(engine, key).find(|medium| *medium.mid == *mid)?;
+    let (_, role) = medium.codec(header.payload_type)?;
+    let rid = match role {
+        Role::Media => value(Uri::Rid),
+        Role::Rtx => value(Uri::RepairedRid).or_else(|| value(Uri::Rid)),
+    };
+    let encoding = match rid {
+        Some(rid) => medium
+            .encodings
+            .iter()
+            .find(|key| model.encodings[**key].rid.as_deref() == Some(rid))
+            .or_else(|| only(&medium.encodings)),
+        None => only(&medium.encodings),
+    };
+    Some((*encoding?, role))
+}
+
+fn by_payload_type(engine: &Engine, key: u32, header: &Header) -> Option<(u32, Role)> {
+    let mut fitting = media_of(engine, key).filter_map(|medium| {
+        let (_, role) = medium.codec(header.payload_type)?;
+        Some((medium, role))
+    });
+    let (medium, role) = fitting.next()?;
+    if fitting.next().is_some() {
+        return None;
+    }
+    only(&medium.encodings).map(|encoding| (*encoding, role))
+}
+
+fn media_of(engine: &Engine, key: u32) -> impl Iterator<Item = &Medium> {
+    let model = &engine.model;
+    model.transports[key]
+        .publishers
+        .iter()
+        .flat_map(|publisher| &model.publishers[*publisher].media)
+        .map(|medium| &model.media[*medium])
+}
+
+fn only<T>(list: &[T]) -> Option<&T> {
+    match list {
+        [one] => Some(one),
+        _ => None,
+    }
+}

@@ -1,0 +1,48 @@
+//! The stages of the path, in the order in which a packet passes them. Each is a function over a batch.
+//!
+//! There is no pacer yet: what is rewritten is protected in the same turn.
+
+pub(crate) mod classify;
+pub(crate) mod ingest;
+pub(crate) mod protect;
+pub(crate) mod rewrite;
+pub(crate) mod route;
+pub(crate) mod unprotect;
+
+use clock::Instant;
+use packet::{Datagram, SlotId};
+use proto::rtp::Header;
+
+/// A datagram of a transport that is still protected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) datagram: Datagram,
+    /// Key.
+    pub(crate) transport: u32,
+    pub(crate) is_rtcp: bool,
+}
+
+/// An authentic, decrypted packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain {
+    pub(crate) slot: SlotId,
+    /// Where it lies in the slot.
+    pub(crate) start: u16,
+    pub(crate) end: u16,
+    /// Key.
+    pub(crate) transport: u32,
+    pub(crate) arrival: Instant,
+    /// Of RTP; `None` for RTCP.
+    pub(crate) header: Option<Header>,
+}
+
+/// A packet for one subscriber.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    /// Key of the outgoing RTP stream.
+    pub(crate) outgoing: u32,
+    /// Which packet of this turn.
+    pub(crate) packet: u32,
+    /// Sent again, as RTX, on request for this sequence number of the outgoing RTP stream.
+    pub(crate) retransmission: Option<u16>,
+}

@@ -1,0 +1,222 @@
+//! One subscriber's view of a packet: SSRC, payload type, sequence number, timestamp and header extensions.
+//!
+//! The payload stays where it is; only a header is written, and the two bytes that RTX puts before the payload.
+
+use clock::{Instant, NtpTime};
+use packet::Arena;
+use proto::rtp::extension::abs_send_time;
+use proto::rtp::{Element, Fields, Refused, Uri, write_header};
+use proto::rtx;
+
+use super::Job;
+use crate::api::Kind;
+use crate::discard::DropReason;
+use crate::model::packet::{ELEMENTS_MAX, Packet};
+use crate::model::{Model, Outgoing};
+
+/// Longest header that we write; extensions that do not fit are left out.
+pub(crate) const HEADER_MAX: usize = 320;
+/// Most header extensions of a packet that leaves: those passed on, MID, and the send time.
+const ELEMENTS_OUT_MAX: usize = ELEMENTS_MAX + 2;
+/// Longest header extension that is passed on: a dependency descriptor with its template structure.
+const ELEMENT_MAX: usize = 200;
+
+/// A packet ready to be encrypted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rewritten {
+    /// Packet index of SRTP, ROC × 2^16 + sequence number.
+    pub(crate) index: u64,
+    pub(crate) ssrc: u32,
+    header: [u8; HEADER_MAX],
+    header_len: usize,
+    prefix: [u8; rtx::PREFIX_LENGTH],
+    prefix_len: usize,
+    /// Which packet of this turn has the payload.
+    pub(crate) packet: u32,
+    pub(crate) is_retransmission: bool,
+}
+
+impl Rewritten {
+    pub(crate) fn header(&self) -> &[u8] {
+        &self.header[..self.header_len]
+    }
+
+    pub(crate) fn timestamp(&self) -> u32 {
+        let [_, _, _, _, timestamp @ .., _, _, _, _] = *self
+            .header
+            .first_chunk::<12>()
+            .expect("a header is longer than its fixed part");
+        u32::from_be_bytes(timestamp)
+    }
+
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix[..self.prefix_len]
+    }
+}
+
+/// What the header of a packet for a subscriber is made of.
+struct Numbers {
+    index: u64,
+    ssrc: u32,
+    payload_type: u8,
+    timestamp: u32,
+    prefix: Option<u16>,
+}
+
+/// Writes the header of `job`.
+pub(crate) fn rewrite(
+    model: &mut Model,
+    arena: &Arena,
+    job: &Job,
+    packet: &Packet,
+    now: Instant,
+    ntp: NtpTime,
+) -> Result<Rewritten, DropReason> {
+    let Some(encoding) = model.encodings.get(packet.encoding) else {
+        return Err(DropReason::Gone);
+    };
+    let (source, clock_rate) = (encoding.source, encoding.clock_rate);
+    let outgoing = model
+        .outgoing
+        .get_mut(job.outgoing)
+        .ok_or(DropReason::Gone)?;
+    let numbers = match job.retransmission {
+        None => fresh(outgoing, packet, source, clock_rate, now)?,
+        Some(sequence) => again(outgoing, packet, sequence)?,
+    };
+    write(outgoing, arena, packet, &numbers, job.packet, ntp)
+}
+
+fn fresh(
+    outgoing: &mut Outgoing,
+    packet: &Packet,
+    source: u32,
+    clock_rate: u32,
+    now: Instant,
+) -> Result<Numbers, DropReason> {
+    let Some(codec) = outgoing.codec(packet.payload_type) else {
+        outgoing.rewriter.skip(source, packet.sequence);
+        return Err(DropReason::CodecNotNegotiated);
+    };
+    let payload_type = codec.payload_type;
+    let another = outgoing.source != Some(source);
+    if outgoing.awaiting_key_frame || another {
+        if outgoing.kind == Kind::Video && !packet.key_frame {
+            outgoing.awaiting_key_frame = true;
+            return Err(DropReason::AwaitingKeyFrame);
+        }
+        outgoing.switch(source, packet.sequence, packet.timestamp, clock_rate, now);
+    }
+    let mapped = outgoing
+        .rewriter
+        .forward(source, packet.sequence, packet.timestamp)
+        .map_err(|refused| match refused {
+            Refused::Duplicate => DropReason::Duplicate,
+            Refused::TooLate => DropReason::TooOld,
+            Refused::NotSelected => DropReason::BeforeStart,
+            Refused::Exhausted => DropReason::KeyExhausted,
+        })?;
+    Ok(Numbers {
+        index: mapped.index,
+        ssrc: outgoing.ssrc,
+        payload_type,
+        timestamp: mapped.timestamp,
+        prefix: None,
+    })
+}
+
+/// RFC 4588 §4: the retransmission has the timestamp of the original, and numbers of its own.
+fn again(outgoing: &mut Outgoing, packet: &Packet, sequence: u16) -> Result<Numbers, DropReason> {
+    let payload_type = outgoing
+        .codec(packet.payload_type)
+        .and_then(|codec| codec.rtx)
+        .ok_or(DropReason::CodecNotNegotiated)?;
+    let mapped = outgoing
+        .rewriter
+        .mapped(sequence, packet.timestamp)
+        .ok_or(DropReason::TooOld)?;
+    let rtx = outgoing
+        .rtx
+        .as_mut()
+        .ok_or(DropReason::CodecNotNegotiated)?;
+    let index = rtx.next;
+    rtx.next += 1;
+    Ok(Numbers {
+        index,
+        ssrc: rtx.ssrc,
+        payload_type,
+        timestamp: mapped.timestamp,
+        prefix: Some(sequence),
+    })
+}
+
+fn write(
+    outgoing: &Outgoing,
+    arena: &Arena,
+    packet: &Packet,
+    numbers: &Numbers,
+    place: u32,
+    ntp: NtpTime,
+) -> Result<Rewritten, DropReason> {
+    let mut rewritten = Rewritten {
+        index: numbers.index,
+        ssrc: numbers.ssrc,
+        header: [0; HEADER_MAX],
+        header_len: 0,
+        prefix: numbers.prefix.map(rtx::prefix).unwrap_or_default(),
+        prefix_len: numbers.prefix.map_or(0, |_| rtx::PREFIX_LENGTH),
+        packet: place,
+        is_retransmission: numbers.prefix.is_some(),
+    };
+    let fields = Fields {
+        marker: packet.marker,
+        padding: false,
+        payload_type: numbers.payload_type,
+        sequence: numbers.index as u16,
+        timestamp: numbers.timestamp,
+        ssrc: numbers.ssrc,
+    };
+    let sent_at = abs_send_time(ntp);
+    let mut elements = [Element::new(0, &[]); ELEMENTS_OUT_MAX];
+    let mut count = 0;
+    let mut room = HEADER_MAX - 64;
+    let mut push = |uri: Uri, data: &[u8]| -> Option<u8> {
+        let id = outgoing.extensions.id(uri)?;
+        room = room.checked_sub(data.len() + 2)?;
+        (data.len() <= ELEMENT_MAX).then_some(id)
+    };
+    if let Some(id) = push(Uri::Mid, &outgoing.mid) {
+        elements[count] = Element::new(id, &outgoing.mid);
+        count += 1;
+    }
+    if let Some(id) = push(Uri::AbsSendTime, &sent_at) {
+        elements[count] = Element::new(id, &sent_at);
+        count += 1;
+    }
+    let bytes = arena.bytes(packet.slot);
+    for at in packet.elements.iter() {
+        let data = &bytes[usize::from(at.offset)..][..usize::from(at.len)];
+        if let Some(id) = push(at.uri, data) {
+            elements[count] = Element::new(id, data);
+            count += 1;
+        }
+    }
+    rewritten.header_len = write_header(&mut rewritten.header, &fields, &elements[..count])
+        .expect("the elements were chosen to fit");
+    Ok(rewritten)
+}
+
+/// Whether a header extension of a publisher is passed on to subscribers who negotiated it. MID and the send time are
+/// written anew; RID and TWCC's number mean something between the publisher and us only.
+pub(crate) const fn is_passed_on(uri: Uri) -> bool {
+    matches!(
+        uri,
+        Uri::AudioLevel
+            | Uri::VideoOrientation
+            | Uri::PlayoutDelay
+            | Uri::ContentType
+            | Uri::VideoTiming
+            | Uri::ColorSpace
+            | Uri::DependencyDescriptor
+    )
+}

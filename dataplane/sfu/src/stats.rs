@@ -1,0 +1,226 @@
+//! What the engine counted: plain cells, written by one thread, read between turns.
+
+use crate::discard::{DropReason, DropTable, STAGES, Stage};
+
+/// Which way a packet went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a peer.
+    In,
+    /// To a peer.
+    Out,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::In, Self::Out];
+
+    /// The name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// What a datagram was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketKind {
+    /// RFC 8489.
+    Stun,
+    /// RFC 6347.
+    Dtls,
+    /// RFC 3711, media.
+    Srtp,
+    /// RFC 3711, control.
+    Srtcp,
+    /// Nothing of these.
+    Other,
+}
+
+/// Number of kinds.
+pub const KINDS: usize = 5;
+
+impl PacketKind {
+    /// All kinds.
+    pub const ALL: [Self; KINDS] = [Self::Stun, Self::Dtls, Self::Srtp, Self::Srtcp, Self::Other];
+
+    /// The name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stun => "stun",
+            Self::Dtls => "dtls",
+            Self::Srtp => "srtp",
+            Self::Srtcp => "srtcp",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What became of a datagram that was meant for the engine itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumed {
+    /// A check or the answer to one of ours.
+    Stun,
+    /// Given to the handshake.
+    Dtls,
+    /// A report, a request or feedback.
+    Rtcp,
+    /// A retransmission with nothing in it: a bandwidth probe.
+    Probe,
+}
+
+/// Number of ways to be consumed.
+pub const CONSUMED: usize = 4;
+
+impl Consumed {
+    /// All ways.
+    pub const ALL: [Self; CONSUMED] = [Self::Stun, Self::Dtls, Self::Rtcp, Self::Probe];
+
+    /// The name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stun => "stun",
+            Self::Dtls => "dtls",
+            Self::Rtcp => "rtcp",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+/// Flow through one stage. `packets_in + made = packets_out + consumed + dropped + held` at every moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageCells {
+    /// Times the stage ran over a batch.
+    pub calls: u64,
+    /// Packets that came from the stage before.
+    pub packets_in: u64,
+    /// Packets that the stage added: copies, retransmissions, our own messages.
+    pub made: u64,
+    /// Packets given to the next stage.
+    pub packets_out: u64,
+    /// Packets that were for the engine itself.
+    pub consumed: u64,
+    /// Packets waiting inside the stage now.
+    pub held: u64,
+}
+
+/// Everything that the engine counts.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Flow, by [`Stage`].
+    pub stages: [StageCells; STAGES],
+    /// Drops, by stage and reason.
+    pub drops: DropTable,
+    /// Datagrams for the engine itself, by [`Consumed`].
+    pub consumed: [u64; CONSUMED],
+    /// Datagrams, by [`Direction`] and [`PacketKind`].
+    pub packets: [[u64; KINDS]; 2],
+    /// Bytes of those datagrams.
+    pub bytes: [[u64; KINDS]; 2],
+    /// Sequence numbers that publishers were asked to send again.
+    pub nacks_sent: u64,
+    /// Sequence numbers that subscribers asked for again.
+    pub nacks_received: u64,
+    /// Retransmissions sent to subscribers.
+    pub retransmissions_sent: u64,
+    /// Retransmissions from publishers that filled a gap.
+    pub retransmissions_received: u64,
+    /// Requests of subscribers that found no packet in the cache, or none left in the budget.
+    pub retransmissions_refused: u64,
+    /// Key frames that subscribers asked for (PLI and FIR).
+    pub key_frame_requests_received: u64,
+    /// Key frames that publishers were asked for.
+    pub key_frame_requests_sent: u64,
+    /// Key frames that arrived.
+    pub key_frames_received: u64,
+    /// Transport-wide feedback messages sent.
+    pub transport_feedback_sent: u64,
+    /// REMB messages sent.
+    pub remb_sent: u64,
+    /// Transports that wait for a first check.
+    pub transports_new: u64,
+    /// Transports with a proven address and without keys.
+    pub transports_connecting: u64,
+    /// Transports with keys.
+    pub transports_connected: u64,
+    /// Publishers.
+    pub publishers: u64,
+    /// Subscribers.
+    pub subscribers: u64,
+    /// Encodings.
+    pub encodings: u64,
+    /// Packets in the cache.
+    pub cache_packets: u64,
+}
+
+impl Stats {
+    /// The cells of `stage`.
+    pub fn stage(&self, stage: Stage) -> &StageCells {
+        &self.stages[stage as usize]
+    }
+
+    /// The first stage whose packets do not add up, with the difference: there must be none.
+    pub fn unbalanced(&self) -> Option<(Stage, i128)> {
+        Stage::ALL.into_iter().find_map(|stage| {
+            let cells = self.stage(stage);
+            let came = i128::from(cells.packets_in) + i128::from(cells.made);
+            let went = i128::from(cells.packets_out)
+                + i128::from(cells.consumed)
+                + i128::from(self.drops.at(stage))
+                + i128::from(cells.held);
+            (came != went).then_some((stage, came - went))
+        })
+    }
+
+    pub(crate) fn stage_mut(&mut self, stage: Stage) -> &mut StageCells {
+        &mut self.stages[stage as usize]
+    }
+
+    pub(crate) fn drop_at(&mut self, stage: Stage, reason: DropReason) {
+        self.drops.count(stage, reason);
+    }
+
+    pub(crate) fn consume(&mut self, stage: Stage, what: Consumed) {
+        self.stage_mut(stage).consumed += 1;
+        self.consumed[what as usize] += 1;
+    }
+
+    pub(crate) fn datagram(&mut self, direction: Direction, kind: PacketKind, bytes: usize) {
+        self.packets[direction as usize][kind as usize] += 1;
+        self.bytes[direction as usize][kind as usize] += bytes as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_packet_is_noticed() {
+        let mut stats = Stats::default();
+        stats.stage_mut(Stage::Route).packets_in = 3;
+        stats.stage_mut(Stage::Route).packets_out = 2;
+        assert_eq!(stats.unbalanced(), Some((Stage::Route, 1)));
+        stats.drop_at(Stage::Route, DropReason::NoSubscriber);
+        assert_eq!(stats.unbalanced(), None);
+    }
+
+    #[test]
+    fn names_are_listed_in_order() {
+        assert!(
+            PacketKind::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, kind)| *kind as usize == index)
+        );
+        assert!(
+            Consumed::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, kind)| *kind as usize == index)
+        );
+        assert_eq!(Direction::ALL.map(Direction::as_str), ["in", "out"]);
+    }
+}

@@ -1,0 +1,148 @@
+//! A timer wheel: who is due when, for many owners with one deadline each.
+//!
+//! Time is cut into ticks of [`TICK`]; a deadline sits in the list of its tick, or in the last list of the round if it is
+//! farther away, and is then put off again. Moving a deadline earlier leaves the old entry behind, which is recognised
+//! as stale when its tick comes: nothing is searched and, once the lists have grown, nothing is allocated.
+
+use clock::{Duration, Instant};
+
+/// Length of a tick.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+
+/// Ticks in a round: 2.56 s.
+const ROUND: u64 = 512;
+
+const NEVER: u64 = u64::MAX;
+
+/// Deadlines of owners, which are small numbers.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    slots: Vec<Vec<u32>>,
+    /// By owner: the tick it is listed for, or `NEVER`.
+    listed: Vec<u64>,
+    /// All ticks before this one were handed out.
+    next: u64,
+}
+
+impl Wheel {
+    /// A wheel at `now`, with nothing due.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            slots: (0..ROUND).map(|_| Vec::new()).collect(),
+            listed: Vec::new(),
+            next: tick_of(now),
+        }
+    }
+
+    /// Wakes `owner` at `deadline`, up to a tick later. A deadline that is already nearer stays: wake-ups may be early.
+    pub fn schedule(&mut self, owner: u32, deadline: Instant) {
+        let tick = tick_of(deadline)
+            .saturating_add(1)
+            .clamp(self.next, self.next + ROUND - 1);
+        let index = owner as usize;
+        if index >= self.listed.len() {
+            self.listed.resize(index + 1, NEVER);
+        }
+        if tick < self.listed[index] {
+            self.listed[index] = tick;
+            self.slots[(tick % ROUND) as usize].push(owner);
+        }
+    }
+
+    /// Forgets the deadline of `owner`.
+    pub fn cancel(&mut self, owner: u32) {
+        if let Some(listed) = self.listed.get_mut(owner as usize) {
+            *listed = NEVER;
+        }
+    }
+
+    /// Appends to `due` whoever is due by `now`; they have no deadline any more.
+    pub fn expire(&mut self, now: Instant, due: &mut Vec<u32>) {
+        let last = tick_of(now);
+        // After a long silence one round visits every list.
+        let from = self.next.max(last.saturating_sub(ROUND - 1));
+        for visited in from..=last {
+            let slot = (visited % ROUND) as usize;
+            let listed = &mut self.listed;
+            self.slots[slot].retain(|owner| {
+                let at = &mut listed[*owner as usize];
+                if *at <= last {
+                    *at = NEVER;
+                    due.push(*owner);
+                }
+                // What is still to come stays if this is its list; everything else is stale.
+                *at != NEVER && (*at % ROUND) as usize == slot
+            });
+        }
+        self.next = self.next.max(last + 1);
+    }
+
+    /// When [`Wheel::expire`] next has something to do; it may turn out stale.
+    pub fn deadline(&self) -> Option<Instant> {
+        (self.next..self.next + ROUND)
+            .find(|tick| !self.slots[(tick % ROUND) as usize].is_empty())
+            .map(|tick| Instant::from_nanos(tick * TICK.as_nanos() as u64))
+    }
+}
+
+fn tick_of(instant: Instant) -> u64 {
+    instant.as_nanos() / TICK.as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn wakes_in_time_and_once() {
+        let mut wheel = Wheel::new(Instant::ZERO);
+        let mut due = Vec::new();
+        wheel.schedule(7, Instant::from_millis(100));
+        wheel.schedule(7, Instant::from_millis(20));
+        wheel.schedule(9, Instant::from_millis(100));
+        wheel.expire(Instant::from_millis(19), &mut due);
+        assert!(due.is_empty());
+        wheel.expire(Instant::from_millis(26), &mut due);
+        assert_eq!(due, [7]);
+        wheel.expire(Instant::from_millis(200), &mut due);
+        assert_eq!(due, [7, 9]);
+        assert_eq!(wheel.deadline(), None);
+    }
+
+    #[test]
+    fn a_far_deadline_wakes_early_rather_than_never() {
+        let mut wheel = Wheel::new(Instant::ZERO);
+        let mut due = Vec::new();
+        wheel.schedule(1, Instant::from_millis(60_000));
+        wheel.expire(Instant::from_millis(2_600), &mut due);
+        assert_eq!(due, [1]);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_list(steps in prop::collection::vec((0u32..8, 0u64..3_000, 0u64..400), 1..200)) {
+            let mut wheel = Wheel::new(Instant::ZERO);
+            let mut wanted = [None; 8];
+            let mut now = Instant::ZERO;
+            let mut due = Vec::new();
+            for (owner, after_ms, pass_ms) in steps {
+                let deadline = now + Duration::from_millis(after_ms);
+                wheel.schedule(owner, deadline);
+                let slot: &mut Option<Instant> = &mut wanted[owner as usize];
+                *slot = Some(slot.map_or(deadline, |at: Instant| at.min(deadline)));
+                now += Duration::from_millis(pass_ms);
+                due.clear();
+                wheel.expire(now, &mut due);
+                for owner in &due {
+                    prop_assert!(wanted[*owner as usize].take().is_some());
+                }
+                for late in wanted.iter().flatten() {
+                    prop_assert!(*late + TICK * 2 >= now);
+                }
+                prop_assert_eq!(wheel.deadline().is_some(), wanted.iter().any(Option::is_some) || wheel.deadline().is_some());
+            }
+        }
+    }
+}
