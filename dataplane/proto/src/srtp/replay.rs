@@ -205,6 +205,27 @@ mod tests {
         }
     }
 
+    /// Words are cleared whole where that is right and bit by bit at the ends, so try every alignment and length.
+    #[test]
+    fn advancing_clears_what_is_new_and_nothing_else() {
+        let size = Window::<2>::SIZE;
+        for start in 1000..1064 {
+            for by in 1..=size + 2 {
+                let mut window = Window::<2>::filled_up_to(start);
+                window.commit(start + by);
+                for index in start + by + 1 - size..start + by {
+                    let expected = if index <= start {
+                        Verdict::Seen
+                    } else {
+                        Verdict::Fresh
+                    };
+                    assert_eq!(window.check(index), expected, "{start} + {by}: {index}");
+                }
+                assert_eq!(window.check(start + by), Verdict::Seen);
+            }
+        }
+    }
+
     #[test]
     fn the_first_turn_has_none_before_it() {
         assert_eq!(estimate_index(5, 65_535), Some(65_535));
