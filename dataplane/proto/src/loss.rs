@@ -123,7 +123,8 @@ impl NackGenerator {
                 || (missing.tries < MAX_TRIES && now.saturating_since(missing.since) < MAX_AGE)
         });
         let given_up = before.saturating_sub(self.missing.len());
-        let repeat = rtt.saturating_add(rtt / 4).clamp(MIN_REPEAT, MAX_AGE);
+        let quarter = rtt.checked_div(4).unwrap_or_default();
+        let repeat = rtt.saturating_add(quarter).clamp(MIN_REPEAT, MAX_AGE);
         let due = self
             .missing
             .iter_mut()

@@ -157,11 +157,10 @@ mod tests {
         Instant::from_millis(millis)
     }
 
+    type Told = Vec<(u16, Option<i64>)>;
+
     /// Number of the feedback, then each sequence number with its arrival in ticks.
-    fn poll(
-        generator: &mut FeedbackGenerator,
-        size: usize,
-    ) -> Option<(u8, Vec<(u16, Option<i64>)>)> {
+    fn poll(generator: &mut FeedbackGenerator, size: usize) -> Option<(u8, Told)> {
         let mut buffer = vec![0; size];
         let mut writer = Writer::new(&mut buffer);
         if !generator.write(1, 2, &mut writer).unwrap() {

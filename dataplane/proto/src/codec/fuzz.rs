@@ -1,4 +1,4 @@
-use super::{Codec, h264, is_key_frame_start, opus, starts_frame, vp8, vp9};
+use super::{Codec, dependency, h264, is_key_frame_start, opus, starts_frame, vp8, vp9};
 
 /// Body of the fuzz target: reads `payload` as every codec there is.
 ///
@@ -28,6 +28,7 @@ pub fn fuzz(payload: &[u8]) {
             "VP9 descriptor in its payload"
         );
     }
+    let _ = dependency::Descriptor::parse(payload);
     let units = h264::units(payload).count();
     assert!(units <= payload.len(), "a NAL unit takes at least a byte");
     let _ = (

@@ -3,6 +3,7 @@
 //! Each codec is a file, named as its payload format. Nothing here decodes a picture.
 
 pub mod av1;
+pub mod dependency;
 mod fuzz;
 pub mod h264;
 pub mod opus;

@@ -1,3 +1,5 @@
+use clock::{Duration, NtpTime};
+
 use super::{Full, Writer, packet_type};
 use crate::rtp::wire::{Cursor, u8_at, u24_at, u32_at};
 
@@ -24,6 +26,19 @@ pub struct ReportBlock {
 }
 
 impl ReportBlock {
+    /// The round trip of a sender whose wall clock showed `arrival` when this came (RFC 3550 §6.4.1).
+    ///
+    /// `None` before the receiver had a sender report, or if the times contradict each other.
+    pub fn round_trip(&self, arrival: NtpTime) -> Option<Duration> {
+        if self.last_sender_report == 0 {
+            return None;
+        }
+        let elapsed = arrival.middle_bits().wrapping_sub(self.last_sender_report);
+        let ticks = elapsed.checked_sub(self.delay_since_last_sender_report)?;
+        let nanos = u64::from(ticks).saturating_mul(1_000_000_000) / 65_536;
+        Some(Duration::from_nanos(nanos))
+    }
+
     fn parse(bytes: &[u8]) -> Option<Self> {
         let lost = u24_at(bytes, 5)?;
         Some(Self {
@@ -167,6 +182,24 @@ pub(super) mod tests {
             panic!("not a receiver report");
         };
         assert_eq!(report.blocks.next().unwrap().cumulative_lost, -0x80_0000);
+    }
+
+    #[test]
+    fn the_round_trip_of_the_rfc() {
+        // RFC 3550 figure 2: A = 0xb710:8000, LSR = 0xb705:2000, DLSR = 5.250 s, round trip 6.125 s.
+        let arrival = NtpTime::from_bits(0xb44d_b710_8000_0000);
+        let block = ReportBlock {
+            last_sender_report: 0xb705_2000,
+            delay_since_last_sender_report: 0x0005_4000,
+            ..ReportBlock::default()
+        };
+        assert_eq!(block.round_trip(arrival), Some(Duration::from_millis(6125)));
+        let lie = ReportBlock {
+            delay_since_last_sender_report: 0x00ff_0000,
+            ..block
+        };
+        assert_eq!(lie.round_trip(arrival), None);
+        assert_eq!(ReportBlock::default().round_trip(arrival), None);
     }
 
     #[test]

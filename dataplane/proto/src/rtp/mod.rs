@@ -7,6 +7,7 @@ mod fuzz;
 mod header;
 pub(crate) mod reception;
 pub mod rewrite;
+mod sender_clock;
 pub mod sequence;
 pub(crate) mod wire;
 mod write;
@@ -17,6 +18,7 @@ pub use fuzz::fuzz;
 pub use header::{FIXED_LENGTH, Header};
 pub use reception::Reception;
 pub use rewrite::{Mapped, Refused, Rewriter};
+pub use sender_clock::SenderClock;
 pub use sequence::{TimestampUnwrapper, Unwrapper};
 pub use write::{Fields, write_header};
 

@@ -169,10 +169,7 @@ impl Rewriter {
             return;
         }
         let gap = sequence.saturating_sub(current.end());
-        if gap <= MAX_GAP {
-            self.reserve(gap);
-        }
-        let current = self.current();
+        self.reserve(if gap <= MAX_GAP { gap } else { 1 });
         self.open(Segment {
             first: sequence.saturating_add(1),
             out: self.next,
