@@ -1067,6 +1067,7 @@ mod tests {
         )
         .unwrap();
         pair.node.set_remote(pair.now, fresh);
+        assert_eq!(pair.node.deadline(), Some(pair.now), "asks at once");
         pair.run(Duration::from_secs(60));
         assert_eq!(pair.node.selected(), Some(address(HOME)));
         assert_eq!(pair.ignored, []);
@@ -1116,10 +1117,8 @@ mod tests {
         assert_eq!(pair.events, [Event::Timeout]);
     }
 
-    #[test]
-    fn the_table_is_bounded_and_keeps_what_matters() {
-        let mut pair = Pair::new();
-        pair.run(Duration::from_secs(2));
+    /// Valid checks from fifty ports of one host.
+    fn flood(pair: &mut Pair) {
         for port in 1..=50 {
             pair.now += Duration::from_millis(5);
             pair.check_from(&format!("192.0.2.200:{port}"), false)
@@ -1127,15 +1126,35 @@ mod tests {
             pair.collect();
             assert!(pair.node.candidates.len() <= MAX_CANDIDATES);
         }
-        assert_eq!(pair.node.selected(), Some(address(HOME)));
-        assert!(pair.node.is_proven(address(HOME)));
         assert!(pair.node.is_checked(address("192.0.2.200:50")));
         assert!(!pair.node.is_checked(address("192.0.2.200:1")));
+    }
+
+    #[test]
+    fn a_full_table_keeps_proven_addresses() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(2));
+        pair.at = address(CAFE);
+        pair.run(Duration::from_secs(10));
+        flood(&mut pair);
+        assert_eq!(pair.node.selected(), Some(address(CAFE)));
+        assert!(pair.node.is_proven(address(HOME)) && pair.node.is_proven(address(CAFE)));
         let forgotten = pair
             .events
             .iter()
             .filter(|e| matches!(e, Event::Forgotten(_)));
-        assert_eq!(forgotten.count(), 51 - MAX_CANDIDATES);
+        assert_eq!(forgotten.count(), 52 - MAX_CANDIDATES);
+    }
+
+    #[test]
+    fn a_full_table_keeps_the_address_of_dtls() {
+        let mut pair = Pair::new();
+        pair.answers = false;
+        pair.node.on_dtls_completed(address(HOME));
+        pair.run(Duration::from_secs(20));
+        assert_eq!(pair.events.last(), Some(&selected(HOME, false)));
+        flood(&mut pair);
+        assert!(pair.node.is_checked(address(HOME)));
     }
 
     /// Sends `bytes` as a request from the browser's address.
