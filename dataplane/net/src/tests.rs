@@ -192,6 +192,43 @@ fn a_denied_ring_is_explained_and_replaced() {
 }
 
 #[test]
+fn a_ring_refused_on_the_way_is_fatal_and_names_the_call() {
+    let thread = std::thread::spawn(|| {
+        let mut node = Node::open(Kind::Uring);
+        node.turn(Wait::Poll);
+        filter(
+            &[(libc::SYS_io_uring_enter as u32, Some(libc::EPERM))],
+            None,
+        );
+        let result = node.driver.turn(
+            &mut node.bursts,
+            Wait::Forever,
+            &mut node.arena,
+            &mut node.batch,
+        );
+        result.unwrap_err().to_string()
+    });
+    assert_eq!(thread.join().unwrap(), "cannot enter the ring");
+}
+
+#[test]
+fn a_ring_belongs_to_the_thread_of_its_first_turn() {
+    let mut node = Node::open(Kind::Uring);
+    node.turn(Wait::Poll);
+    let thread = std::thread::spawn(move || {
+        node.driver
+            .turn(
+                &mut node.bursts,
+                Wait::Poll,
+                &mut node.arena,
+                &mut node.batch,
+            )
+            .is_err()
+    });
+    assert!(thread.join().unwrap());
+}
+
+#[test]
 fn the_ring_needs_no_other_system_call() {
     static DONE: AtomicBool = AtomicBool::new(false);
     let socket = peer();

@@ -160,7 +160,8 @@ impl Uring {
 
     pub(crate) fn close(mut self, arena: &mut Arena) {
         if self.ring.cancel_all() {
-            self.buffers.give_back(arena);
+            // SAFETY: every request has just ended.
+            unsafe { self.buffers.give_back(arena) };
         }
     }
 
@@ -296,7 +297,8 @@ impl Uring {
         {
             let moment = *moment.get_or_insert_with(Moment::read);
             let slot = self.buffers.take(held.buffer);
-            arena.take_back(slot);
+            // SAFETY: the kernel has named this buffer in a completion, and uses each once.
+            unsafe { arena.take_back(slot) };
             let bytes = arena.bytes(slot).get(..held.len).unwrap_or_default();
             let Ok(message) = RecvMsgOut::parse(bytes, &self.receive.0) else {
                 self.stats.truncated += 1;

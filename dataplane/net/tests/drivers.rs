@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use net::{AnyDriver, Config, Driver, DriverStats, Kind, MAX_PAYLOAD, Wait, Waker};
@@ -121,6 +122,8 @@ impl Drop for Node {
         self.driver.take().unwrap().close(&mut self.arena);
         assert_eq!(self.arena.in_use(), 0, "slots leaked");
         assert_eq!(self.arena.free(), self.arena.slots(), "slots stayed lent");
+        assert_eq!(Arc::strong_count(self.arena.memory()), 1, "memory leaked");
+        assert_eq!(Arc::strong_count(self.bursts.memory()), 1, "memory leaked");
     }
 }
 

@@ -214,24 +214,38 @@ impl Arena {
     }
 
     /// A lent slot comes back, filled or not, with one reference for the caller. Drivers only.
-    pub fn take_back(&mut self, slot: SlotId) {
+    ///
+    /// # Safety
+    /// Nobody writes to the slot any more: neither the kernel nor, through a [`Loan`], another thread.
+    pub unsafe fn take_back(&mut self, slot: SlotId) {
         let count = &mut self.counts[slot.index()];
         assert_eq!(*count, LENT, "{slot:?} is not lent");
         *count = 1;
         self.lent -= 1;
     }
 
-    /// The name of the lent slot with this [`SlotId::index`], as the kernel gives it back.
+    /// Lends a free receive slot to another thread, to be filled there; `None` if there is none.
+    pub fn loan(&mut self) -> Option<Loan> {
+        let slot = self.lend()?;
+        Some(Loan {
+            slot,
+            address: self.lent_address(slot),
+            memory: Arc::clone(&self.memory),
+        })
+    }
+
+    /// A loan comes back; its slot is held, with one reference for the caller.
     ///
     /// # Panics
-    /// If no such slot is lent.
-    pub fn lent_slot(&self, index: usize) -> SlotId {
-        assert_eq!(
-            self.counts.get(index),
-            Some(&LENT),
-            "slot {index} is not lent"
+    /// If it was lent by another arena.
+    pub fn redeem(&mut self, loan: Loan) -> SlotId {
+        assert!(
+            Arc::ptr_eq(&loan.memory, &self.memory),
+            "a loan goes back where it came from"
         );
-        SlotId(index as u32)
+        // SAFETY: the loan was the only way to write to the slot, and it ends here.
+        unsafe { self.take_back(loan.slot) };
+        loan.slot
     }
 
     /// The count of a slot, which must be held: the proof that the kernel does not write to it.
@@ -261,6 +275,28 @@ impl Arena {
         } else {
             self.free_small.push(slot.0);
         }
+    }
+}
+
+/// An empty slot on its way to another thread and back, as a slot is lent to the kernel.
+///
+/// One that is dropped instead of redeemed costs its arena the slot for good.
+#[derive(Debug)]
+pub struct Loan {
+    slot: SlotId,
+    address: NonNull<u8>,
+    memory: Arc<Memory>,
+}
+
+// SAFETY: a lent slot is reachable through its loan only, and the loan keeps its memory mapped.
+unsafe impl Send for Loan {}
+
+impl Loan {
+    /// All bytes of the slot.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: receive slots have this many bytes, were zeroed, and while one is lent its arena gives out no slice of it;
+        // there is one loan of it, borrowed mutably.
+        unsafe { core::slice::from_raw_parts_mut(self.address.as_ptr(), SLOT_BYTES) }
     }
 }
 
@@ -326,8 +362,8 @@ mod tests {
         assert_eq!(arena.free_for_cache(), 3);
         let lent = arena.lend().unwrap();
         assert_eq!((arena.free_for_cache(), arena.in_use()), (3, 0));
-        assert_eq!(arena.lent_slot(lent.index()), lent);
-        arena.take_back(lent);
+        // SAFETY: no address of it was given to anybody.
+        unsafe { arena.take_back(lent) };
         assert_eq!((arena.free_for_cache(), arena.in_use()), (2, 1));
         arena.release(lent);
         assert_eq!((arena.free_for_cache(), arena.lent()), (3, 0));
@@ -348,5 +384,81 @@ mod tests {
         let slot = arena.alloc().unwrap();
         arena.release(slot);
         arena.release(slot);
+    }
+
+    #[test]
+    fn a_loan_is_filled_elsewhere() {
+        let mut arena = arena();
+        let mut loan = arena.loan().unwrap();
+        assert_eq!((arena.in_use(), arena.lent(), arena.free()), (0, 1, 3));
+        let filler = std::thread::spawn(move || {
+            loan.bytes_mut()[..4].copy_from_slice(b"tap!");
+            loan
+        });
+        let slot = arena.redeem(filler.join().unwrap());
+        assert_eq!(&arena.bytes(slot)[..4], b"tap!");
+        arena.release(slot);
+        assert_eq!((arena.lent(), arena.free()), (0, 4));
+    }
+
+    /// Random histories against a model that only remembers who has what.
+    #[test]
+    fn any_history_adds_up() {
+        for seed in 0..5 {
+            let mut rng = clock::Rng::from_number(seed);
+            let mut arena = Arena::new(ArenaSize {
+                slots: 12,
+                small_slots: 5,
+                reserve: 3,
+            })
+            .unwrap();
+            let mut held: Vec<(SlotId, u8)> = Vec::new();
+            let mut lent: Vec<SlotId> = Vec::new();
+            for step in 0..1000u32 {
+                let fill = step as u8;
+                match rng.below(6) {
+                    0 => {
+                        if let Some(slot) = arena.alloc() {
+                            arena.bytes_mut(slot).fill(fill);
+                            held.push((slot, fill));
+                        }
+                    }
+                    1 => {
+                        if let Some(slot) = arena.alloc_small() {
+                            arena.bytes_mut(slot).fill(fill);
+                            held.push((slot, fill));
+                        }
+                    }
+                    2 => lent.extend(arena.lend()),
+                    3 if !lent.is_empty() => {
+                        let slot = lent.swap_remove(rng.below(lent.len() as u64) as usize);
+                        // SAFETY: no address of it was given to anybody.
+                        unsafe { arena.take_back(slot) };
+                        arena.bytes_mut(slot).fill(fill);
+                        held.push((slot, fill));
+                    }
+                    4 if !held.is_empty() => {
+                        let reference = held[rng.below(held.len() as u64) as usize];
+                        arena.retain(reference.0);
+                        held.push(reference);
+                    }
+                    _ if !held.is_empty() => {
+                        let (slot, _) = held.swap_remove(rng.below(held.len() as u64) as usize);
+                        arena.release(slot);
+                    }
+                    _ => {}
+                }
+                let mut slots: Vec<_> = held.iter().map(|(slot, _)| *slot).collect();
+                slots.sort();
+                slots.dedup();
+                assert_eq!((arena.in_use(), arena.lent()), (slots.len(), lent.len()));
+                let large = slots.iter().filter(|slot| slot.index() < 12).count();
+                assert_eq!(arena.free_for_cache(), 9usize.saturating_sub(large));
+                for (slot, fill) in &held {
+                    let bytes = arena.bytes(*slot);
+                    assert_eq!([bytes[0], bytes[bytes.len() - 1]], [*fill; 2]);
+                }
+            }
+        }
     }
 }

@@ -505,4 +505,70 @@ mod tests {
         }
         assert_eq!(bursts.sent_at(first), None);
     }
+
+    /// Random histories against a model that only remembers, per peer, which packets were committed.
+    #[test]
+    fn any_history_sends_every_packet_once_and_in_order() {
+        for seed in 0..20 {
+            let mut rng = clock::Rng::from_number(seed);
+            let mut bursts = bursts(3, 12);
+            let mut expected: Vec<VecDeque<(usize, u8)>> = vec![VecDeque::new(); 3];
+            let mut flying: Vec<(Burst, Vec<u8>)> = Vec::new();
+            let (mut fill, mut refused) = (0u8, 0);
+            for _ in 0..500 {
+                match rng.below(8) {
+                    0 => {
+                        bursts.finish();
+                        let Some(burst) = bursts.take(Instant::ZERO) else {
+                            continue;
+                        };
+                        let bytes = bursts.bytes(&burst).to_vec();
+                        assert!(burst.segments() <= MAX_SEGMENTS && bytes.len() <= 65_507);
+                        let peer = usize::from(burst.destination().port());
+                        for packet in bytes.chunks(burst.segment_size()) {
+                            let (len, fill) = expected[peer].pop_front().unwrap();
+                            assert_eq!(
+                                (packet.len(), packet[0], packet[len - 1]),
+                                (len, fill, fill)
+                            );
+                        }
+                        flying.push((burst, bytes));
+                    }
+                    1 if !flying.is_empty() => {
+                        let any = rng.below(flying.len() as u64) as usize;
+                        let (burst, bytes) = flying.swap_remove(any);
+                        assert!(bursts.bytes(&burst) == bytes, "overwritten while in flight");
+                        bursts.complete(burst);
+                    }
+                    _ => {
+                        let to = rng.below(3) as usize;
+                        let len = [60, 1000, 1000, 1200, 9000][rng.below(5) as usize];
+                        bursts.begin(peer(to as u16), None);
+                        let Some(room) = bursts.reserve(len + rng.below(40) as usize) else {
+                            refused += 1;
+                            continue;
+                        };
+                        fill = fill.wrapping_add(1);
+                        room[..len].fill(fill);
+                        bursts.commit(len);
+                        expected[to].push_back((len, fill));
+                    }
+                }
+            }
+            assert!(refused > 0, "the history reaches exhaustion");
+            bursts.finish();
+            let waiting = core::iter::from_fn(|| bursts.take(Instant::ZERO)).collect::<Vec<_>>();
+            for burst in waiting
+                .into_iter()
+                .chain(flying.into_iter().map(|flown| flown.0))
+            {
+                bursts.complete(burst);
+            }
+            assert_eq!((bursts.queued(), bursts.in_flight()), (0, 0));
+            assert!(
+                bursts.reserve(CHUNK_BYTES).is_some(),
+                "all memory came back"
+            );
+        }
+    }
 }

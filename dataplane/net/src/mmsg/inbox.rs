@@ -112,7 +112,8 @@ impl Inbox {
     /// Hands every borrowed slot back.
     pub(super) fn give_back(&mut self, arena: &mut Arena) {
         for slot in self.slots.drain(..) {
-            arena.take_back(slot);
+            // SAFETY: the kernel writes to slots during a call only, and none is under way.
+            unsafe { arena.take_back(slot) };
             arena.release(slot);
         }
     }
@@ -162,7 +163,8 @@ impl Inbox {
         let moment = Moment::read();
         for entry in 0..got {
             let slot = self.slots.pop().expect("each datagram came in a slot");
-            arena.take_back(slot);
+            // SAFETY: the call that filled the slot has returned.
+            unsafe { arena.take_back(slot) };
             let header = &self.headers[entry];
             let arrived = Arrived {
                 listener,

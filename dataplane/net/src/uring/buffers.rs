@@ -76,10 +76,14 @@ impl Buffers {
         slot.expect("the kernel returns the buffers that it was lent")
     }
 
-    /// Takes every slot back. Only once the kernel is done with the ring.
-    pub(super) fn give_back(&mut self, arena: &mut Arena) {
+    /// Takes every slot back.
+    ///
+    /// # Safety
+    /// No request is left that could fill a buffer.
+    pub(super) unsafe fn give_back(&mut self, arena: &mut Arena) {
         for slot in self.slots.iter_mut().filter_map(Option::take) {
-            arena.take_back(slot);
+            // SAFETY: handed on to the caller.
+            unsafe { arena.take_back(slot) };
             arena.release(slot);
         }
     }
