@@ -667,7 +667,8 @@ fn later(at: Instant, by: Duration) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::OnceLock;
+    use proptest::prelude::*;
+    use std::sync::{Mutex, OnceLock};
 
     const DELAY: Duration = Duration::from_millis(10);
 
@@ -707,12 +708,20 @@ mod tests {
         MADE.get_or_init(|| [(); 2].map(|()| Certificate::generate().unwrap()))
     }
 
+    /// Its self-test takes a while, so it is made once for each size.
     fn config(mtu: usize) -> Config {
-        Config::new(Settings {
+        static MADE: Mutex<Vec<Config>> = Mutex::new(Vec::new());
+        let mut made = MADE.lock().unwrap();
+        if let Some(config) = made.iter().find(|config| config.settings.mtu == mtu) {
+            return config.clone();
+        }
+        let settings = Settings {
             mtu,
             ..Settings::default()
-        })
-        .unwrap()
+        };
+        let config = Config::new(settings).unwrap();
+        made.push(config.clone());
+        config
     }
 
     impl Pair {
@@ -1036,6 +1045,104 @@ mod tests {
         pair.collect();
         assert_eq!(pair.closed(SERVER), Some(CloseReason::NoCommonSrtpProfile));
         assert!(!pair.seen[SERVER].contains(&Seen::Sent), "nor a Finished");
+    }
+
+    /// How a hostile client treats one datagram of an otherwise proper handshake.
+    #[derive(Clone, Debug)]
+    enum Mangled {
+        Flip(usize, u8),
+        Cut(usize),
+        Grow(u8),
+        Twice,
+        /// Overwrites a three-byte length of the first handshake header: message, fragment offset, fragment length.
+        Length(usize, u32),
+    }
+
+    impl Mangled {
+        fn apply(&self, datagram: &[u8]) -> Vec<u8> {
+            let mut bytes = datagram.to_vec();
+            match self {
+                Self::Flip(at, mask) => {
+                    let at = at % bytes.len();
+                    bytes[at] ^= mask;
+                }
+                Self::Cut(at) => bytes.truncate(at % bytes.len()),
+                Self::Grow(byte) => bytes.extend([*byte; 64]),
+                Self::Twice => bytes.extend_from_slice(datagram),
+                Self::Length(field, value) => {
+                    let at = [14, 19, 22][field % 3];
+                    if let Some(length) = bytes.get_mut(at..at + 3) {
+                        length.copy_from_slice(&value.to_be_bytes()[1..]);
+                    }
+                }
+            }
+            bytes
+        }
+    }
+
+    fn mangled() -> impl Strategy<Value = Mangled> {
+        prop_oneof![
+            (any::<usize>(), 1_u8..).prop_map(|(at, mask)| Mangled::Flip(at, mask)),
+            any::<usize>().prop_map(Mangled::Cut),
+            any::<u8>().prop_map(Mangled::Grow),
+            Just(Mangled::Twice),
+            (
+                any::<usize>(),
+                prop_oneof![Just(0), Just(1), Just(0xFF_FFFF), 0..2_000_u32]
+            )
+                .prop_map(|(field, value)| Mangled::Length(field, value)),
+        ]
+    }
+
+    proptest! {
+        /// Neither we nor `dimpl` panic, and what goes out stays bounded.
+        #[test]
+        fn no_hostile_client_is_trouble(
+            plan in proptest::collection::vec((0_usize..12, mangled()), 1..6),
+            mtu in prop_oneof![Just(80_usize), Just(300), Just(1_200)],
+        ) {
+            let mut pair = Pair::introduced(mtu, |_| Fate::Arrives);
+            let (mut taken, mut sent) = (0, 0);
+            for _ in 0..40 {
+                while let Some(output) = pair.sides[CLIENT].poll() {
+                    let Output::Datagram(bytes) = output else { continue };
+                    for (at, mangled) in &plan {
+                        if *at == taken {
+                            pair.sides[SERVER].on_datagram(pair.now, &mangled.apply(&bytes));
+                        }
+                    }
+                    taken += 1;
+                    pair.sides[SERVER].on_datagram(pair.now, &bytes);
+                }
+                while let Some(output) = pair.sides[SERVER].poll() {
+                    let Output::Datagram(bytes) = output else { continue };
+                    sent += bytes.len();
+                    pair.sides[CLIENT].on_datagram(pair.now, &bytes);
+                }
+                pair.now += Duration::from_millis(100);
+                for side in &mut pair.sides {
+                    side.on_timeout(pair.now);
+                }
+            }
+            prop_assert!(sent < 40_000, "{} bytes for one handshake", sent);
+        }
+
+        #[test]
+        fn no_garbage_is_trouble(datagrams in proptest::collection::vec(
+            (20_u8..64, proptest::collection::vec(any::<u8>(), 0..200)),
+            1..40,
+        )) {
+            let (now, epoch) = (Instant::from_millis(1), std::time::Instant::now());
+            let mut server = Handshake::server(now, epoch, &certificates()[SERVER], &config(1_200));
+            for (kind, body) in datagrams {
+                // A record header that fits, so that more than its first byte is read.
+                let mut bytes = vec![kind, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                bytes.push(body.len() as u8);
+                bytes.extend(body);
+                server.on_datagram(now, &bytes);
+                while server.poll().is_some() {}
+            }
+        }
     }
 
     #[test]
