@@ -30,8 +30,13 @@ pub struct MasterConnection {
     pub sender: Sender<ToMaster>,
     /// What it says.
     pub receiver: Receiver<ToNode>,
-    connection: Connection,
+    /// To end it.
+    pub hang_up: HangUp,
 }
+
+/// Ends a connection, whoever holds its two halves.
+#[derive(Clone)]
+pub struct HangUp(Connection);
 
 impl Listener {
     /// Listens on `address`. Must be called inside a tokio runtime.
@@ -98,14 +103,14 @@ impl Incoming {
             address: connection.remote_address(),
             sender: Sender::new(send),
             receiver,
-            connection,
+            hang_up: HangUp(connection),
         })
     }
 }
 
-impl MasterConnection {
-    /// Hangs up and tells the master why.
-    pub fn close(&self, why: &str) {
-        close(&self.connection, why);
+impl HangUp {
+    /// Ends the connection and tells the master why.
+    pub fn because(&self, why: &str) {
+        close(&self.0, why);
     }
 }

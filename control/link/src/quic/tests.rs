@@ -61,7 +61,7 @@ impl FakeNode {
     /// Until the connection breaks.
     async fn serve(&mut self, mut master: MasterConnection) -> Result<(), Error> {
         if let Err(error) = self.applied.on_welcome(&master.welcome) {
-            master.close(&error.to_string());
+            master.hang_up.because(&error.to_string());
             return Err(error.into());
         }
         master

@@ -1,0 +1,437 @@
+//! The node's second kind of thread: everything that is not a packet.
+//!
+//! One loop hears the workers, the master, operators and the clock, and after each of them delivers what became of it.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant as StdInstant};
+
+use ::link::applied::AppliedState;
+use ::link::message::{Heartbeat, Hello, Load, ToMaster, ToNode};
+use ::link::quic::HEARTBEAT;
+use ::link::quic::node::{Listener, MasterConnection};
+use net::Waker;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+pub mod admin;
+pub mod handshake;
+pub mod link;
+pub mod node;
+mod translate;
+
+use self::link::{FromLink, Master};
+use crate::mailbox::{Outbox, Receiver};
+use crate::metrics::{self, AgentCounters, Cells};
+use crate::worker::{News, Order, What};
+use admin::{Question, View};
+use node::Node;
+
+/// How soon orders that found a mailbox full are tried again.
+const RETRY: Duration = Duration::from_millis(1);
+/// Most news taken from one worker at a time.
+const NEWS_PER_ROUND: usize = 256;
+/// How long the master may take to hear that we stop.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The agent's end of one worker.
+pub struct WorkerPort {
+    /// What it is told.
+    pub orders: Outbox<Order>,
+    /// What it tells.
+    pub news: Receiver<News>,
+    /// Wakes it.
+    pub waker: Waker,
+    /// Its counters.
+    pub cells: Arc<Cells>,
+    /// How often its mailbox was full, orders and news.
+    pub overflows: [Arc<AtomicU64>; 2],
+}
+
+/// Why the agent has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Asked,
+    /// A worker can't go on.
+    WorkerFailed {
+        /// Which.
+        worker: u16,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What the agent is made of.
+pub struct Agent {
+    node: Node,
+    hello: Hello,
+    workers: Vec<WorkerPort>,
+    /// The workers' way to wake us.
+    wake: Waker,
+    view: Arc<View>,
+    applied: AppliedState,
+    master: Option<Master>,
+    /// The next message for the master, until there is room for it.
+    next_report: Option<ToMaster>,
+    connections: u64,
+    refused: u64,
+    usage: Usage,
+    failed: Option<End>,
+    stopping: bool,
+}
+
+/// Processor time at the last look, to tell how busy everybody is.
+struct Usage {
+    at: StdInstant,
+    process: Duration,
+    workers: Vec<u64>,
+    cpu_ratio: f64,
+    busy: Vec<f64>,
+}
+
+impl Agent {
+    /// An agent for `workers`, none of which has anything yet.
+    pub fn new(
+        node: Node,
+        hello: Hello,
+        workers: Vec<WorkerPort>,
+        wake: Waker,
+        view: Arc<View>,
+    ) -> Self {
+        let usage = Usage {
+            at: StdInstant::now(),
+            process: metrics::process_cpu(),
+            workers: vec![0; workers.len()],
+            cpu_ratio: 0.0,
+            busy: vec![0.0; workers.len()],
+        };
+        Self {
+            node,
+            hello,
+            workers,
+            wake,
+            view,
+            applied: AppliedState::new(),
+            master: None,
+            next_report: None,
+            connections: 0,
+            refused: 0,
+            usage,
+            failed: None,
+            stopping: false,
+        }
+    }
+
+    /// Runs until asked to stop. Must be called inside a tokio runtime with one thread.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses signals or descriptors.
+    pub async fn run(
+        mut self,
+        listener: Arc<Listener>,
+        mut questions: mpsc::Receiver<Question>,
+    ) -> std::io::Result<End> {
+        let (to_agent, mut from_link) = self::link::channel();
+        let accepting = self::link::accept(listener.clone(), to_agent.clone());
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types that change their descriptor; an OwnedFd does not"
+        )]
+        let wake = AsyncFd::new(self.wake.as_fd().try_clone_to_owned()?)?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.publish();
+        while self.failed.is_none() {
+            let pause = self.deliver();
+            let room = self.master.as_ref().map(|master| master.sender.clone());
+            tokio::select! {
+                read = woken(&wake) => { read?; self.hear_workers(); }
+                Some(said) = from_link.recv() => self.hear_link(said, &to_agent),
+                Ok(permit) = reserve(room), if self.next_report.is_some() => {
+                    if let Some(report) = self.next_report.take() { permit.send(report); }
+                }
+                () = sleep(pause) => self.node.on_timeout(net::now()),
+                _ = heartbeat.tick() => self.beat(),
+                Some(question) = questions.recv() => { let _ = question.send(self.everything()); }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        accepting.abort();
+        self.stop(&listener).await;
+        Ok(self.failed.unwrap_or(End::Asked))
+    }
+
+    /// Hands out what has piled up; how long we may sleep then.
+    fn deliver(&mut self) -> Duration {
+        while let Some((worker, command)) = self.node.poll_order() {
+            self.workers[usize::from(worker)]
+                .orders
+                .post(Order::Engine(command));
+        }
+        let mut waiting = false;
+        for worker in &mut self.workers {
+            if worker.orders.flush() {
+                worker.waker.wake();
+            }
+            waiting |= worker.orders.waiting() > 0;
+        }
+        if self.next_report.is_none() && self.master.is_some() {
+            self.next_report = self.node.reported.poll();
+        }
+        let now = net::now();
+        let due = self.node.deadline().map(|due| due.saturating_since(now));
+        let retry = waiting.then_some(RETRY);
+        due.into_iter()
+            .chain(retry)
+            .min()
+            .unwrap_or(Duration::from_secs(1))
+    }
+
+    fn hear_workers(&mut self) {
+        let now = net::now();
+        let mut more = false;
+        for worker in &mut self.workers {
+            for _ in 0..NEWS_PER_ROUND {
+                let Some(news) = worker.news.pop() else { break };
+                match news.what {
+                    What::Engine(event) => self.node.on_event(now, event),
+                    What::Failed(why) => {
+                        self.failed = Some(End::WorkerFailed {
+                            worker: news.worker,
+                            why,
+                        });
+                    }
+                }
+            }
+            more |= !worker.news.is_empty();
+        }
+        if more {
+            self.wake.wake();
+        }
+    }
+
+    fn hear_link(&mut self, said: FromLink, to_agent: &mpsc::Sender<FromLink>) {
+        match said {
+            FromLink::Connected(connection) => self.meet(*connection, to_agent),
+            FromLink::Refused(error) => {
+                self.refused += 1;
+                tracing::warn!(%error, "turned someone away on the link");
+            }
+            FromLink::Message(id, message) => {
+                if self.master.as_ref().is_some_and(|master| master.id == id) {
+                    self.obey(message);
+                }
+            }
+            FromLink::Lost(id, error) => {
+                if self.master.as_ref().is_some_and(|master| master.id == id) {
+                    self.part(&error.to_string());
+                }
+            }
+        }
+    }
+
+    fn meet(&mut self, connection: MasterConnection, to_agent: &mpsc::Sender<FromLink>) {
+        if let Err(superseded) = self.applied.on_welcome(&connection.welcome) {
+            self.refused += 1;
+            tracing::warn!(master = %connection.address, %superseded, "turned an older master away");
+            connection.hang_up.because(&superseded.to_string());
+            return;
+        }
+        if let Some(former) = self.master.take() {
+            former.drop_because("a newer connection has taken over");
+            self.node.reported.on_disconnected();
+        }
+        self.connections += 1;
+        let master = Master::new(self.connections, connection, to_agent.clone());
+        tracing::info!(master = %master.address, epoch = master.welcome.epoch, "link up");
+        master
+            .sender
+            .try_send(ToMaster::Hello(self.hello.clone()))
+            .expect("a new queue has room");
+        self.master = Some(master);
+        self.next_report = None;
+        self.node.reported.on_connected();
+        self.publish();
+    }
+
+    fn obey(&mut self, message: ToNode) {
+        match self.applied.on_message(message) {
+            Ok(steps) => {
+                let now = net::now();
+                for step in steps {
+                    self.node.on_step(now, step);
+                }
+            }
+            Err(gap) => self.part(&gap.to_string()),
+        }
+    }
+
+    /// The master is away: what there is goes on.
+    fn part(&mut self, why: &str) {
+        if let Some(master) = self.master.take() {
+            tracing::warn!(master = %master.address, why, "link down; media goes on");
+            master.drop_because(why);
+            self.node.reported.on_disconnected();
+            self.next_report = None;
+            self.publish();
+        }
+    }
+
+    fn beat(&mut self) {
+        self.measure();
+        self.publish();
+        let Some(master) = &self.master else { return };
+        let (transports, publishers, subscribers) = self.node.sizes();
+        let load = Load {
+            transports,
+            publishers,
+            subscribers,
+            cpu_ratio: self.usage.cpu_ratio,
+            busiest_worker_ratio: self.usage.busy.iter().copied().fold(0.0, f64::max),
+            memory_bytes: metrics::resident_bytes(),
+        };
+        let heartbeat = Heartbeat {
+            applied: self.applied.revision(),
+            load,
+        };
+        // A full queue means that the master is slow; it hears of us soon enough.
+        let _ = master.sender.try_send(ToMaster::Heartbeat(heartbeat));
+    }
+
+    fn measure(&mut self) {
+        let usage = &mut self.usage;
+        let passed = usage.at.elapsed().as_secs_f64();
+        if passed < 0.05 {
+            return;
+        }
+        usage.at = StdInstant::now();
+        let ratio = |used: Duration| (used.as_secs_f64() / passed).clamp(0.0, 1.0);
+        let process = metrics::process_cpu();
+        let cores = self.workers.len().max(1) as u32;
+        usage.cpu_ratio = ratio(process.saturating_sub(usage.process) / cores);
+        usage.process = process;
+        for (index, worker) in self.workers.iter().enumerate() {
+            let used = worker.cells.read().worker.cpu_nanos;
+            let since = used.saturating_sub(usage.workers[index]);
+            usage.busy[index] = ratio(Duration::from_nanos(since));
+            usage.workers[index] = used;
+        }
+    }
+
+    /// Brings what the admin endpoint shows up to date.
+    fn publish(&self) {
+        let unready = if self.stopping {
+            Some("stopping")
+        } else if self.master.is_none() {
+            Some("no master is connected")
+        } else if self.node.is_full() {
+            Some("every worker has as many transports as it may")
+        } else {
+            None
+        };
+        let sum = |which: usize| {
+            let counts = self.workers.iter().map(|worker| &worker.overflows[which]);
+            counts.map(|count| count.load(Ordering::Relaxed)).sum()
+        };
+        let handshakes = self.node.handshakes();
+        let counters = AgentCounters {
+            closed: self.node.counters.closed.clone(),
+            refusals: self.node.counters.refusals,
+            handshakes: self.node.counters.handshakes.clone(),
+            handshakes_open: handshakes.open() as u64,
+            handshakes_deferred: handshakes.deferred,
+            link_up: self.master.is_some(),
+            link_connections: self.connections,
+            link_refused: self.refused,
+            revision: self.applied.revision(),
+            ready: unready.is_none(),
+            busy: self.usage.busy.clone(),
+            overflows: [sum(0), sum(1)],
+        };
+        *self
+            .view
+            .agent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = counters;
+        *self
+            .view
+            .unready
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = unready.map(str::to_owned);
+    }
+
+    fn everything(&self) -> serde_json::Value {
+        let master = self.master.as_ref().map(|master| {
+            serde_json::json!({ "address": master.address, "epoch": master.welcome.epoch })
+        });
+        serde_json::json!({
+            "node": self.hello.node,
+            "instance": self.hello.instance,
+            "master": master,
+            "revision": self.applied.revision(),
+            "state": self.node.debug(),
+        })
+    }
+
+    /// Tells everybody, in order: peers, master, workers.
+    async fn stop(&mut self, listener: &Listener) {
+        tracing::info!("stopping");
+        self.stopping = true;
+        self.publish();
+        self.node.stop(net::now());
+        let patience = StdInstant::now() + FAREWELL;
+        while StdInstant::now() < patience {
+            self.deliver();
+            if let (Some(report), Some(master)) = (self.next_report.take(), &self.master) {
+                if let Err(mpsc::error::TrySendError::Full(report)) = master.sender.try_send(report)
+                {
+                    self.next_report = Some(report);
+                }
+            } else if self
+                .workers
+                .iter()
+                .all(|worker| worker.orders.waiting() == 0)
+            {
+                break;
+            }
+            sleep(RETRY).await;
+        }
+        if let Some(master) = self.master.take() {
+            master.finish(FAREWELL, "the node stops").await;
+        }
+        for worker in &mut self.workers {
+            worker.orders.post(Order::Stop);
+            worker.orders.flush();
+            worker.waker.wake();
+        }
+        let _ = tokio::time::timeout(FAREWELL, listener.close("the node stops")).await;
+    }
+}
+
+/// Waits until a worker has news.
+async fn woken(wake: &AsyncFd<OwnedFd>) -> std::io::Result<()> {
+    let mut ready = wake.readable().await?;
+    let mut counter = [0; 8];
+    // An empty counter (EAGAIN) means that somebody was faster.
+    let _ = rustix::io::read(wake.get_ref(), &mut counter);
+    ready.clear_ready();
+    Ok(())
+}
+
+/// Waits for room in the master's queue; for ever if there is no master.
+async fn reserve(
+    room: Option<mpsc::Sender<ToMaster>>,
+) -> Result<mpsc::OwnedPermit<ToMaster>, mpsc::error::SendError<()>> {
+    match room {
+        Some(sender) => sender.reserve_owned().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,132 @@
+//! The node's end of the link: who dials is heard out in a task of its own, and what the current master says and is told
+//! goes through bounded queues, so that a slow one holds nobody up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use link::message::{ToMaster, ToNode, Welcome};
+use link::quic::Error;
+use link::quic::node::{HangUp, Listener, MasterConnection};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+/// Messages that wait to be sent or to be heard.
+const QUEUE: usize = 16;
+/// Most introductions under way at once.
+const INTRODUCTIONS_MAX: usize = 8;
+
+/// What the link tells the agent.
+pub enum FromLink {
+    /// A master is there.
+    Connected(Box<MasterConnection>),
+    /// Someone was turned away.
+    Refused(Error),
+    /// The master of this connection speaks.
+    Message(u64, ToNode),
+    /// This connection is gone.
+    Lost(u64, Error),
+}
+
+/// Accepts whoever dials, for as long as `agent` listens.
+pub fn accept(listener: Arc<Listener>, agent: mpsc::Sender<FromLink>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let introductions = Arc::new(Semaphore::new(INTRODUCTIONS_MAX));
+        while let Ok(permit) = introductions.clone().acquire_owned().await {
+            let Some(incoming) = listener.accept().await else {
+                break;
+            };
+            let agent = agent.clone();
+            tokio::spawn(async move {
+                let said = match incoming.establish().await {
+                    Ok(master) => FromLink::Connected(Box::new(master)),
+                    Err(error) => FromLink::Refused(error),
+                };
+                let _ = agent.send(said).await;
+                drop(permit);
+            });
+        }
+    })
+}
+
+/// The queue into which [`FromLink`] goes.
+pub fn channel() -> (mpsc::Sender<FromLink>, mpsc::Receiver<FromLink>) {
+    mpsc::channel(QUEUE)
+}
+
+/// The connection to the current master.
+pub struct Master {
+    /// Tells connections apart.
+    pub id: u64,
+    /// How it introduced itself.
+    pub welcome: Welcome,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What it is told.
+    pub sender: mpsc::Sender<ToMaster>,
+    hang_up: HangUp,
+    speaking: JoinHandle<()>,
+    listening: JoinHandle<()>,
+}
+
+impl Master {
+    /// Begins to speak and to listen.
+    pub fn new(id: u64, connection: MasterConnection, agent: mpsc::Sender<FromLink>) -> Self {
+        let (sender, mut said) = mpsc::channel(QUEUE);
+        let (mut speech, mut hearing) = (connection.sender, connection.receiver);
+        let complaints = agent.clone();
+        let speaking = tokio::spawn(async move {
+            while let Some(message) = said.recv().await {
+                if let Err(error) = speech.send(&message).await {
+                    let _ = complaints.send(FromLink::Lost(id, error)).await;
+                    return;
+                }
+            }
+            speech.finish().await;
+        });
+        let listening = tokio::spawn(async move {
+            loop {
+                let (said, over) = match hearing.receive().await {
+                    Ok(message) => (FromLink::Message(id, message), false),
+                    Err(error) => (FromLink::Lost(id, error), true),
+                };
+                if agent.send(said).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        Self {
+            id,
+            welcome: connection.welcome,
+            address: connection.address,
+            sender,
+            hang_up: connection.hang_up,
+            speaking,
+            listening,
+        }
+    }
+
+    /// Says what is queued, waits until the master has it, and hangs up.
+    pub async fn finish(self, patience: Duration, why: &str) {
+        let Self {
+            sender,
+            hang_up,
+            mut speaking,
+            listening,
+            ..
+        } = self;
+        drop(sender);
+        if tokio::time::timeout(patience, &mut speaking).await.is_err() {
+            speaking.abort();
+        }
+        listening.abort();
+        hang_up.because(why);
+    }
+
+    /// Hangs up at once.
+    pub fn drop_because(self, why: &str) {
+        self.hang_up.because(why);
+        self.speaking.abort();
+        self.listening.abort();
+    }
+}

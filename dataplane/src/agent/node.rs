@@ -1,0 +1,572 @@
+//! What should be becomes what is: the entries of the master turned into orders for the workers, and their news into reports.
+//!
+//! Sans-IO: entries, news and time in; orders and reports out. It decides only what the master can't know: the worker, and
+//! with it the port.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+
+use clock::Instant;
+use link::replica::Step;
+use link::reported::ReportedState;
+use link::state::{self, CloseReason, Entry, Refusal, Report, TransportReport, TransportState};
+use proto::dtls;
+use sfu::api::{self, Command, Event};
+
+use super::handshake::{Deed, Handshakes};
+use super::translate;
+use crate::placement::Placement;
+
+/// The state of everything on this node.
+pub struct Node {
+    /// Where browsers reach each worker.
+    addresses: Vec<Vec<SocketAddr>>,
+    placement: Placement,
+    handshakes: Handshakes,
+    /// What the master is told.
+    pub reported: ReportedState,
+    transports: HashMap<state::TransportId, Transport>,
+    names: HashMap<api::TransportId, state::TransportId>,
+    publishers: HashMap<state::PublisherId, Publisher>,
+    subscribers: HashMap<state::SubscriberId, Subscriber>,
+    /// Our own ufrags, by which a first check finds its transport.
+    ufrags: HashSet<String>,
+    next_id: u64,
+    orders: VecDeque<(u16, Command)>,
+    /// Counted for metrics.
+    pub counters: Counters,
+}
+
+/// What this part of the node counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Transports that ended, by reason.
+    pub closed: BTreeMap<&'static str, u64>,
+    /// Handshakes that ended, by result.
+    pub handshakes: BTreeMap<&'static str, u64>,
+    /// Entries refused.
+    pub refusals: u64,
+}
+
+struct Transport {
+    id: api::TransportId,
+    worker: u16,
+    session: state::SessionId,
+    ufrag: String,
+    state: TransportState,
+}
+
+/// A name that was mentioned, by the publisher itself or by a subscriber who waits for it.
+struct Publisher {
+    id: api::PublisherId,
+    /// The worker that was told to have it, while it is there.
+    on: Option<u16>,
+    subscribers: usize,
+}
+
+struct Subscriber {
+    id: api::SubscriberId,
+    worker: u16,
+    publisher: state::PublisherId,
+}
+
+impl Transport {
+    fn is_closed(&self) -> bool {
+        matches!(self.state, TransportState::Closed { .. })
+    }
+}
+
+impl Node {
+    /// A node without anything. `addresses` is one list per worker, best first.
+    pub fn new(
+        addresses: Vec<Vec<SocketAddr>>,
+        transports_max: u32,
+        handshakes: Handshakes,
+    ) -> Self {
+        let workers = u16::try_from(addresses.len()).unwrap_or(u16::MAX);
+        Self {
+            addresses,
+            placement: Placement::new(workers, transports_max),
+            handshakes,
+            reported: ReportedState::new(),
+            transports: HashMap::new(),
+            names: HashMap::new(),
+            publishers: HashMap::new(),
+            subscribers: HashMap::new(),
+            ufrags: HashSet::new(),
+            next_id: 0,
+            orders: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Carries out a difference between what should be and what is.
+    pub fn on_step(&mut self, now: Instant, step: Step<Entry>) {
+        match step {
+            Step::Add(entry) => self.add(now, entry),
+            Step::Change {
+                old: Entry::Transport(old),
+                new: Entry::Transport(new),
+            } if is_same_association(&old, &new) => self.change_transport(now, &old, &new),
+            // What is sent and received is settled when it is added.
+            Step::Change { old, new } => {
+                self.remove(now, old);
+                self.add(now, new);
+            }
+            Step::Remove(entry) => self.remove(now, entry),
+        }
+    }
+
+    /// Takes news of a worker.
+    pub fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Dtls {
+                transport,
+                from,
+                datagram,
+            } => {
+                let deeds = self.handshakes.on_datagram(now, transport, from, &datagram);
+                self.carry_out(now, transport, deeds);
+            }
+            Event::IceConnected(transport) => {
+                if let Some(found) = self.find(transport)
+                    && found.state == TransportState::New
+                {
+                    self.set_state(transport, TransportState::Connecting);
+                }
+            }
+            Event::Closed { transport, reason } => {
+                let reason = match reason {
+                    api::CloseReason::IceTimeout => CloseReason::IceTimeout,
+                    api::CloseReason::ConsentLost => CloseReason::ConsentLost,
+                };
+                self.handshakes.remove(now, transport);
+                self.closed(transport, reason);
+            }
+            Event::Refused { transport, why } => {
+                // A transport that has just closed can't take what was on its way to it.
+                if let Some(found) = self.find(transport)
+                    && !found.is_closed()
+                {
+                    let name = self.names.get(&transport).map(ToString::to_string);
+                    tracing::warn!(transport = name, why, "the engine refused an order");
+                }
+            }
+        }
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.handshakes.deadline()
+    }
+
+    /// Does what is due.
+    pub fn on_timeout(&mut self, now: Instant) {
+        for (transport, deeds) in self.handshakes.on_timeout(now) {
+            self.carry_out(now, transport, deeds);
+        }
+    }
+
+    /// The next order, and for which worker. To be delivered in this order.
+    pub fn poll_order(&mut self) -> Option<(u16, Command)> {
+        self.orders.pop_front()
+    }
+
+    /// The node stops: everybody is told, the peers included.
+    pub fn stop(&mut self, now: Instant) {
+        let all: Vec<api::TransportId> = self.names.keys().copied().collect();
+        for transport in all {
+            self.close(now, transport, CloseReason::NodeStopped);
+        }
+    }
+
+    /// Transports, publishers, subscribers.
+    pub fn sizes(&self) -> (u32, u32, u32) {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let publishing = self
+            .publishers
+            .values()
+            .filter(|one| one.on.is_some())
+            .count();
+        (
+            self.placement.transports(),
+            count(publishing),
+            count(self.subscribers.len()),
+        )
+    }
+
+    /// No worker has room for a new session.
+    pub fn is_full(&self) -> bool {
+        self.placement.is_full()
+    }
+
+    /// The associations.
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
+    }
+
+    fn add(&mut self, now: Instant, entry: Entry) {
+        let key = entry.key();
+        let outcome = match entry {
+            Entry::Transport(transport) => self.add_transport(now, &transport),
+            Entry::Publisher(publisher) => self.add_publisher(&publisher),
+            Entry::Subscriber(subscriber) => self.add_subscriber(&subscriber),
+        };
+        if let Err(limit) = outcome {
+            tracing::warn!(entry = ?key, %limit, "refused");
+            self.counters.refusals += 1;
+            self.reported.put(Report::Refused(Refusal { key, limit }));
+        }
+    }
+
+    fn remove(&mut self, now: Instant, entry: Entry) {
+        let key = entry.key();
+        match entry {
+            Entry::Transport(transport) => {
+                let known = self.transports.get(&transport.id).map(|known| known.id);
+                if let Some(id) = known {
+                    self.close(now, id, CloseReason::Removed);
+                    self.transports.remove(&transport.id);
+                }
+            }
+            Entry::Publisher(publisher) => self.remove_publisher(&publisher.id),
+            Entry::Subscriber(subscriber) => self.remove_subscriber(&subscriber.id),
+        }
+        self.reported.remove(&key);
+    }
+
+    fn add_transport(&mut self, now: Instant, wanted: &state::Transport) -> Result<(), String> {
+        let id = api::TransportId(self.fresh_id());
+        let spec = translate::transport(id, wanted)?;
+        let fingerprints = translate::fingerprints(&wanted.remote_fingerprints)?;
+        let ufrag = &wanted.local_ice.ufrag;
+        if self.ufrags.contains(ufrag) {
+            return Err("another transport has the same ufrag".into());
+        }
+        let worker = self
+            .placement
+            .take(&wanted.session)
+            .map_err(|full| full.to_string())?;
+        let transport = Transport {
+            id,
+            worker,
+            session: wanted.session.clone(),
+            ufrag: ufrag.clone(),
+            state: TransportState::New,
+        };
+        self.transports.insert(wanted.id.clone(), transport);
+        self.names.insert(id, wanted.id.clone());
+        self.ufrags.insert(ufrag.clone());
+        self.order(worker, Command::AddTransport(Box::new(spec)));
+        self.handshakes.add(id);
+        self.handshakes.expect(now, id, fingerprints);
+        self.report(&wanted.id);
+        Ok(())
+    }
+
+    fn change_transport(&mut self, now: Instant, old: &state::Transport, new: &state::Transport) {
+        let Some(known) = self
+            .transports
+            .get(&new.id)
+            .filter(|known| !known.is_closed())
+        else {
+            return;
+        };
+        let (id, worker) = (known.id, known.worker);
+        if old.remote_ice != new.remote_ice
+            && let Some(ice) = &new.remote_ice
+        {
+            match translate::credentials(ice) {
+                Ok((ufrag, pwd)) => self.order(
+                    worker,
+                    Command::SetRemoteIce {
+                        transport: id,
+                        ufrag,
+                        pwd,
+                    },
+                ),
+                Err(why) => {
+                    tracing::warn!(transport = %new.id, %why, "ignored what the peer is said to be")
+                }
+            }
+        }
+        if old.remote_fingerprints != new.remote_fingerprints {
+            match translate::fingerprints(&new.remote_fingerprints) {
+                Ok(fingerprints) => {
+                    let deeds = self.handshakes.expect(now, id, fingerprints);
+                    self.carry_out(now, id, deeds);
+                }
+                // Nobody can match it.
+                Err(why) => {
+                    tracing::warn!(transport = %new.id, %why, "closing");
+                    self.close(now, id, CloseReason::FingerprintMismatch);
+                }
+            }
+        }
+    }
+
+    fn add_publisher(&mut self, wanted: &state::Publisher) -> Result<(), String> {
+        let Some((transport, worker)) = self.living(&wanted.transport)? else {
+            return Ok(());
+        };
+        let id = self.mention(&wanted.id);
+        let spec = translate::publisher(id, transport, wanted);
+        if let Some(publisher) = self.publishers.get_mut(&wanted.id) {
+            publisher.on = spec.is_ok().then_some(worker);
+        }
+        match spec {
+            Ok(spec) => self.order(worker, Command::AddPublisher(Box::new(spec))),
+            Err(why) => {
+                self.forget_unmentioned(&wanted.id);
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_publisher(&mut self, name: &state::PublisherId) {
+        if let Some(publisher) = self.publishers.get_mut(name)
+            && let Some(worker) = publisher.on.take()
+        {
+            let order = Command::RemovePublisher(publisher.id);
+            self.order(worker, order);
+        }
+        self.forget_unmentioned(name);
+    }
+
+    fn add_subscriber(&mut self, wanted: &state::Subscriber) -> Result<(), String> {
+        let Some((transport, worker)) = self.living(&wanted.transport)? else {
+            return Ok(());
+        };
+        let on = self
+            .publishers
+            .get(&wanted.publisher)
+            .and_then(|publisher| publisher.on);
+        if on.is_some_and(|other| other != worker) {
+            return Err("its publisher is in another session, on another worker".into());
+        }
+        let id = api::SubscriberId(self.fresh_id());
+        let publisher = self.mention(&wanted.publisher);
+        let spec = match translate::subscriber(id, transport, publisher, wanted) {
+            Ok(spec) => spec,
+            Err(why) => {
+                self.forget_unmentioned(&wanted.publisher);
+                return Err(why);
+            }
+        };
+        if let Some(publisher) = self.publishers.get_mut(&wanted.publisher) {
+            publisher.subscribers += 1;
+        }
+        let subscriber = Subscriber {
+            id,
+            worker,
+            publisher: wanted.publisher.clone(),
+        };
+        self.subscribers.insert(wanted.id.clone(), subscriber);
+        self.order(worker, Command::AddSubscriber(Box::new(spec)));
+        Ok(())
+    }
+
+    fn remove_subscriber(&mut self, name: &state::SubscriberId) {
+        let Some(subscriber) = self.subscribers.remove(name) else {
+            return;
+        };
+        self.order(subscriber.worker, Command::RemoveSubscriber(subscriber.id));
+        if let Some(publisher) = self.publishers.get_mut(&subscriber.publisher) {
+            publisher.subscribers -= 1;
+        }
+        self.forget_unmentioned(&subscriber.publisher);
+    }
+
+    /// The transport of this name: `None` if it has closed, an error if it was never there.
+    fn living(&self, name: &state::TransportId) -> Result<Option<(api::TransportId, u16)>, String> {
+        let known = self.transports.get(name);
+        let known = known.ok_or_else(|| format!("its transport {name} is not there"))?;
+        Ok((!known.is_closed()).then_some((known.id, known.worker)))
+    }
+
+    /// The id of a publisher, there or to come.
+    fn mention(&mut self, name: &state::PublisherId) -> api::PublisherId {
+        if let Some(publisher) = self.publishers.get(name) {
+            return publisher.id;
+        }
+        let id = api::PublisherId(self.fresh_id());
+        let publisher = Publisher {
+            id,
+            on: None,
+            subscribers: 0,
+        };
+        self.publishers.insert(name.clone(), publisher);
+        id
+    }
+
+    fn forget_unmentioned(&mut self, name: &state::PublisherId) {
+        let unused = |publisher: &Publisher| publisher.on.is_none() && publisher.subscribers == 0;
+        if self.publishers.get(name).is_some_and(unused) {
+            self.publishers.remove(name);
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, transport: api::TransportId, deeds: Vec<Deed>) {
+        let Some(worker) = self.find(transport).map(|found| found.worker) else {
+            return;
+        };
+        for deed in deeds {
+            match deed {
+                Deed::Send(datagram) => self.order(
+                    worker,
+                    Command::SendDtls {
+                        transport,
+                        datagram,
+                    },
+                ),
+                Deed::KeysReady { keys, address } => {
+                    let srtp_profile = keys.profile.name().to_owned();
+                    self.order(worker, Command::KeysReady { transport, keys });
+                    self.order(worker, Command::DtlsCompleted { transport, address });
+                    *self.counters.handshakes.entry("connected").or_default() += 1;
+                    self.set_state(transport, TransportState::Connected { srtp_profile });
+                }
+                Deed::Closed(reason) => {
+                    let (result, reason) = close_reason(reason);
+                    let was_connected = self.find(transport).is_some_and(|found| {
+                        matches!(found.state, TransportState::Connected { .. })
+                    });
+                    if !was_connected {
+                        *self.counters.handshakes.entry(result).or_default() += 1;
+                    }
+                    self.close(now, transport, reason);
+                }
+            }
+        }
+    }
+
+    /// Ends a transport on our side.
+    fn close(&mut self, now: Instant, transport: api::TransportId, reason: CloseReason) {
+        let Some(found) = self.find(transport).filter(|found| !found.is_closed()) else {
+            return;
+        };
+        let worker = found.worker;
+        for deed in self.handshakes.remove(now, transport) {
+            if let Deed::Send(datagram) = deed {
+                self.order(
+                    worker,
+                    Command::SendDtls {
+                        transport,
+                        datagram,
+                    },
+                );
+            }
+        }
+        self.order(worker, Command::RemoveTransport(transport));
+        self.closed(transport, reason);
+    }
+
+    /// A transport has ended.
+    fn closed(&mut self, transport: api::TransportId, reason: CloseReason) {
+        if self.find(transport).is_none_or(Transport::is_closed) {
+            return;
+        }
+        self.set_state(transport, TransportState::Closed { reason });
+        let Some(name) = self.names.remove(&transport) else {
+            return;
+        };
+        *self
+            .counters
+            .closed
+            .entry(reason_label(reason))
+            .or_default() += 1;
+        tracing::info!(transport = %name, ?reason, "transport closed");
+        if let Some(found) = self.transports.get(&name) {
+            self.placement.give_back(&found.session);
+            self.ufrags.remove(&found.ufrag);
+        }
+    }
+
+    fn set_state(&mut self, transport: api::TransportId, state: TransportState) {
+        let Some(name) = self.names.get(&transport).cloned() else {
+            return;
+        };
+        if let Some(found) = self.transports.get_mut(&name) {
+            found.state = state;
+        }
+        self.report(&name);
+    }
+
+    fn report(&mut self, name: &state::TransportId) {
+        if let Some(transport) = self.transports.get(name) {
+            self.reported.put(Report::Transport(TransportReport {
+                id: name.clone(),
+                worker: transport.worker,
+                addresses: self.addresses[usize::from(transport.worker)].clone(),
+                state: transport.state.clone(),
+            }));
+        }
+    }
+
+    fn find(&self, transport: api::TransportId) -> Option<&Transport> {
+        self.transports.get(self.names.get(&transport)?)
+    }
+
+    fn order(&mut self, worker: u16, command: Command) {
+        self.orders.push_back((worker, command));
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Everything, for whoever looks into a running node.
+    pub fn debug(&self) -> serde_json::Value {
+        let reports: Vec<&Report> = self.reported.reports().collect();
+        serde_json::json!({
+            "reports": reports,
+            "publishers": self.publishers.iter().map(|(name, publisher)| serde_json::json!({
+                "id": name, "worker": publisher.on, "subscribers": publisher.subscribers,
+            })).collect::<Vec<_>>(),
+            "subscribers": self.subscribers.iter().map(|(name, subscriber)| serde_json::json!({
+                "id": name, "worker": subscriber.worker, "publisher": subscriber.publisher,
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What a peer may learn later, or change while it goes on: its own side. The rest makes another association.
+fn is_same_association(old: &state::Transport, new: &state::Transport) -> bool {
+    old.session == new.session && old.connection == new.connection && old.local_ice == new.local_ice
+}
+
+fn close_reason(reason: dtls::CloseReason) -> (&'static str, CloseReason) {
+    match reason {
+        dtls::CloseReason::FingerprintMismatch => {
+            ("fingerprint_mismatch", CloseReason::FingerprintMismatch)
+        }
+        dtls::CloseReason::FingerprintTimeout => {
+            ("fingerprint_timeout", CloseReason::FingerprintTimeout)
+        }
+        dtls::CloseReason::NoCommonSrtpProfile => {
+            ("no_common_srtp_profile", CloseReason::NoCommonSrtpProfile)
+        }
+        dtls::CloseReason::HandshakeFailed => ("failed", CloseReason::HandshakeFailed),
+        dtls::CloseReason::PeerClosed => ("closed_by_peer", CloseReason::ClosedByPeer),
+        dtls::CloseReason::Local => ("removed", CloseReason::Removed),
+    }
+}
+
+fn reason_label(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Removed => "removed",
+        CloseReason::IceTimeout => "ice_timeout",
+        CloseReason::ConsentLost => "consent_lost",
+        CloseReason::HandshakeFailed => "handshake_failed",
+        CloseReason::FingerprintMismatch => "fingerprint_mismatch",
+        CloseReason::FingerprintTimeout => "fingerprint_timeout",
+        CloseReason::NoCommonSrtpProfile => "no_common_srtp_profile",
+        CloseReason::ClosedByPeer => "closed_by_peer",
+        CloseReason::NodeStopped => "node_stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests;

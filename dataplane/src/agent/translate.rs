@@ -1,0 +1,176 @@
+//! From the words of the link to the words of the engine.
+
+use link::state;
+use proto::codec::Codec;
+use proto::dtls::Fingerprint;
+use proto::ice::Credentials;
+use proto::rtp::Uri;
+use sfu::api;
+
+/// Longest ufrag of our own: it returns in every check, and has to fit.
+const OWN_UFRAG_MAX: usize = 32;
+/// Most media sections of a stream.
+const MEDIA_MAX: usize = 16;
+/// Most encodings of a medium.
+const ENCODINGS_MAX: usize = 8;
+
+/// An entry that makes no sense, in words for an operator.
+pub type Senseless = String;
+
+/// A transport for the engine.
+///
+/// # Errors
+///
+/// If its ICE credentials are not valid.
+pub fn transport(
+    id: api::TransportId,
+    transport: &state::Transport,
+) -> Result<api::TransportSpec, Senseless> {
+    let local = &transport.local_ice;
+    if local.ufrag.len() > OWN_UFRAG_MAX {
+        return Err(format!(
+            "our own ufrag has more than {OWN_UFRAG_MAX} characters"
+        ));
+    }
+    credentials(local)?;
+    let remote = transport.remote_ice.as_ref().map(credentials).transpose()?;
+    Ok(api::TransportSpec {
+        id,
+        local_ufrag: local.ufrag.clone(),
+        local_pwd: local.pwd.clone(),
+        remote,
+    })
+}
+
+/// ICE credentials: ufrag, password.
+///
+/// # Errors
+///
+/// If RFC 8839 does not allow them.
+pub fn credentials(ice: &state::IceCredentials) -> Result<(String, String), Senseless> {
+    Credentials::new(&ice.ufrag, &ice.pwd).map_err(|error| format!("ICE credentials: {error}"))?;
+    Ok((ice.ufrag.clone(), ice.pwd.clone()))
+}
+
+/// The fingerprints that can be compared with. A weak or unknown hash function is as good as none (RFC 8122 §5).
+///
+/// # Errors
+///
+/// If there are fingerprints, and none of them can be used.
+pub fn fingerprints(list: &[state::Fingerprint]) -> Result<Vec<Fingerprint>, Senseless> {
+    let parse = |one: &state::Fingerprint| Fingerprint::parse(&one.algorithm, &one.value);
+    let usable: Vec<_> = list.iter().flat_map(parse).collect();
+    if usable.is_empty() && !list.is_empty() {
+        return Err(format!(
+            "no usable certificate fingerprint among {}",
+            list.len()
+        ));
+    }
+    Ok(usable)
+}
+
+/// A publisher for the engine.
+///
+/// # Errors
+///
+/// If there are too many of something.
+pub fn publisher(
+    id: api::PublisherId,
+    transport: api::TransportId,
+    publisher: &state::Publisher,
+) -> Result<api::PublisherSpec, Senseless> {
+    let media = bounded(&publisher.media)?.iter().map(|medium| {
+        if !(1..=ENCODINGS_MAX).contains(&medium.encodings.len()) {
+            return Err(format!("a medium has 1 to {ENCODINGS_MAX} encodings"));
+        }
+        let encoding = |encoding: &state::Encoding| api::EncodingSpec {
+            rid: encoding.rid.clone(),
+            ssrc: encoding.ssrc,
+            rtx_ssrc: encoding.rtx_ssrc,
+        };
+        Ok(api::PublishedMedia {
+            kind: kind(medium.kind),
+            mid: medium.mid.clone(),
+            codecs: medium.codecs.iter().map(codec).collect(),
+            extensions: extensions(&medium.extensions),
+            encodings: medium.encodings.iter().map(encoding).collect(),
+        })
+    });
+    Ok(api::PublisherSpec {
+        id,
+        transport,
+        media: media.collect::<Result<_, _>>()?,
+    })
+}
+
+/// A subscriber for the engine.
+///
+/// # Errors
+///
+/// If there are too many of something.
+pub fn subscriber(
+    id: api::SubscriberId,
+    transport: api::TransportId,
+    publisher: api::PublisherId,
+    subscriber: &state::Subscriber,
+) -> Result<api::SubscriberSpec, Senseless> {
+    let media = bounded(&subscriber.media)?.iter().map(|medium| {
+        let mapping =
+            |mapping: &state::CodecMapping| (mapping.published_payload_type, codec(&mapping.codec));
+        api::SubscribedMedia {
+            kind: kind(medium.kind),
+            mid: medium.mid.clone(),
+            ssrc: medium.ssrc,
+            rtx_ssrc: medium.rtx_ssrc,
+            cname: medium.cname.clone(),
+            codecs: medium.codecs.iter().map(mapping).collect(),
+            extensions: extensions(&medium.extensions),
+        }
+    });
+    Ok(api::SubscriberSpec {
+        id,
+        transport,
+        publisher,
+        media: media.collect(),
+    })
+}
+
+fn bounded<T>(media: &[T]) -> Result<&[T], Senseless> {
+    if media.len() > MEDIA_MAX {
+        return Err(format!("more than {MEDIA_MAX} media sections"));
+    }
+    Ok(media)
+}
+
+fn kind(kind: state::Kind) -> api::Kind {
+    match kind {
+        state::Kind::Audio => api::Kind::Audio,
+        state::Kind::Video => api::Kind::Video,
+    }
+}
+
+fn codec(codec: &state::Codec) -> api::PayloadType {
+    let feedback = &codec.feedback;
+    api::PayloadType {
+        payload_type: codec.payload_type,
+        codec: Codec::from_name(&codec.name),
+        clock_rate: codec.clock_rate,
+        rtx: codec.rtx_payload_type,
+        nack: feedback.nack,
+        pli: feedback.pli,
+        fir: feedback.fir,
+        remb: feedback.remb,
+        transport_cc: feedback.transport_cc,
+    }
+}
+
+/// What we don't know is not forwarded, so that it need not be carried here.
+fn extensions(list: &[state::Extension]) -> Vec<(u8, Uri)> {
+    let known = |extension: &state::Extension| {
+        let uri = Uri::ALL
+            .into_iter()
+            .find(|uri| uri.as_str() == extension.uri)?;
+        Some((extension.id, uri))
+    };
+    list.iter().filter_map(known).collect()
+}

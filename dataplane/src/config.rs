@@ -1,0 +1,521 @@
+//! What the node is told at its start: one TOML file, overridden key by key by the environment and by flags.
+//!
+//! Everything is parsed once into [`Config`]; an unknown key is an error, units stand in the value (`"250ms"`, `"64MiB"`),
+//! and every limit has a hard bound.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use toml::{Table, Value};
+
+mod addresses;
+mod layers;
+
+pub use layers::{ENVIRONMENT_PREFIX, from_environment, overlay};
+
+/// The hard bound on workers.
+pub const WORKERS_MAX: u16 = 256;
+/// The hard bound on transports of one worker.
+pub const TRANSPORTS_MAX: u32 = 65_536;
+/// The hard bound on a worker's receive memory.
+pub const ARENA_MAX: u64 = 16 << 30;
+/// The least receive memory with which a worker can work.
+pub const ARENA_MIN: u64 = 4 << 20;
+/// The hard bound on packets that are kept for one encoding.
+pub const CACHE_PACKETS_MAX: usize = 4096;
+
+/// What is wrong with a configuration, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can't be read.
+    #[error("read the configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("the configuration {} is no TOML: {source}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A key is unknown or a value has the wrong form.
+    #[error("configuration: {0}")]
+    Value(String),
+    /// A value is out of bounds, or values don't fit together.
+    #[error("configuration: {key}: {why}")]
+    Bounds {
+        /// The key.
+        key: &'static str,
+        /// What is wrong and how to mend it.
+        why: String,
+    },
+}
+
+/// The node's configuration. Immutable after the start.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The node's id; its certificate must name the same. The host's name if empty.
+    pub node_id: String,
+    /// Where the master finds us.
+    pub link: Link,
+    /// Where browsers find us, and with how much.
+    pub media: Media,
+    /// Where operators find us.
+    pub admin: Admin,
+    /// What is written to standard error.
+    pub log: Log,
+    /// Switches for tests.
+    pub faults: Faults,
+}
+
+/// The link to the master.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Link {
+    /// Where the master dials us (UDP).
+    pub listen: SocketAddr,
+    /// The directory with `ca.pem`, `NODE_ID.pem` and `NODE_ID.key`, unless they are named one by one.
+    pub pki: PathBuf,
+    /// The authority's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+/// Media.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// The addresses to bind, one IPv4 and one IPv6 at most. A host without IPv6 does without the latter.
+    pub bind: Vec<IpAddr>,
+    /// Worker 0's UDP port; worker *i* has `base_port + i`.
+    pub base_port: u16,
+    /// The addresses that browsers are told, best first. Empty: `bind`, or what the host has.
+    pub advertise: Vec<IpAddr>,
+    /// The port that browsers are told for worker 0, where something in front of us maps ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertised_base_port: Option<u16>,
+    /// Packet workers; 0 for one per core.
+    pub workers: u16,
+    /// Whether each worker keeps to a core of its own.
+    pub pin: bool,
+    /// How packets get in and out.
+    pub driver: Driver,
+    /// Most transports of one worker.
+    pub transports_max: u32,
+    /// Receive memory of one worker.
+    pub arena: Bytes,
+    /// Send memory of one worker.
+    pub bursts: Bytes,
+    /// Most packets that are kept for one encoding, for retransmission.
+    pub cache_packets_max: usize,
+    /// Receive queue of each socket, in the kernel.
+    pub receive_buffer: Bytes,
+    /// Send queue of each socket, in the kernel.
+    pub send_buffer: Bytes,
+}
+
+/// How packets get in and out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// io_uring if the host allows it.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// recvmmsg and sendmmsg.
+    Mmsg,
+}
+
+/// The admin endpoint.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Where `/metrics`, `/healthz/live`, `/healthz/ready` and `/debug` are served (TCP).
+    pub listen: SocketAddr,
+}
+
+/// What is written to standard error.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives like `info,link=debug`.
+    pub level: String,
+    /// For people or for machines.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of words.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Switches that only tests need.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// Drop every RTP packet after authentication.
+    pub drop_rtp: bool,
+    /// Ask for and answer retransmissions.
+    pub nack: bool,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7443)),
+            pki: PathBuf::from("pki"),
+            ca: None,
+            certificate: None,
+            key: None,
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            base_port: 20_000,
+            advertise: Vec::new(),
+            advertised_base_port: None,
+            workers: 0,
+            pin: true,
+            driver: Driver::Auto,
+            transports_max: 4_000,
+            arena: Bytes(64 << 20),
+            bursts: Bytes(16 << 20),
+            cache_packets_max: 512,
+            receive_buffer: Bytes(4 << 20),
+            send_buffer: Bytes(4 << 20),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".into(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            drop_rtp: false,
+            nack: true,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `file`, lays `overrides` over it, fills in what depends on the host, and checks bounds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] names the key and what is wrong with it.
+    pub fn load(file: Option<&Path>, overrides: Table) -> Result<Self, Error> {
+        let mut table = Table::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+                path: path.to_owned(),
+                source,
+            })?;
+            table = text.parse().map_err(|source| Error::Syntax {
+                path: path.to_owned(),
+                source: Box::new(source),
+            })?;
+        }
+        overlay(&mut table, overrides);
+        let config: Self = Value::Table(table)
+            .try_into()
+            .map_err(|error: toml::de::Error| {
+                Error::Value(error.to_string().trim_end().to_owned())
+            })?;
+        config.resolved()?.checked()
+    }
+
+    /// The configuration in effect, as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a configuration is made of strings, numbers and lists")
+    }
+
+    /// The authority's certificate, ours, and its key.
+    pub fn pki_files(&self) -> (PathBuf, PathBuf, PathBuf) {
+        let link = &self.link;
+        let or = |named: &Option<PathBuf>, default: String| {
+            named.clone().unwrap_or_else(|| link.pki.join(default))
+        };
+        (
+            or(&link.ca, link::pki::CA_CERTIFICATE_FILE.into()),
+            or(&link.certificate, format!("{}.pem", self.node_id)),
+            or(&link.key, format!("{}.key", self.node_id)),
+        )
+    }
+
+    /// Where browsers reach `worker`, best first.
+    pub fn advertised(&self, worker: u16) -> Vec<SocketAddr> {
+        let base = self
+            .media
+            .advertised_base_port
+            .unwrap_or(self.media.base_port);
+        let port = base.saturating_add(worker);
+        let addresses = self.media.advertise.iter();
+        addresses.map(|ip| SocketAddr::new(*ip, port)).collect()
+    }
+
+    /// What `worker` listens on.
+    pub fn listeners(&self, worker: u16) -> Vec<SocketAddr> {
+        let port = self.media.base_port.saturating_add(worker);
+        self.media
+            .bind
+            .iter()
+            .map(|ip| SocketAddr::new(*ip, port))
+            .collect()
+    }
+
+    /// Fills in what depends on the host.
+    fn resolved(mut self) -> Result<Self, Error> {
+        if self.node_id.is_empty() {
+            self.node_id = addresses::host_name();
+        }
+        if self.media.workers == 0 {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            self.media.workers = u16::try_from(cores).unwrap_or(WORKERS_MAX).min(WORKERS_MAX);
+        }
+        if self.media.bind == Media::default().bind && !addresses::has_ipv6() {
+            self.media.bind.retain(IpAddr::is_ipv4);
+        }
+        if self.media.advertise.is_empty() {
+            self.media.advertise = addresses::to_advertise(&self.media.bind);
+        }
+        Ok(self)
+    }
+
+    fn checked(self) -> Result<Self, Error> {
+        let media = &self.media;
+        let bad = |key, why: String| Err(Error::Bounds { key, why });
+        if media.bind.is_empty() {
+            return bad(
+                "media.bind",
+                "at least one address is needed, for example \"0.0.0.0\"".into(),
+            );
+        }
+        for v4 in [true, false] {
+            if media.bind.iter().filter(|ip| ip.is_ipv4() == v4).count() > 1 {
+                return bad("media.bind", "one IPv4 and one IPv6 address at most".into());
+            }
+        }
+        if media.advertise.is_empty() {
+            let why = "this host has no address but loopback ones; name the address that browsers can reach, \
+                       for example --advertise 192.0.2.1 (or 127.0.0.1 for a test on this machine)";
+            return bad("media.advertise", why.into());
+        }
+        if let Some(ip) = media.advertise.iter().find(|ip| ip.is_unspecified()) {
+            return bad(
+                "media.advertise",
+                format!("{ip} is no address that a browser can reach"),
+            );
+        }
+        if media.workers > WORKERS_MAX {
+            return bad("media.workers", format!("at most {WORKERS_MAX}"));
+        }
+        for (key, base) in [
+            ("media.base_port", Some(media.base_port)),
+            ("media.advertised_base_port", media.advertised_base_port),
+        ] {
+            let last = base.map(|base| base.checked_add(media.workers.saturating_sub(1)));
+            if base == Some(0) || last == Some(None) {
+                return bad(
+                    key,
+                    format!(
+                        "the ports of {} workers must lie within 1 to 65535",
+                        media.workers
+                    ),
+                );
+            }
+        }
+        if !(1..=TRANSPORTS_MAX).contains(&media.transports_max) {
+            return bad("media.transports_max", format!("1 to {TRANSPORTS_MAX}"));
+        }
+        if !(1..=CACHE_PACKETS_MAX).contains(&media.cache_packets_max) {
+            return bad(
+                "media.cache_packets_max",
+                format!("1 to {CACHE_PACKETS_MAX}"),
+            );
+        }
+        for (key, bytes) in [("media.arena", media.arena), ("media.bursts", media.bursts)] {
+            if !(ARENA_MIN..=ARENA_MAX).contains(&bytes.0) {
+                return bad(
+                    key,
+                    format!("{} to {} per worker", Bytes(ARENA_MIN), Bytes(ARENA_MAX)),
+                );
+            }
+        }
+        if !self.node_id.is_ascii() || self.node_id.contains(['/', ' ']) {
+            return bad(
+                "node_id",
+                "letters, digits, '-', '_' and '.' only, as it stands in a certificate".into(),
+            );
+        }
+        Ok(self)
+    }
+}
+
+/// An amount of memory, written with its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+const UNITS: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = UNITS.iter().find(|(_, size)| self.0.is_multiple_of(*size));
+        let (unit, size) = exact.unwrap_or(&("B", 1));
+        write!(f, "{}{unit}", self.0 / size)
+    }
+}
+
+impl std::str::FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is no amount of memory, like \"64MiB\"");
+        let found = UNITS
+            .iter()
+            .find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)));
+        let (number, size) = found.ok_or_else(refused)?;
+        let number: u64 = number.trim().parse().map_err(|_| refused())?;
+        number.checked_mul(*size).map(Self).ok_or_else(refused)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How long the node takes at most to end in order.
+pub const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, Error> {
+        Config::load(None, text.parse().expect("TOML"))
+    }
+
+    #[test]
+    fn nothing_has_to_be_said() {
+        let config = load("media.advertise = ['192.0.2.1']").expect("valid");
+        assert!(!config.node_id.is_empty());
+        assert!(config.media.workers >= 1);
+        assert_eq!(config.media.base_port, 20_000);
+        assert!(config.faults.nack && !config.faults.drop_rtp);
+        let (ca, certificate, _) = config.pki_files();
+        assert_eq!(ca, Path::new("pki/ca.pem"));
+        assert_eq!(
+            certificate,
+            PathBuf::from(format!("pki/{}.pem", config.node_id))
+        );
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_back() {
+        let config = load("media.advertise = ['192.0.2.1']\nmedia.arena = '8MiB'").expect("valid");
+        let again = load(&config.to_toml()).expect("valid");
+        assert_eq!(config, again);
+        assert_eq!(again.media.arena, Bytes(8 << 20));
+    }
+
+    #[test]
+    fn workers_have_a_port_each() {
+        let text = "media = { advertise = ['192.0.2.1', '2001:db8::1'], bind = ['0.0.0.0'], base_port = 100, \
+                    advertised_base_port = 200, workers = 4 }";
+        let config = load(text).expect("valid");
+        let expected: Vec<SocketAddr> = ["192.0.2.1:203", "[2001:db8::1]:203"]
+            .map(|text| text.parse().expect("an address"))
+            .into();
+        assert_eq!(config.advertised(3), expected);
+        assert_eq!(
+            config.listeners(3),
+            ["0.0.0.0:103".parse().expect("an address")]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, expected) in [
+            ("media.colour = 'red'", "colour"),
+            ("media.arena = 64", "arena"),
+            ("media.arena = '64 bananas'", "64 bananas"),
+            ("media.arena = '64KiB'", "media.arena"),
+            (
+                "media.base_port = 65535\nmedia.workers = 2",
+                "media.base_port",
+            ),
+            ("media.transports_max = 0", "media.transports_max"),
+            ("media.bind = []", "media.bind"),
+            ("media.bind = ['0.0.0.0', '127.0.0.1']", "media.bind"),
+            ("media.advertise = ['0.0.0.0']", "media.advertise"),
+            ("node_id = '../etc'", "node_id"),
+        ] {
+            let error = load(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn memory_has_units() {
+        assert_eq!("3GiB".parse(), Ok(Bytes(3 << 30)));
+        assert_eq!(Bytes(1536).to_string(), "1536B");
+        assert_eq!(Bytes(2048).to_string(), "2KiB");
+        assert!("99999999999GiB".parse::<Bytes>().is_err());
+    }
+}

@@ -1,0 +1,455 @@
+//! Putting a node together: certificates, workers, agent; and taking it apart again.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant as StdInstant, SystemTime};
+
+use clock::{Instant, NtpTime, Rng};
+use link::message::{Capacity, Hello, PROTOCOL_VERSION};
+use link::quic::Credentials;
+use link::quic::node::Listener;
+use net::{AnyDriver, Choice, Driver as _, Waker};
+use packet::{Arena, ArenaSize, Bursts, BurstsSize, CHUNK_BYTES, SLOT_BYTES, SMALL_SLOT_BYTES};
+use proto::dtls;
+use sfu::Engine;
+
+use crate::agent::handshake::Handshakes;
+use crate::agent::node::Node;
+use crate::agent::{Agent, End, WorkerPort, admin};
+use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE};
+use crate::mailbox::{Outbox, mailbox};
+use crate::metrics::{self, AgentCounters, Cells};
+use crate::worker::{News, Order, Worker, chain};
+
+/// Orders that may wait for a worker.
+const ORDERS_MAX: usize = 4096;
+/// News that may wait for the agent, per worker.
+const NEWS_MAX: usize = 4096;
+/// Receive slots that cache and pacer can never take.
+const RESERVE: u32 = 4096;
+/// Of the receive memory, the part for small packets.
+const SMALL_SHARE: u64 = 8;
+/// Finished bursts that may wait for the driver.
+const BURSTS_QUEUED: usize = 8192;
+/// Descriptors beside the media sockets: link, admin, rings, wakers, files.
+const DESCRIPTORS: u64 = 1024;
+
+/// Why a node can't start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The link's certificates or socket can't be had.
+    #[error("{source}; {mend}")]
+    Link {
+        /// What is wrong.
+        source: link::quic::Error,
+        /// What to do about it.
+        mend: String,
+    },
+    /// The certificate is another node's.
+    #[error(
+        "the certificate is for {names:?}, but this node is {node:?}: set --node-id, or issue a certificate with `ringcast-master pki issue-node {node}`"
+    )]
+    WrongCertificate {
+        /// The names in it.
+        names: Vec<String>,
+        /// The node's id.
+        node: String,
+    },
+    /// The system has no randomness, or the cipher library does not work.
+    #[error("DTLS can't be set up: {0}")]
+    Dtls(String),
+    /// A worker's sockets or ring can't be had.
+    #[error("worker {worker}: {why}; {mend}")]
+    Driver {
+        /// Which.
+        worker: u16,
+        /// What is wrong.
+        why: String,
+        /// What to do about it.
+        mend: &'static str,
+    },
+    /// Memory for packets can't be had.
+    #[error(
+        "worker {worker}: memory for packets: {source}; lower --arena ({arena}) or the number of workers"
+    )]
+    Memory {
+        /// Which.
+        worker: u16,
+        /// How much was asked for.
+        arena: Bytes,
+        /// What is wrong.
+        source: packet::Error,
+    },
+    /// The admin endpoint can't listen.
+    #[error(
+        "listen on {address} for the admin endpoint: {source}; choose another address with --admin-listen"
+    )]
+    Admin {
+        /// Where.
+        address: SocketAddr,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The system refuses something that every process gets.
+    #[error("{what}: {source}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// A worker could not go on.
+    #[error("worker {worker} failed: {why}")]
+    WorkerFailed {
+        /// Which.
+        worker: u16,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Runs a node until a signal ends it.
+///
+/// # Errors
+///
+/// [`Error`] says what can't be had and what to do about it.
+pub fn run(config: &Config) -> Result<(), Error> {
+    let credentials = credentials(config)?;
+    raise_descriptor_limit();
+    let handshakes = handshakes()?;
+    let wake = Waker::new().map_err(system("make a waker"))?;
+    let (ports, threads, choice) = start_workers(config, &wake)?;
+    tracing::info!(node = %config.node_id, "{choice}");
+    announce(config);
+    let view = Arc::new(admin::View {
+        cells: ports.iter().map(|port| port.cells.clone()).collect(),
+        node: metrics::Node {
+            driver: choice.driver,
+            transports_max: transports_max(config),
+            started: SystemTime::now(),
+        },
+        agent: Mutex::new(AgentCounters::default()),
+        unready: Mutex::new(Some("starting".to_owned())),
+    });
+    let hello = hello(config, &handshakes);
+    let addresses = (0..config.media.workers)
+        .map(|worker| config.advertised(worker))
+        .collect();
+    let node = Node::new(addresses, config.media.transports_max, handshakes);
+    let agent = Agent::new(node, hello, ports, wake, view.clone());
+    let end = on_runtime(serve(config, &credentials, agent, view))?;
+    join(threads);
+    match end {
+        End::Asked => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        End::WorkerFailed { worker, why } => Err(Error::WorkerFailed { worker, why }),
+    }
+}
+
+async fn serve(
+    config: &Config,
+    credentials: &Credentials,
+    agent: Agent,
+    view: Arc<admin::View>,
+) -> Result<End, Error> {
+    let listener = Listener::bind(config.link.listen, credentials).map_err(|source| {
+        let mend = "if another process has the port, choose another with --link-listen";
+        Error::Link {
+            source,
+            mend: mend.into(),
+        }
+    })?;
+    let address = config.admin.listen;
+    let page = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Admin { address, source })?;
+    tracing::info!(link = %config.link.listen, admin = %address, "waiting for the master");
+    let (ask, questions) = admin::questions();
+    let serving = tokio::spawn(admin::serve(page, view, ask));
+    let end = agent.run(Arc::new(listener), questions).await;
+    serving.abort();
+    end.map_err(system("run the agent"))
+}
+
+/// The agent's runtime: tokio on io_uring, or on epoll where io_uring is refused.
+fn on_runtime<F: Future>(future: F) -> F::Output {
+    match tokio_uring::Runtime::new(tokio_uring::builder().entries(256)) {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => {
+            tracing::info!(%error, "the agent runs on epoll, since io_uring is refused");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("epoll is always there").block_on(future)
+        }
+    }
+}
+
+fn credentials(config: &Config) -> Result<Credentials, Error> {
+    let (ca, certificate, key) = config.pki_files();
+    let credentials = Credentials::load(&ca, &certificate, &key).map_err(|source| Error::Link {
+        source,
+        mend: format!(
+            "`ringcast-master pki init --dir pki --nodes {}` makes the files; bring ca.pem and this node's certificate \
+             and key here and name their directory with --pki",
+            config.node_id
+        ),
+    })?;
+    let names = credentials.names();
+    if !names.contains(&config.node_id) || !names.iter().any(|name| name == link::pki::NODE_NAME) {
+        return Err(Error::WrongCertificate {
+            names,
+            node: config.node_id.clone(),
+        });
+    }
+    Ok(credentials)
+}
+
+fn handshakes() -> Result<Handshakes, Error> {
+    let certificate =
+        dtls::Certificate::generate().map_err(|error| Error::Dtls(error.to_string()))?;
+    let settings = dtls::Config::new(dtls::Settings::default())
+        .map_err(|error| Error::Dtls(error.to_string()))?;
+    Ok(Handshakes::new(certificate, settings, epoch()))
+}
+
+/// The reading of the system's monotonic clock that [`Instant::ZERO`] stands for.
+fn epoch() -> StdInstant {
+    let since_zero = net::now() - Instant::ZERO;
+    let now = StdInstant::now();
+    now.checked_sub(since_zero).unwrap_or(now)
+}
+
+fn hello(config: &Config, handshakes: &Handshakes) -> Hello {
+    let fingerprint = link::Fingerprint {
+        algorithm: "sha-256".into(),
+        value: handshakes.fingerprint(),
+    };
+    Hello {
+        version: PROTOCOL_VERSION,
+        node: config.node_id.clone(),
+        instance: random_name(),
+        software: concat!("ringcast-node ", env!("CARGO_PKG_VERSION")).into(),
+        dtls_fingerprints: vec![fingerprint],
+        capacity: Capacity {
+            workers: config.media.workers,
+            transports_max: u32::try_from(transports_max(config)).unwrap_or(u32::MAX),
+        },
+        metrics: Some(config.admin.listen),
+    }
+}
+
+fn transports_max(config: &Config) -> u64 {
+    u64::from(config.media.transports_max) * u64::from(config.media.workers)
+}
+
+fn random_name() -> String {
+    let bytes = random::<16>();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system has randomness once it has booted");
+    bytes
+}
+
+type Started = (Vec<WorkerPort>, Vec<JoinHandle<()>>, Choice);
+
+fn start_workers(config: &Config, wake: &Waker) -> Result<Started, Error> {
+    let cores = match (config.media.pin, net::available_cores()) {
+        (true, Ok(cores)) => cores,
+        _ => Vec::new(),
+    };
+    if config.media.pin && cores.len() < usize::from(config.media.workers) {
+        tracing::warn!(
+            cores = cores.len(),
+            workers = config.media.workers,
+            "more workers than cores: some share one"
+        );
+    }
+    let (mut ports, mut made) = (Vec::new(), Vec::new());
+    let mut first = None;
+    // Everything is opened before the first thread starts, so that a port in use ends the start and not a running node.
+    for number in 0..config.media.workers {
+        let (port, worker, choice) = make_worker(config, number, wake)?;
+        first.get_or_insert(choice);
+        ports.push(port);
+        made.push(worker);
+    }
+    let mut threads = Vec::new();
+    for (index, worker) in made.into_iter().enumerate() {
+        let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        let running = thread.spawn(move || {
+            if let Some(core) = core
+                && let Err(error) = net::pin_to_core(core)
+            {
+                tracing::warn!(worker = index, core, %error, "the worker is not pinned");
+            }
+            worker.run();
+        });
+        threads.push(running.map_err(system("start a thread"))?);
+    }
+    let choice = first.expect("there is at least one worker");
+    Ok((ports, threads, choice))
+}
+
+fn make_worker(
+    config: &Config,
+    number: u16,
+    wake: &Waker,
+) -> Result<(WorkerPort, Worker<AnyDriver>, Choice), Error> {
+    let (driver, choice) = open_driver(config, number)?;
+    let memory = |source| Error::Memory {
+        worker: number,
+        arena: config.media.arena,
+        source,
+    };
+    let arena = Arena::new(arena_size(config.media.arena.0)).map_err(memory)?;
+    let bursts = Bursts::new(BurstsSize {
+        chunks: usize::try_from(config.media.bursts.0).unwrap_or(usize::MAX) / CHUNK_BYTES,
+        bursts: BURSTS_QUEUED,
+    })
+    .map_err(memory)?;
+    let engine = sfu::api::Config {
+        ntp_at_zero: ntp_at_zero(),
+        transports_max: config.media.transports_max as usize,
+        cache_packets_max: config.media.cache_packets_max,
+        nack: config.faults.nack,
+        drop_rtp: config.faults.drop_rtp,
+    };
+    let (to_worker, orders) = mailbox::<Order>(ORDERS_MAX);
+    let (to_agent, news) = mailbox::<News>(NEWS_MAX);
+    let cells = Arc::new(Cells::new());
+    let port = WorkerPort {
+        overflows: [to_worker.overflows(), to_agent.overflows()],
+        orders: Outbox::new(to_worker),
+        news,
+        waker: driver.waker(),
+        cells: cells.clone(),
+    };
+    let worker = Worker {
+        number,
+        driver,
+        engine: Engine::new(engine, Rng::from_seed(random())),
+        arena,
+        bursts,
+        orders,
+        news: to_agent,
+        agent: wake.clone(),
+        cells,
+    };
+    Ok((port, worker, choice))
+}
+
+fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Error> {
+    let bytes = |bytes: Bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX);
+    let mut wanted = net::Config::new(config.listeners(number));
+    wanted.kind = match config.media.driver {
+        Driver::Auto => net::Kind::Auto,
+        Driver::Uring => net::Kind::Uring,
+        Driver::Mmsg => net::Kind::Mmsg,
+    };
+    wanted.receive_buffer = bytes(config.media.receive_buffer);
+    wanted.send_buffer = bytes(config.media.send_buffer);
+    net::open(&wanted).map_err(|error| Error::Driver {
+        worker: number,
+        why: chain(&error),
+        mend: match error {
+            net::Error::Uring { .. } => "use --driver auto or mmsg, or allow io_uring",
+            _ => "if another process has the port, choose others with --base-port; if the address is not this host's, mend --bind",
+        },
+    })
+}
+
+fn arena_size(bytes: u64) -> ArenaSize {
+    let count =
+        |bytes: u64, each: usize| u32::try_from(bytes / each as u64).unwrap_or(u32::MAX / 4);
+    let small = bytes / SMALL_SHARE;
+    let slots = count(bytes - small, SLOT_BYTES);
+    ArenaSize {
+        slots,
+        small_slots: count(small, SMALL_SLOT_BYTES),
+        reserve: RESERVE.min(slots / 4),
+    }
+}
+
+/// Wall-clock time at [`Instant::ZERO`].
+fn ntp_at_zero() -> NtpTime {
+    let wall = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    NtpTime::from_unix(wall.saturating_sub(net::now() - Instant::ZERO))
+}
+
+/// Where browsers are told to send.
+fn announce(config: &Config) {
+    let list = |addresses: Vec<SocketAddr>| {
+        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        texts.join(" ")
+    };
+    for worker in 0..config.media.workers {
+        tracing::info!(
+            worker,
+            listens = list(config.listeners(worker)),
+            advertises = list(config.advertised(worker)),
+            "media port"
+        );
+    }
+    if config
+        .media
+        .advertise
+        .iter()
+        .all(std::net::IpAddr::is_loopback)
+    {
+        tracing::warn!(
+            "only loopback addresses are advertised: browsers on other hosts can't reach this node"
+        );
+    }
+    if config.faults.drop_rtp || !config.faults.nack {
+        tracing::warn!(faults = ?config.faults, "faults are injected: this node is for tests only");
+    }
+}
+
+/// As many descriptors as the system lets us have.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit
+        .current
+        .is_some_and(|current| limit.maximum.is_none_or(|maximum| current < maximum))
+    {
+        limit.current = limit.maximum;
+        if setrlimit(Resource::Nofile, limit).is_err() {
+            tracing::debug!("the limit of open files stays as it is");
+        }
+    }
+    if getrlimit(Resource::Nofile)
+        .current
+        .is_some_and(|now| now < DESCRIPTORS)
+    {
+        tracing::warn!("this process may open fewer than {DESCRIPTORS} files; raise LimitNOFILE");
+    }
+}
+
+/// Waits for the workers, but not for ever.
+fn join(threads: Vec<JoinHandle<()>>) {
+    let patience = StdInstant::now() + SHUTDOWN_PATIENCE / 2;
+    for thread in threads {
+        while !thread.is_finished() && StdInstant::now() < patience {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if !thread.is_finished() || thread.join().is_err() {
+            tracing::warn!("a worker did not end in time");
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::System { what, source }
+}

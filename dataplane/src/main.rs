@@ -1,0 +1,190 @@
+//! `ringcast-node`: the media node.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use dataplane::config::{self, Config, Driver, LogFormat};
+use dataplane::daemon;
+use toml::{Table, Value};
+
+/// Ringcast's media node: receives streams and forwards them.
+///
+/// Every option is also a key of the TOML file (--check prints all of them) and an environment variable:
+/// RINGCAST_NODE__MEDIA__BASE_PORT is media.base_port. Flags win over the environment, and that over the file.
+#[derive(Parser)]
+#[command(name = "ringcast-node", version)]
+struct Flags {
+    /// The TOML file with the configuration.
+    #[arg(long, value_name = "FILE", env = "RINGCAST_NODE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the configuration in effect and end.
+    #[arg(long)]
+    check: bool,
+    /// The node's id, which its certificate names too [default: the host's name].
+    #[arg(long, value_name = "ID")]
+    node_id: Option<String>,
+    /// Where the master dials us, UDP [default: 0.0.0.0:7443].
+    #[arg(long, value_name = "ADDRESS")]
+    link_listen: Option<SocketAddr>,
+    /// The directory with ca.pem, NODE_ID.pem and NODE_ID.key [default: pki].
+    #[arg(long, value_name = "DIR")]
+    pki: Option<PathBuf>,
+    /// The authority's certificate, if not in --pki.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Our certificate, if not in --pki.
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// Its key, if not in --pki.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// An address to bind for media; once for IPv4, once for IPv6 [default: 0.0.0.0 and ::].
+    #[arg(long, value_name = "IP")]
+    bind: Vec<IpAddr>,
+    /// UDP port of worker 0; worker i has the port i above it [default: 20000].
+    #[arg(long, value_name = "PORT")]
+    base_port: Option<u16>,
+    /// An address that browsers are told, best first; may be repeated [default: the host's own].
+    #[arg(long, value_name = "IP")]
+    advertise: Vec<IpAddr>,
+    /// The port that browsers are told for worker 0, where something in front of us maps ports.
+    #[arg(long, value_name = "PORT")]
+    advertised_base_port: Option<u16>,
+    /// Packet workers [default: one per core].
+    #[arg(long, value_name = "N")]
+    workers: Option<u16>,
+    /// Let workers wander between cores.
+    #[arg(long)]
+    no_pin: bool,
+    /// How packets get in and out [default: auto].
+    #[arg(long)]
+    driver: Option<Driver>,
+    /// Receive memory of one worker [default: 64MiB].
+    #[arg(long, value_name = "BYTES")]
+    arena: Option<String>,
+    /// Most transports of one worker [default: 4000].
+    #[arg(long, value_name = "N")]
+    transports_max: Option<u32>,
+    /// Where /metrics, /healthz/live, /healthz/ready and /debug are served, TCP [default: 127.0.0.1:9090].
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// error, warn, info, debug, trace, or directives [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// The form of log lines [default: text].
+    #[arg(long)]
+    log_format: Option<LogFormat>,
+    /// Test switch: what to break.
+    #[arg(long, hide = true, value_parser = ["drop-rtp"])]
+    fault: Option<String>,
+    /// Test switch: neither ask for nor answer retransmissions.
+    #[arg(long, hide = true)]
+    no_nack: bool,
+}
+
+fn main() -> ExitCode {
+    match start(Flags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringcast-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(flags: Flags) -> anyhow::Result<()> {
+    let mut overrides = config::from_environment(std::env::vars());
+    config::overlay(&mut overrides, flags.as_table());
+    let config = Config::load(flags.config.as_deref(), overrides)?;
+    if flags.check {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    log_to_stderr(&config)?;
+    daemon::run(&config)?;
+    Ok(())
+}
+
+fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
+        .with_context(|| format!("log.level {:?} is no level or directive", config.log.level))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match config.log.format {
+        LogFormat::Text => log
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+impl Flags {
+    /// The flags that were given, as a layer of configuration.
+    fn as_table(&self) -> Table {
+        let mut table = Table::new();
+        let text = |path: &PathBuf| path.display().to_string();
+        let mut set = |key: &str, value: Option<Value>| {
+            let Some(value) = value else { return };
+            let nested = key.rsplit('.').fold(value, |value, part| {
+                Value::Table(Table::from_iter([(part.to_owned(), value)]))
+            });
+            if let Value::Table(layer) = nested {
+                config::overlay(&mut table, layer);
+            }
+        };
+        let string = |text: Option<String>| text.map(Value::String);
+        let number = |number: Option<u32>| number.map(|number| Value::Integer(number.into()));
+        let list = |ips: &[IpAddr]| {
+            let texts = ips.iter().map(|ip| Value::String(ip.to_string()));
+            (!ips.is_empty()).then(|| Value::Array(texts.collect()))
+        };
+        set("node_id", string(self.node_id.clone()));
+        set(
+            "link.listen",
+            string(self.link_listen.map(|address| address.to_string())),
+        );
+        set("link.pki", string(self.pki.as_ref().map(text)));
+        set("link.ca", string(self.ca.as_ref().map(text)));
+        set("link.certificate", string(self.cert.as_ref().map(text)));
+        set("link.key", string(self.key.as_ref().map(text)));
+        set("media.bind", list(&self.bind));
+        set("media.base_port", number(self.base_port.map(u32::from)));
+        set("media.advertise", list(&self.advertise));
+        set(
+            "media.advertised_base_port",
+            number(self.advertised_base_port.map(u32::from)),
+        );
+        set("media.workers", number(self.workers.map(u32::from)));
+        set("media.pin", self.no_pin.then_some(Value::Boolean(false)));
+        set("media.driver", self.driver.as_ref().map(name));
+        set("media.arena", string(self.arena.clone()));
+        set("media.transports_max", number(self.transports_max));
+        set(
+            "admin.listen",
+            string(self.admin_listen.map(|address| address.to_string())),
+        );
+        set("log.level", string(self.log_level.clone()));
+        set("log.format", self.log_format.as_ref().map(name));
+        set(
+            "faults.drop_rtp",
+            self.fault.is_some().then_some(Value::Boolean(true)),
+        );
+        set("faults.nack", self.no_nack.then_some(Value::Boolean(false)));
+        table
+    }
+}
+
+/// The word for a choice, the same in a flag and in the file.
+fn name(choice: &impl clap::ValueEnum) -> Value {
+    let word = choice
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned());
+    Value::String(word.unwrap_or_default())
+}

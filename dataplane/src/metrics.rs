@@ -1,0 +1,244 @@
+//! Everything that the node counts: declared once, published once per turn, added up by the scrape.
+//!
+//! A worker writes its counters into a block of cells that only it writes ([`Cells`]); whoever scrapes reads the blocks of
+//! all workers. Names follow Prometheus: base units, `_total` for counters, never an id.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use net::DriverStats;
+use sfu::stats::{StageCells, Stats};
+
+mod families;
+mod page;
+
+pub use families::{FAMILIES, Family, Kind};
+pub use page::{AgentCounters, Node, process_cpu, render, resident_bytes};
+
+/// Everything that one worker counts.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What the engine counts.
+    pub engine: Stats,
+    /// What the driver counts.
+    pub driver: DriverStats,
+    /// What the worker itself counts.
+    pub worker: WorkerCounters,
+}
+
+/// What a worker itself counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerCounters {
+    /// Turns.
+    pub turns: u64,
+    /// Turns that took longer than their budget.
+    pub stalls: u64,
+    /// Orders followed.
+    pub orders: u64,
+    /// Processor time, nanoseconds.
+    pub cpu_nanos: u64,
+}
+
+impl Snapshot {
+    /// Adds what another worker counts.
+    pub fn add(&mut self, mut other: Self) {
+        let mut numbers = Vec::new();
+        visit(&mut other, |cell| numbers.push(*cell));
+        let mut numbers = numbers.into_iter();
+        visit(self, |cell| *cell += numbers.next().unwrap_or(0));
+    }
+}
+
+/// Calls `f` with every counter, always in the same order.
+fn visit(snapshot: &mut Snapshot, mut f: impl FnMut(&mut u64)) {
+    let Snapshot {
+        engine,
+        driver,
+        worker,
+    } = snapshot;
+    visit_engine(engine, &mut f);
+    visit_driver(driver, &mut f);
+    let WorkerCounters {
+        turns,
+        stalls,
+        orders,
+        cpu_nanos,
+    } = worker;
+    [turns, stalls, orders, cpu_nanos].into_iter().for_each(f);
+}
+
+/// Every field is named, so that a new one can't be forgotten.
+fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
+    let Stats {
+        stages,
+        drops,
+        consumed,
+        packets,
+        bytes,
+        nacks_sent,
+        nacks_received,
+        retransmissions_sent,
+        retransmissions_received,
+        retransmissions_refused,
+        key_frame_requests_received,
+        key_frame_requests_sent,
+        key_frames_received,
+        transport_feedback_sent,
+        remb_sent,
+        transports_new,
+        transports_connecting,
+        transports_connected,
+        publishers,
+        subscribers,
+        encodings,
+        cache_packets,
+    } = stats;
+    for stage in stages {
+        let StageCells {
+            calls,
+            packets_in,
+            made,
+            packets_out,
+            consumed,
+            held,
+        } = stage;
+        [calls, packets_in, made, packets_out, consumed, held]
+            .into_iter()
+            .for_each(&mut *f);
+    }
+    drops.0.as_flattened_mut().iter_mut().for_each(&mut *f);
+    consumed.iter_mut().for_each(&mut *f);
+    packets.as_flattened_mut().iter_mut().for_each(&mut *f);
+    bytes.as_flattened_mut().iter_mut().for_each(&mut *f);
+    [
+        nacks_sent,
+        nacks_received,
+        retransmissions_sent,
+        retransmissions_received,
+        retransmissions_refused,
+        key_frame_requests_received,
+        key_frame_requests_sent,
+        key_frames_received,
+        transport_feedback_sent,
+        remb_sent,
+        transports_new,
+        transports_connecting,
+        transports_connected,
+        publishers,
+        subscribers,
+        encodings,
+        cache_packets,
+    ]
+    .into_iter()
+    .for_each(f);
+}
+
+fn visit_driver(stats: &mut DriverStats, f: &mut impl FnMut(&mut u64)) {
+    let DriverStats {
+        turns,
+        system_calls,
+        received_packets,
+        received_bytes,
+        truncated,
+        kernel_drops,
+        out_of_slots,
+        rearmed,
+        sent_bursts,
+        sent_packets,
+        sent_bytes,
+        segmented_bursts,
+        segmentation_fallbacks,
+        unreachable,
+        send_failures,
+    } = stats;
+    [
+        turns,
+        system_calls,
+        received_packets,
+        received_bytes,
+        truncated,
+        kernel_drops,
+        out_of_slots,
+        rearmed,
+        sent_bursts,
+        sent_packets,
+        sent_bytes,
+        segmented_bursts,
+        segmentation_fallbacks,
+        unreachable,
+        send_failures,
+    ]
+    .into_iter()
+    .for_each(f);
+}
+
+/// Cells in a line; two cache lines, because neighbours are prefetched in pairs.
+const CELLS_PER_LINE: usize = 16;
+
+#[repr(align(128))]
+#[derive(Default)]
+struct Line([AtomicU64; CELLS_PER_LINE]);
+
+/// The published counters of one worker. One thread writes, anyone reads.
+pub struct Cells(Box<[Line]>);
+
+impl Cells {
+    /// All zero.
+    pub fn new() -> Self {
+        let mut count = 0usize;
+        visit(&mut Snapshot::default(), |_| count += 1);
+        let lines = count.div_ceil(CELLS_PER_LINE);
+        Self((0..lines).map(|_| Line::default()).collect())
+    }
+
+    /// Writes every counter. A reader may see some of this turn and some of the last one, never half a number.
+    pub fn publish(&self, snapshot: &mut Snapshot) {
+        let mut cells = self.0.iter().flat_map(|line| &line.0);
+        visit(snapshot, |value| {
+            if let Some(cell) = cells.next() {
+                cell.store(*value, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Reads every counter.
+    pub fn read(&self) -> Snapshot {
+        let mut cells = self.0.iter().flat_map(|line| &line.0);
+        let mut snapshot = Snapshot::default();
+        visit(&mut snapshot, |value| {
+            if let Some(cell) = cells.next() {
+                *value = cell.load(Ordering::Relaxed);
+            }
+        });
+        snapshot
+    }
+}
+
+impl Default for Cells {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_can_be_read_and_added_up() {
+        let mut snapshot = Snapshot::default();
+        let mut next = 0;
+        visit(&mut snapshot, |cell| {
+            next += 1;
+            *cell = next;
+        });
+        assert!(next > 200, "stages by reasons alone are more");
+        let cells = Cells::new();
+        cells.publish(&mut snapshot);
+        let mut read = cells.read();
+        assert_eq!(read.worker, snapshot.worker);
+        assert_eq!(read.driver, snapshot.driver);
+        read.add(snapshot);
+        assert_eq!(read.worker.cpu_nanos, 2 * next);
+        assert_eq!(read.engine.stages[0].calls, 2);
+    }
+}

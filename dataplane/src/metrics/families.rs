@@ -1,0 +1,124 @@
+//! The names, kinds and meanings of all metrics of the node.
+
+/// What a number does over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does over time.
+    pub kind: Kind,
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($constant:ident: $kind:ident $name:literal $help:literal;)*) => {
+        $(pub(super) const $constant: &str = $name;)*
+
+        /// Every metric of the node.
+        pub const FAMILIES: &[Family] = &[
+            $(Family { name: $name, kind: Kind::$kind, help: $help },)*
+        ];
+    };
+}
+
+families! {
+    BUILD_INFO: Gauge "ringcast_node_build_info" "Always 1; the version is in the label.";
+    PACKETS: Counter "ringcast_node_packets_total" "Datagrams from (in) and to (out) peers, by protocol.";
+    BYTES: Counter "ringcast_node_bytes_total" "Payload bytes of those datagrams.";
+    DROPPED: Counter "ringcast_node_packets_dropped_total" "Packets that were not forwarded, by the stage that dropped them and the one reason for it.";
+    CONSUMED: Counter "ringcast_node_packets_consumed_total" "Packets that were for the node itself.";
+    STAGE_CALLS: Counter "ringcast_node_stage_calls_total" "Times that a stage ran over a batch.";
+    STAGE_IN: Counter "ringcast_node_stage_packets_in_total" "Packets that entered a stage.";
+    STAGE_MADE: Counter "ringcast_node_stage_packets_made_total" "Packets that a stage added: copies, retransmissions, the node's own messages.";
+    STAGE_OUT: Counter "ringcast_node_stage_packets_out_total" "Packets that left a stage for the next one.";
+    STAGE_CONSUMED: Counter "ringcast_node_stage_packets_consumed_total" "Packets that were for the node itself, by the stage that took them.";
+    STAGE_HELD: Gauge "ringcast_node_stage_packets_held" "Packets that wait inside a stage.";
+    UNACCOUNTED: Gauge "ringcast_node_packets_unaccounted" "in + made - out - consumed - dropped - held over all stages; anything but 0 for long is a bug.";
+    NACKS: Counter "ringcast_node_nacks_total" "Sequence numbers asked for again: by subscribers (in), of publishers (out).";
+    RETRANSMISSIONS: Counter "ringcast_node_retransmissions_total" "Retransmissions that filled a gap (in) or were sent to subscribers (out).";
+    RETRANSMISSIONS_REFUSED: Counter "ringcast_node_retransmissions_refused_total" "Requests that found no packet in the cache or no budget.";
+    KEY_FRAME_REQUESTS: Counter "ringcast_node_key_frame_requests_total" "Key frames that subscribers asked for (in) and publishers were asked for (out).";
+    KEY_FRAMES: Counter "ringcast_node_key_frames_total" "Key frames that arrived.";
+    FEEDBACK: Counter "ringcast_node_feedback_sent_total" "Congestion feedback messages to publishers.";
+    TRANSPORTS: Gauge "ringcast_node_transports" "Transports by state.";
+    TRANSPORTS_MAX: Gauge "ringcast_node_transports_max" "Most transports that the node takes.";
+    TRANSPORTS_CLOSED: Counter "ringcast_node_transports_closed_total" "Transports that ended, by reason.";
+    REFUSALS: Counter "ringcast_node_refusals_total" "Entries of the master that the node refused.";
+    PUBLISHERS: Gauge "ringcast_node_publishers" "Published streams.";
+    SUBSCRIBERS: Gauge "ringcast_node_subscribers" "Copies of streams being sent.";
+    ENCODINGS: Gauge "ringcast_node_encodings" "Encodings of published streams.";
+    CACHE_PACKETS: Gauge "ringcast_node_cache_packets" "Packets kept for retransmission.";
+    DRIVER_INFO: Gauge "ringcast_node_driver_info" "Always 1; how packets get in and out is in the label.";
+    DRIVER_PACKETS: Counter "ringcast_node_driver_packets_total" "Datagrams that the driver carried.";
+    DRIVER_BYTES: Counter "ringcast_node_driver_bytes_total" "Payload bytes of those datagrams.";
+    DRIVER_TURNS: Counter "ringcast_node_driver_turns_total" "Turns of the driver.";
+    DRIVER_SYSTEM_CALLS: Counter "ringcast_node_driver_system_calls_total" "System calls to submit, to receive or to wait.";
+    DRIVER_BURSTS: Counter "ringcast_node_driver_bursts_total" "Bursts handed to the kernel.";
+    DRIVER_SEGMENTED: Counter "ringcast_node_driver_segmented_bursts_total" "Bursts that left as one segmented send.";
+    DRIVER_FALLBACKS: Counter "ringcast_node_driver_segmentation_fallbacks_total" "Bursts that had to be sent packet by packet.";
+    DRIVER_SEND_FAILURES: Counter "ringcast_node_driver_send_failures_total" "Packets that the kernel did not accept.";
+    DRIVER_UNREACHABLE: Counter "ringcast_node_driver_unreachable_total" "Reports of an unreachable peer.";
+    DRIVER_KERNEL_DROPS: Counter "ringcast_node_driver_kernel_drops_total" "Datagrams dropped because a socket's queue was full.";
+    DRIVER_TRUNCATED: Counter "ringcast_node_driver_truncated_total" "Datagrams that did not fit into a slot.";
+    DRIVER_OUT_OF_SLOTS: Counter "ringcast_node_driver_out_of_slots_total" "Times that receiving stopped for want of memory.";
+    DRIVER_REARMED: Counter "ringcast_node_driver_rearmed_total" "Receives that ended and were armed again.";
+    WORKER_TURNS: Counter "ringcast_node_worker_turns_total" "Turns of a worker.";
+    WORKER_STALLS: Counter "ringcast_node_worker_stalls_total" "Turns that took longer than 1 ms.";
+    WORKER_ORDERS: Counter "ringcast_node_worker_orders_total" "Orders that a worker followed.";
+    WORKER_CPU: Counter "ringcast_node_worker_cpu_seconds_total" "Processor time of a worker.";
+    WORKER_BUSY: Gauge "ringcast_node_worker_busy_ratio" "Share of its core that a worker used lately, 0 to 1.";
+    MAILBOX_OVERFLOWS: Counter "ringcast_node_mailbox_overflows_total" "Times that a message had to wait because a mailbox was full.";
+    HANDSHAKES: Counter "ringcast_node_handshakes_total" "DTLS handshakes that ended, by result.";
+    HANDSHAKES_OPEN: Gauge "ringcast_node_handshakes_in_progress" "DTLS handshakes under way.";
+    HANDSHAKES_DEFERRED: Counter "ringcast_node_handshake_datagrams_dropped_total" "Handshake datagrams dropped because too many handshakes were under way.";
+    LINK_UP: Gauge "ringcast_node_link_up" "1 while a master is connected.";
+    LINK_CONNECTIONS: Counter "ringcast_node_link_connections_total" "Connections that a master made.";
+    LINK_REFUSED: Counter "ringcast_node_link_refused_total" "Attempts to connect that were refused.";
+    LINK_REVISION: Gauge "ringcast_node_link_applied_revision" "Revision of the desired state that was taken up.";
+    READY: Gauge "ringcast_node_ready" "1 while the node takes new transports.";
+    PROCESS_CPU: Counter "process_cpu_seconds_total" "Processor time of the process.";
+    PROCESS_MEMORY: Gauge "process_resident_memory_bytes" "Resident memory of the process.";
+    PROCESS_START: Gauge "process_start_time_seconds" "When the process began, since the Unix epoch.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for (index, family) in FAMILIES.iter().enumerate() {
+            let name = family.name;
+            assert_eq!(
+                family.kind == Kind::Counter,
+                name.ends_with("_total"),
+                "{name}"
+            );
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{name}"
+            );
+            assert!(family.help.ends_with('.'), "{name}");
+            assert!(
+                FAMILIES[..index].iter().all(|other| other.name != name),
+                "{name} twice"
+            );
+            for unit in ["_ns", "_ms", "_us", "_percent", "_mb"] {
+                assert!(
+                    !name.contains(&format!("{unit}_")) && !name.ends_with(unit),
+                    "{name}"
+                );
+            }
+        }
+    }
+}

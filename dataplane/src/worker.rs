@@ -1,0 +1,245 @@
+//! The loop of one core.
+//!
+//! A worker never acts in reaction to one packet: it collects, and then does everything in a fixed order. Every step is
+//! bounded, so a turn is too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Instant;
+use net::{Driver, Fatal, Wait, Waker};
+use packet::{Arena, Batch, Bursts};
+use sfu::Engine;
+use sfu::api::{Command, Event};
+
+use crate::mailbox::{Receiver, Sender};
+use crate::metrics::{Cells, Snapshot};
+
+/// Most orders taken in one turn.
+pub const ORDERS_PER_TURN: usize = 32;
+/// A turn that takes longer is counted as a stall.
+pub const TURN_BUDGET: Duration = Duration::from_millis(1);
+/// How soon news that found the mailbox full are tried again.
+const RETRY: Duration = Duration::from_millis(1);
+/// How often the worker reads how much of its core it has used.
+const CPU_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the agent tells a worker.
+#[derive(Debug)]
+pub enum Order {
+    /// For the engine.
+    Engine(Command),
+    /// The end.
+    Stop,
+}
+
+/// What a worker tells the agent.
+#[derive(Debug)]
+pub struct News {
+    /// Who.
+    pub worker: u16,
+    /// What.
+    pub what: What,
+}
+
+/// What happened on a worker.
+#[derive(Debug)]
+pub enum What {
+    /// Something in the engine.
+    Engine(Event),
+    /// The driver can't go on, for this reason: the worker has ended.
+    Failed(String),
+}
+
+/// One core: a driver, an engine, and the memory between them.
+pub struct Worker<D> {
+    /// Its number; its port is the base port plus this.
+    pub number: u16,
+    /// How it meets the network.
+    pub driver: D,
+    /// What it does with packets.
+    pub engine: Engine,
+    /// Memory for what comes.
+    pub arena: Arena,
+    /// Memory for what goes.
+    pub bursts: Bursts,
+    /// Orders of the agent.
+    pub orders: Receiver<Order>,
+    /// News for the agent.
+    pub news: Sender<News>,
+    /// Wakes the agent.
+    pub agent: Waker,
+    /// Where the counters are published.
+    pub cells: Arc<Cells>,
+}
+
+/// Whether there is another turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    Stop,
+}
+
+/// What one worker remembers from turn to turn besides its engine.
+struct Rounds {
+    batch: Batch,
+    snapshot: Snapshot,
+    cpu_read: Instant,
+    /// News are waiting because the mailbox was full.
+    deferred: bool,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Turns until told to stop. What ends a worker before that is told to the agent.
+    pub fn run(mut self) {
+        let mut rounds = Rounds {
+            batch: Batch::new(),
+            snapshot: Snapshot::default(),
+            cpu_read: Instant::ZERO,
+            deferred: false,
+        };
+        // The engine's timers begin at zero; the first look at the clock brings them to the present.
+        self.engine.on_timeout(self.driver.now(), &mut self.arena);
+        let end = loop {
+            match self.turn(&mut rounds) {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Stop) => break None,
+                Err(fatal) => break Some(chain(&fatal)),
+            }
+        };
+        if let Some(why) = end {
+            let mut news = self.say(What::Failed(why));
+            while let Err(unsent) = self.news.push(news) {
+                self.agent.wake();
+                std::thread::sleep(RETRY);
+                news = unsent;
+            }
+            self.agent.wake();
+        }
+    }
+
+    /// One turn, in the order that everything else relies on.
+    fn turn(&mut self, rounds: &mut Rounds) -> Result<Flow, Fatal> {
+        // 1. What the last turn wrote leaves, then we wait for packets or the next deadline.
+        let wait = self.wait(rounds);
+        let Self {
+            driver,
+            bursts,
+            arena,
+            ..
+        } = self;
+        driver.turn(bursts, wait, arena, &mut rounds.batch)?;
+
+        // 2. The one look at the clock, and the orders.
+        let now = self.driver.now();
+        let flow = self.take_orders(now, rounds);
+
+        // 3. classify → unprotect → ingest → route.
+        self.engine.receive(now, &mut self.arena, &mut rounds.batch);
+
+        // 4. Timers come before the second half, so that what they produce leaves in the same bursts.
+        self.engine.on_timeout(now, &mut self.arena);
+
+        // 5. rewrite → pace → protect, and what there is to tell.
+        self.engine.flush(now, &mut self.arena, &mut self.bursts);
+        self.tell(rounds);
+        self.publish(now, rounds);
+        if flow == Flow::Stop {
+            // What was said last still leaves.
+            self.driver.turn(
+                &mut self.bursts,
+                Wait::Poll,
+                &mut self.arena,
+                &mut rounds.batch,
+            )?;
+        }
+        Ok(flow)
+    }
+
+    fn wait(&self, rounds: &Rounds) -> Wait {
+        if !self.orders.is_empty() {
+            return Wait::Poll;
+        }
+        let retry = rounds.deferred.then(|| self.driver.now() + RETRY);
+        match self.engine.deadline().into_iter().chain(retry).min() {
+            Some(deadline) => Wait::Until(deadline),
+            None => Wait::Forever,
+        }
+    }
+
+    fn take_orders(&mut self, now: Instant, rounds: &mut Rounds) -> Flow {
+        for _ in 0..ORDERS_PER_TURN {
+            match self.orders.pop() {
+                Some(Order::Engine(command)) => {
+                    rounds.snapshot.worker.orders += 1;
+                    self.engine.command(now, command);
+                }
+                Some(Order::Stop) => return Flow::Stop,
+                None => break,
+            }
+        }
+        Flow::Continue
+    }
+
+    /// News that don't fit stay in the engine, whose own queue is bounded.
+    fn tell(&mut self, rounds: &mut Rounds) {
+        let mut told = false;
+        rounds.deferred = false;
+        loop {
+            if self.news.is_full() {
+                self.news.count_overflow();
+                rounds.deferred = true;
+                break;
+            }
+            let Some(event) = self.engine.poll_event() else {
+                break;
+            };
+            let news = self.say(What::Engine(event));
+            self.news
+                .push(news)
+                .expect("there was room, and nobody else writes");
+            told = true;
+        }
+        if told || rounds.deferred {
+            self.agent.wake();
+        }
+    }
+
+    fn publish(&mut self, now: Instant, rounds: &mut Rounds) {
+        let end = self.driver.now();
+        let worker = &mut rounds.snapshot.worker;
+        worker.turns += 1;
+        worker.stalls += u64::from(end.saturating_since(now) > TURN_BUDGET);
+        if end.saturating_since(rounds.cpu_read) >= CPU_INTERVAL {
+            rounds.cpu_read = end;
+            worker.cpu_nanos = cpu_nanos();
+        }
+        rounds.snapshot.engine.clone_from(self.engine.stats());
+        rounds.snapshot.driver = *self.driver.stats();
+        self.cells.publish(&mut rounds.snapshot);
+    }
+
+    fn say(&self, what: What) -> News {
+        News {
+            worker: self.number,
+            what,
+        }
+    }
+}
+
+/// An error and everything that caused it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Processor time of this thread.
+fn cpu_nanos() -> u64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    used.tv_sec.unsigned_abs() * 1_000_000_000 + used.tv_nsec.unsigned_abs()
+}
