@@ -1,6 +1,6 @@
 use core::ops::Range;
 
-use super::wire::{u8_at, u16_at, u32_at};
+use super::wire::u16_at;
 use super::{Extensions, Malformed};
 
 /// Length of the fixed part of the header (RFC 3550 §5.1).
@@ -37,30 +37,31 @@ impl Header {
     /// # Errors
     /// When the bytes are no RTP packet, see [`Malformed`]. The padding is not looked at.
     pub fn parse(packet: &[u8]) -> Result<Self, Malformed> {
-        let (first, second) = (u8_at(packet, 0), u8_at(packet, 1));
-        let (Some(first), Some(second)) = (first, second) else {
+        // One check of the length for the whole fixed part, since this runs for every packet.
+        let Some((fixed, _)) = packet.split_first_chunk::<FIXED_LENGTH>() else {
             return Err(Malformed::Short);
         };
+        let &[first, second, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = fixed;
         if first >> 6 != 2 {
             return Err(Malformed::Version);
         }
         let csrc_count = first & 0x0f;
-        let fixed = FIXED_LENGTH.saturating_add(usize::from(csrc_count).saturating_mul(4));
-        if packet.len() < fixed {
+        let sources_end = FIXED_LENGTH.saturating_add(usize::from(csrc_count).saturating_mul(4));
+        if packet.len() < sources_end {
             return Err(Malformed::Short);
         }
         let (profile, extension_start, length) = if first & 0x10 == 0 {
-            (0, fixed, fixed)
+            (0, sources_end, sources_end)
         } else {
-            extension_block(packet, fixed)?
+            extension_block(packet, sources_end)?
         };
         Ok(Self {
             marker: second & 0x80 != 0,
             padding: first & 0x20 != 0,
             payload_type: second & 0x7f,
-            sequence: u16_at(packet, 2).ok_or(Malformed::Short)?,
-            timestamp: u32_at(packet, 4).ok_or(Malformed::Short)?,
-            ssrc: u32_at(packet, 8).ok_or(Malformed::Short)?,
+            sequence: u16::from_be_bytes([s0, s1]),
+            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+            ssrc: u32::from_be_bytes([c0, c1, c2, c3]),
             csrc_count,
             profile,
             extension_start: u16::try_from(extension_start).map_err(|_| Malformed::Extension)?,

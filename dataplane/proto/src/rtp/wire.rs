@@ -56,6 +56,21 @@ impl<'a> Cursor<'a> {
         self.used = self.used.min(used);
     }
 
+    /// For elements of a few bytes, where a call of `memcpy` costs more than the copy.
+    pub(crate) fn put_short(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.used.checked_add(bytes.len())?;
+        let room = self.buffer.get_mut(self.used..end)?;
+        match (room, bytes) {
+            ([a], &[x]) => *a = x,
+            ([a, b], &[x, y]) => (*a, *b) = (x, y),
+            ([a, b, c], &[x, y, z]) => (*a, *b, *c) = (x, y, z),
+            (room, bytes) => room.copy_from_slice(bytes),
+        }
+        self.used = end;
+        Some(())
+    }
+
+    #[inline]
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Option<()> {
         let end = self.used.checked_add(bytes.len())?;
         self.buffer.get_mut(self.used..end)?.copy_from_slice(bytes);

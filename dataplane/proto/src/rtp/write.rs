@@ -30,14 +30,15 @@ pub struct Fields {
 /// Without elements there is no extension block. `None` if `out` is too short, or an element has id 0 or more than 255
 /// bytes.
 pub fn write_header(out: &mut [u8], fields: &Fields, elements: &[Element<'_>]) -> Option<usize> {
-    let mut cursor = Cursor::new(out);
     let has_extensions = !elements.is_empty();
     let flags = 0x80 | (u8::from(fields.padding) << 5) | (u8::from(has_extensions) << 4);
-    cursor.u8(flags)?;
-    cursor.u8((u8::from(fields.marker) << 7) | (fields.payload_type & 0x7f))?;
-    cursor.u16(fields.sequence)?;
-    cursor.u32(fields.timestamp)?;
-    cursor.u32(fields.ssrc)?;
+    let second = (u8::from(fields.marker) << 7) | (fields.payload_type & 0x7f);
+    let [s0, s1] = fields.sequence.to_be_bytes();
+    let [t0, t1, t2, t3] = fields.timestamp.to_be_bytes();
+    let [c0, c1, c2, c3] = fields.ssrc.to_be_bytes();
+    let mut cursor = Cursor::new(out);
+    // One copy for the whole fixed part, since this runs for every packet that leaves.
+    cursor.put(&[flags, second, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3])?;
     if has_extensions {
         write_block(&mut cursor, elements)?;
     }
@@ -66,7 +67,7 @@ fn write_block(cursor: &mut Cursor<'_>, elements: &[Element<'_>]) -> Option<()> 
             cursor.u8(element.id)?;
             cursor.u8(length)?;
         }
-        cursor.put(element.data)?;
+        cursor.put_short(element.data)?;
     }
     cursor.align(start)?;
     let words = cursor.used().saturating_sub(start) / 4;
