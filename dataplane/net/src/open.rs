@@ -127,6 +127,17 @@ pub fn open(config: &Config) -> Result<(AnyDriver, Choice), Error> {
         .map(|address| Listener::open(*address, config.receive_buffer, config.send_buffer));
     let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
     let waker = Waker::new().map_err(Error::Waker)?;
+    let queue = queue_note(&listeners, config.receive_buffer);
+    let (driver, mut choice) = choose(config, listeners, waker)?;
+    choice.features.push_str(&queue);
+    Ok((driver, choice))
+}
+
+fn choose(
+    config: &Config,
+    listeners: Vec<Listener>,
+    waker: Waker,
+) -> Result<(AnyDriver, Choice), Error> {
     if config.kind == Kind::Mmsg {
         return Ok(mmsg(listeners, waker, None));
     }
@@ -148,6 +159,19 @@ pub fn open(config: &Config) -> Result<(AnyDriver, Choice), Error> {
             let reason = format!("io_uring is refused: {reason}");
             Ok(mmsg(listeners, waker, Some(reason)))
         }
+    }
+}
+
+/// Says so if the system gives less room for received packets than asked for.
+fn queue_note(listeners: &[Listener], asked: usize) -> String {
+    let shortfalls = listeners
+        .iter()
+        .filter_map(|listener| listener.receive_shortfall(asked));
+    match shortfalls.min() {
+        Some(granted) => format!(
+            "; receive queues of {granted} instead of {asked} bytes, which net.core.rmem_max limits"
+        ),
+        None => String::new(),
     }
 }
 

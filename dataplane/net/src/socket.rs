@@ -72,6 +72,13 @@ impl Listener {
         })
     }
 
+    /// Bytes that the receive queue really has, if those are fewer than were asked for.
+    pub(crate) fn receive_shortfall(&self, asked: usize) -> Option<usize> {
+        // The system doubles what it grants, for its own bookkeeping.
+        let granted = self.socket.recv_buffer_size().ok()? / 2;
+        (granted < asked).then_some(granted)
+    }
+
     /// Whether a send from here must name its source address to have that one and no other.
     pub(crate) fn source(&self, wanted: Option<IpAddr>) -> Option<IpAddr> {
         wanted.filter(|wanted| {
@@ -241,6 +248,13 @@ mod tests {
         assert!((11..25).contains(&tries), "{tries}");
         listener.segmentation_accepted();
         assert!(listener.may_segment() && listener.may_segment());
+    }
+
+    #[test]
+    fn a_receive_queue_smaller_than_asked_for_is_noticed() {
+        let listener = open("127.0.0.1:0");
+        assert_eq!(listener.receive_shortfall(1 << 16), None);
+        assert_eq!(listener.receive_shortfall(1 << 20), Some(1 << 16));
     }
 
     #[test]

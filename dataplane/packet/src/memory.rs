@@ -31,7 +31,7 @@ impl Memory {
         let unit = if bytes < HUGE_PAGE { PAGE } else { HUGE_PAGE };
         let len = bytes.max(1).next_multiple_of(unit);
         let huge = if unit == HUGE_PAGE {
-            map(len, MapFlags::PRIVATE | MapFlags::HUGETLB).ok()
+            map_huge(len)
         } else {
             None
         };
@@ -107,6 +107,20 @@ impl std::error::Error for Error {
             Self::Map { source, .. } => Some(source),
         }
     }
+}
+
+/// Huge pages of the system's pool, all of them there already; `None` if it has not so many for us.
+///
+/// A container may be denied pages that the mapping promised, and would then die at the first touch: so ask now.
+fn map_huge(len: usize) -> Option<NonNull<u8>> {
+    let base = map(len, MapFlags::PRIVATE | MapFlags::HUGETLB).ok()?;
+    // SAFETY: the range was mapped just above; filling it in changes nothing that can be seen.
+    if unsafe { madvise(base.as_ptr().cast(), len, Advice::LinuxPopulateWrite) }.is_ok() {
+        return Some(base);
+    }
+    // SAFETY: nobody has been told of the mapping.
+    let _ = unsafe { munmap(base.as_ptr().cast(), len) };
+    None
 }
 
 fn map(len: usize, flags: MapFlags) -> Result<NonNull<u8>, rustix::io::Errno> {
