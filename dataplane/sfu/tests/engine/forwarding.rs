@@ -1,0 +1,267 @@
+//! Media from one publisher to its subscribers.
+
+use proto::rtcp;
+use proto::rtp::Fields;
+use proto::srtp::Profile;
+use sfu::api::*;
+use sfu::discard::DropReason;
+
+use crate::harness::*;
+
+#[test]
+fn two_subscribers_get_the_packets_as_they_were() {
+    let mut net = Net::new();
+    let (mut source, receivers) = call(&mut net, 2);
+    for _ in 0..40 {
+        source.frame(&mut net, false, &[]);
+        source.audio(&mut net);
+        net.run(20);
+    }
+    let sent = usize::from(PACKETS_PER_FRAME) * 41;
+    for receiver in receivers {
+        let (audio, video, _) = out_ssrcs(receiver);
+        let peer = &net.peers[receiver];
+        let pictures = peer.of(video);
+        assert_eq!(pictures.len(), sent);
+        assert!(pictures[0].index < 1 << 15);
+        for (nth, packet) in pictures.iter().enumerate() {
+            assert_eq!(packet.index, pictures[0].index + nth as u64, "gapless");
+            let original = &source.payloads[&65_500_u16.wrapping_add(nth as u16)];
+            assert_eq!(&packet.payload, original);
+            assert_eq!(packet.header.payload_type, OUT_VP8);
+            assert_eq!(packet.header.marker, nth % 3 == 2);
+            let ticks = packet
+                .header
+                .timestamp
+                .wrapping_sub(pictures[0].header.timestamp);
+            assert_eq!(ticks, 3_000 * (nth as u32 / 3));
+            assert_eq!(packet.elements, [(OUT_MID, b"v".to_vec())]);
+        }
+        let sounds = peer.of(audio);
+        assert_eq!(sounds.len(), 41);
+        assert_eq!(
+            sounds[7].elements,
+            [(OUT_MID, b"a".to_vec()), (OUT_LEVEL, vec![33])]
+        );
+        assert_eq!(sounds[7].payload, [b'o', 17, 3, 4]);
+        assert_eq!(peer.rtp.len(), sent + 41);
+    }
+    net.finish();
+}
+
+#[test]
+fn every_profile_carries_a_call() {
+    for profile in Profile::ALL {
+        let mut net = Net::new();
+        let sender = net.connect_with(profile);
+        let spec = publisher(&net, sender, 1);
+        net.command(Command::AddPublisher(Box::new(spec)));
+        let receiver = net.connect_with(Profile::AeadAes256Gcm);
+        let spec = subscriber(&net, receiver, 1);
+        net.command(Command::AddSubscriber(Box::new(spec)));
+        let mut source = Source::new(sender);
+        source.frame(&mut net, true, &[]);
+        net.run(10);
+        assert_eq!(net.peers[receiver].of(out_ssrcs(receiver).1).len(), 3);
+        net.finish();
+    }
+}
+
+#[test]
+fn a_late_joiner_starts_at_a_key_frame_and_asks_for_it_at_once() {
+    let mut net = Net::new();
+    let (mut source, _) = call(&mut net, 1);
+    net.run(600);
+    let before = pictures_requested(&net, source.peer);
+    let late = net.connect();
+    let spec = subscriber(&net, late, 1);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    net.run(15);
+    assert_eq!(pictures_requested(&net, source.peer), before + 1);
+    source.frame(&mut net, false, &[]);
+    net.run(5);
+    assert!(net.peers[late].of(out_ssrcs(late).1).is_empty());
+    assert_eq!(net.stat(DropReason::AwaitingKeyFrame), 3);
+    let first = source.sequence;
+    source.frame(&mut net, true, &[]);
+    source.frame(&mut net, false, &[]);
+    net.run(5);
+    let got = net.peers[late].of(out_ssrcs(late).1);
+    assert_eq!(got.len(), 6);
+    assert_eq!(got[0].payload, source.payloads[&first]);
+    net.finish();
+}
+
+#[test]
+fn a_subscriber_may_come_before_its_publisher_and_outlive_it() {
+    let mut net = Net::new();
+    let (sender, receiver) = (net.connect(), net.connect());
+    let spec = subscriber(&net, receiver, 7);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    let video = out_ssrcs(receiver).1;
+    let mut total = 0;
+    let mut source = Source::new(sender);
+    for round in 0..3 {
+        let spec = publisher(&net, sender, 7);
+        net.command(Command::AddPublisher(Box::new(spec)));
+        source.frame(&mut net, round != 1, &[]);
+        net.run(50);
+        total += if round == 1 { 0 } else { 3 };
+        assert_eq!(net.peers[receiver].of(video).len(), total, "round {round}");
+        net.command(Command::RemovePublisher(PublisherId(7)));
+        source.frame(&mut net, true, &[]);
+        net.run(50);
+        assert_eq!(net.peers[receiver].of(video).len(), total);
+    }
+    assert_eq!(net.stat(DropReason::UnknownEncoding), 9);
+    let got = net.peers[receiver].of(video);
+    for (nth, packet) in got.iter().enumerate() {
+        assert_eq!(
+            packet.index,
+            got[0].index + nth as u64,
+            "one gapless RTP stream"
+        );
+    }
+    net.finish();
+}
+
+#[test]
+fn a_subscriber_that_comes_back_with_its_ssrc_goes_on_counting() {
+    let mut net = Net::new();
+    let (mut source, receivers) = call(&mut net, 1);
+    let video = out_ssrcs(receivers[0]).1;
+    for _ in 0..3 {
+        net.command(Command::RemoveSubscriber(SubscriberId(receivers[0] as u64)));
+        source.frame(&mut net, true, &[]);
+        net.run(5);
+        let spec = subscriber(&net, receivers[0], 1);
+        net.command(Command::AddSubscriber(Box::new(spec)));
+        source.frame(&mut net, true, &[]);
+        net.run(5);
+    }
+    let got = net.peers[receivers[0]].of(video);
+    assert_eq!(got.len(), 12);
+    assert_eq!(got[11].index, got[0].index + 11);
+    assert_eq!(net.stat(DropReason::Replay), 0);
+    assert_eq!(net.stat(DropReason::NoSubscriber), 9);
+    net.finish();
+}
+
+#[test]
+fn streams_are_told_apart_by_mid_and_rid_when_no_ssrc_is_announced() {
+    let mut net = Net::new();
+    let (sender, receiver) = (net.connect(), net.connect());
+    let mut spec = publisher(&net, sender, 1);
+    spec.media[0].encodings = vec![EncodingSpec::default()];
+    spec.media[1].encodings = ["l", "h"]
+        .map(|rid| EncodingSpec {
+            rid: Some(rid.into()),
+            ..EncodingSpec::default()
+        })
+        .to_vec();
+    net.command(Command::AddPublisher(Box::new(spec)));
+    let spec = subscriber(&net, receiver, 1);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    let fields = |ssrc, payload_type, sequence| Fields {
+        marker: true,
+        padding: false,
+        payload_type,
+        sequence,
+        timestamp: u32::from(sequence) * 3_000,
+        ssrc,
+    };
+    // A probe of the higher encoding comes before any media; a long extension forces the two-byte form.
+    let probe: [(u8, &[u8]); 2] = [(IN_MID, b"1"), (IN_REPAIRED_RID, b"h")];
+    net.send_rtp(sender, &fields(22, VP8_RTX, 5), &probe, &[]);
+    let low: [(u8, &[u8]); 3] = [(IN_MID, b"1"), (IN_RID, b"l"), (200, &[7; 40])];
+    net.send_rtp(
+        sender,
+        &fields(31, VP8, 100),
+        &low,
+        &picture(true, true, 1, 0),
+    );
+    net.run(5);
+    let high: [(u8, &[u8]); 2] = [(IN_MID, b"1"), (IN_RID, b"h")];
+    net.send_rtp(
+        sender,
+        &fields(32, VP8, 200),
+        &high,
+        &picture(false, true, 2, 0),
+    );
+    net.run(5);
+    net.send_rtp(
+        sender,
+        &fields(32, VP8, 201),
+        &high,
+        &picture(true, true, 3, 0),
+    );
+    net.send_rtp(
+        sender,
+        &fields(31, VP8, 101),
+        &[],
+        &picture(false, true, 4, 0),
+    );
+    net.send_rtp(sender, &fields(77, OPUS, 1), &[], b"sound");
+    net.run(5);
+    let frames: Vec<u8> = net.peers[receiver]
+        .of(out_ssrcs(receiver).1)
+        .iter()
+        .map(|packet| packet.payload[899])
+        .collect();
+    assert_eq!(
+        frames,
+        [1, 3],
+        "up at a key frame, and one encoding at a time"
+    );
+    assert_eq!(net.stat(DropReason::NotSelected), 2);
+    assert_eq!(
+        net.engine.stats().consumed[sfu::stats::Consumed::Probe as usize],
+        1
+    );
+    assert_eq!(
+        net.peers[receiver].of(out_ssrcs(receiver).0).len(),
+        1,
+        "by payload type"
+    );
+    net.finish();
+}
+
+#[test]
+fn padding_alone_keeps_the_numbers_gapless() {
+    let mut net = Net::new();
+    let (source, receivers) = call(&mut net, 1);
+    let fields = Fields {
+        marker: false,
+        padding: true,
+        payload_type: VP8,
+        sequence: source.sequence,
+        timestamp: 3_000,
+        ssrc: VIDEO_SSRC,
+    };
+    let mut padding = [0; 200];
+    padding[199] = 200;
+    net.send_rtp(source.peer, &fields, &[], &padding);
+    net.run(5);
+    let got = net.peers[receivers[0]].of(out_ssrcs(receivers[0]).1);
+    assert_eq!(got.len(), 4);
+    assert!(got[3].payload.is_empty() && !got[3].header.padding);
+    assert_eq!(got[3].index, got[0].index + 3);
+    net.finish();
+}
+
+#[test]
+fn injected_loss_drops_all_media_by_that_name() {
+    let mut net = Net::with(Config {
+        drop_rtp: true,
+        ..config()
+    });
+    let (source, receivers) = call(&mut net, 1);
+    assert!(net.peers[receivers[0]].rtp.is_empty());
+    assert_eq!(net.stat(DropReason::Injected), 4);
+    assert_eq!(source.payloads.len(), 3);
+    net.finish();
+}
+
+pub fn pictures_requested(net: &Net, peer: usize) -> usize {
+    net.peers[peer].count_rtcp(|packet| matches!(packet, rtcp::Packet::Pli(_)))
+}
