@@ -8,10 +8,12 @@ mod fuzz;
 pub mod h264;
 pub mod opus;
 pub mod vp8;
+mod vp8_numbers;
 pub mod vp9;
 
 #[doc(hidden)]
 pub use fuzz::fuzz;
+pub use vp8_numbers::Vp8Numbers;
 
 /// A codec, as far as we tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
