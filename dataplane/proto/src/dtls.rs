@@ -1,8 +1,8 @@
 //! DTLS-SRTP handshakes (RFC 5763, RFC 5764) over `dimpl`, DTLS 1.2 only.
 //!
-//! This façade holds the rules that `dimpl` leaves to its user: the peer's certificate must have an expected fingerprint
-//! before its keys may be used, keys go out before the flight that lets the peer send media, and a handshake without a
-//! common SRTP profile has failed, although DTLS itself would be content with it.
+//! This façade holds the rules that `dimpl` leaves to its user: the peer's certificate must have an expected
+//! fingerprint before its keys may be used, keys go out before the flight that lets the peer send media, and a
+//! handshake without a common SRTP profile has failed, although DTLS itself would be content with it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -583,8 +583,7 @@ impl Handshake {
         }
     }
 
-    /// Whether a certificate and expectations are there and do not fit. Before completion this saves the rest; after it,
-    /// it is what decides.
+    /// Whether a certificate and expectations are there and do not fit.
     fn is_mismatch(&self) -> bool {
         self.peer_certificate.as_ref().is_some_and(|der| {
             !self.expected.is_empty() && !self.expected.iter().any(|f| f.matches(der))

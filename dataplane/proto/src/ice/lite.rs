@@ -583,97 +583,6 @@ impl Candidate {
     }
 }
 
-/// Body of a fuzz target. The bytes steer a peer that knows the password: which address it uses, what it sends, what it
-/// answers. Whatever it does, nothing is sent where it has not sent from, and the table stays small.
-pub(super) fn fuzz(data: &[u8]) {
-    let mut rng = Rng::from_number(1);
-    let (local, remote) = (
-        Credentials::generate(&mut rng),
-        Credentials::generate(&mut rng),
-    );
-    let mut now = Instant::from_millis(1);
-    let Ok(mut agent) = Lite::new(now, local.clone(), Config::default(), rng.fork()) else {
-        return;
-    };
-    let (local_key, remote_key) = (
-        IntegrityKey::new(local.password().as_bytes()),
-        IntegrityKey::new(remote.password().as_bytes()),
-    );
-    let mut buffer = [0; 512];
-    let mut asked: Vec<(SocketAddr, TransactionId)> = Vec::new();
-    let mut rest = data;
-    while let Some((&[action, argument], tail)) = rest.split_first_chunk::<2>() {
-        rest = tail;
-        let from = SocketAddr::from(([192, 0, 2, argument % 12], 7));
-        now = later(now, Duration::from_millis(u64::from(argument)));
-        let mut response = [0; stun::MAX_RESPONSE_LEN];
-        match action % 6 {
-            0 => agent.set_remote(now, remote.clone()),
-            1 => {
-                now = later(
-                    now,
-                    Duration::from_millis(u64::from(argument).saturating_mul(20)),
-                );
-                agent.on_timeout(now);
-            }
-            2 => agent.on_dtls_completed(from),
-            3 => {
-                let taken = rest.len().min(usize::from(argument));
-                let (bytes, tail) = rest.split_at_checked(taken).unwrap_or_default();
-                rest = tail;
-                if let Ok(message) = Message::parse(bytes) {
-                    let _ = agent.on_request(now, &message, from, &mut response);
-                    let _ = agent.on_response(now, &message, from);
-                }
-            }
-            4 => {
-                let request = BindingRequest {
-                    transaction: TransactionId([argument; 12]),
-                    receiver_ufrag: local.ufrag().as_bytes(),
-                    sender_ufrag: remote.ufrag().as_bytes(),
-                    priority: 1,
-                    role: Role::Controlling(1),
-                    use_candidate: action & 0x80 != 0,
-                };
-                let length = stun::write_binding_request(&mut buffer, &request, &local_key);
-                let bytes = buffer.get(..length.unwrap_or(0)).unwrap_or_default();
-                if let Ok(message) = Message::parse(bytes)
-                    && let Ok(answer) = agent.on_request(now, &message, from, &mut response)
-                {
-                    assert!(answer <= bytes.len(), "no amplification");
-                    assert!(agent.is_checked(from), "a valid check is remembered");
-                }
-            }
-            _ => {
-                if let Some((to, id)) = asked.pop() {
-                    let length = stun::write_binding_success(&mut buffer, id, to, &remote_key);
-                    let bytes = buffer.get(..length.unwrap_or(0)).unwrap_or_default();
-                    if let Ok(message) = Message::parse(bytes)
-                        && agent.on_response(now, &message, to).is_ok()
-                    {
-                        assert!(agent.is_proven(to), "an answer is a proof");
-                    }
-                }
-            }
-        }
-        while let Some(output) = agent.poll() {
-            if let Output::Send { to, datagram } = output {
-                assert!(agent.is_checked(to), "asks only where a check came from");
-                if let Ok(message) = Message::parse(&datagram) {
-                    asked.push((to, message.transaction_id()));
-                }
-            }
-        }
-        assert!(agent.candidates.len() <= MAX_CANDIDATES, "bounded");
-        assert!(
-            agent
-                .selected
-                .is_none_or(|s| s.proven == agent.is_proven(s.address)),
-            "selected as proven means proven"
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::controlling::{self, Controlling};
@@ -1249,7 +1158,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_peer_breaks_the_rules(data in proptest::collection::vec(any::<u8>(), 0..400)) {
-            fuzz(&data);
+            super::super::fuzz_ice(&data);
         }
     }
 }

@@ -7,7 +7,11 @@ use clock::{Duration, Instant, Rng};
 use crate::stun::{self, BindingRequest, IntegrityKey, TransactionId};
 
 pub mod controlling;
+mod fuzz;
 pub mod lite;
+
+#[doc(hidden)]
+pub use fuzz::fuzz_ice;
 
 /// RFC 8839 §5.4: a ufrag has 4 to 256 characters; ours are shorter, so that a check fits into [`Datagram`].
 const MAX_OWN_UFRAG: usize = 32;
@@ -320,12 +324,6 @@ fn randomized(interval: Duration, rng: &mut Rng) -> Duration {
     let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
     let (shortest, spread) = ((nanos / 5).saturating_mul(4), (nanos / 5).saturating_mul(2));
     Duration::from_nanos(shortest.saturating_add(rng.below(spread.saturating_add(1))))
-}
-
-/// Body of a fuzz target: any datagrams, taken as checks of a transport and as answers to its own.
-#[doc(hidden)]
-pub fn fuzz_ice(data: &[u8]) {
-    lite::fuzz(data);
 }
 
 #[cfg(test)]
