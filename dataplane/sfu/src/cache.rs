@@ -12,6 +12,8 @@ use crate::model::packet::Packet;
 
 /// How long a packet may be asked for.
 pub(crate) const AGE_MAX: Duration = Duration::from_secs(1);
+/// How much longer it may lie there when nothing else happens.
+const EXPIRY_SLACK: Duration = Duration::from_millis(500);
 /// Hard bound on packets of one encoding, whatever the configuration says.
 pub(crate) const PACKETS_MAX: usize = 512;
 /// The caches together take at most this many percent of the arena.
@@ -108,16 +110,17 @@ impl Quota {
     /// Lets go of what is too old.
     pub(crate) fn expire(&mut self, caches: &mut impl Caches, arena: &mut Arena, now: Instant) {
         while let Some((_, _, since)) = self.order.front() {
-            if now - *since <= AGE_MAX {
+            if now - *since < AGE_MAX {
                 break;
             }
             self.evict_oldest(caches, arena);
         }
     }
 
-    /// When [`Quota::expire`] has something to do.
+    /// When to call [`Quota::expire`] if no packet comes before: late, for every packet that is kept expires others.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.order.front().map(|(_, _, since)| *since + AGE_MAX)
+        let oldest = self.order.front();
+        oldest.map(|(_, _, since)| *since + AGE_MAX + EXPIRY_SLACK)
     }
 
     /// Moves the slots of a cache that is going away to `orphans`, for there is no arena at hand.
@@ -208,9 +211,9 @@ mod tests {
         }
         assert_eq!((quota.packets(), arena.in_use()), (4, 4));
         assert!(caches[0].get(1).is_none() && caches[0].get(2).is_some());
-        quota.expire(&mut caches, &mut arena, Instant::from_millis(1_000));
+        quota.expire(&mut caches, &mut arena, Instant::from_millis(999));
         assert_eq!(quota.packets(), 4);
-        quota.expire(&mut caches, &mut arena, Instant::from_millis(1_001));
+        quota.expire(&mut caches, &mut arena, Instant::from_millis(1_000));
         assert_eq!((quota.packets(), arena.in_use()), (0, 0));
         assert_eq!(quota.deadline(), None);
     }
@@ -248,7 +251,7 @@ mod tests {
                 if caches[encoding as usize].get(sequence).is_some() {
                     continue;
                 }
-                model.retain(|(_, _, since)| now - *since <= AGE_MAX);
+                model.retain(|(_, _, since)| now - *since < AGE_MAX);
                 prop_assert!(keep(&mut quota, &mut caches, &mut arena, (encoding, sequence), now));
                 model.retain(|(e, s, _)| (*e, s % 8) != (encoding, sequence % 8));
                 model.push((encoding, sequence, now));

@@ -9,12 +9,12 @@ use proto::srtp::{Inbound, KeyingMaterial, Outbound};
 use proto::twcc::FeedbackGenerator;
 
 use crate::api::{
-    Command, EncodingSpec, Event, Kind, PublishedMedia, PublisherId, PublisherSpec,
+    Command, EncodingSpec, Event, Kind, PayloadType, PublishedMedia, PublisherId, PublisherSpec,
     SubscribedMedia, SubscriberId, SubscriberSpec, TransportId, TransportSpec,
 };
 use crate::cache::Cache;
 use crate::engine::Engine;
-use crate::feedback::REPORT_INTERVAL;
+use crate::feedback::{REMB_START, REPORT_INTERVAL};
 use crate::model::encoding::{KeyFrameRequest, Seen};
 use crate::model::subscriber::{Rtx, Sent, first_index};
 use crate::model::transport::Remb;
@@ -45,7 +45,7 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
         ),
         Command::RemoveTransport(id) => {
             if let Some(key) = engine.model.transport_key(id) {
-                remove_transport(engine, now, key);
+                remove_transport(engine, key);
             }
             return;
         }
@@ -60,11 +60,11 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
             if let Some(key) = engine.model.transport_key(transport) {
                 let ice = &mut engine.model.transports[key].ice;
                 ice.on_dtls_completed(address);
-                engine.drain_ice(now, key);
+                engine.drain_ice(key);
             }
             return;
         }
-        Command::AddPublisher(spec) => (spec.transport, add_publisher(engine, *spec)),
+        Command::AddPublisher(spec) => (spec.transport, add_publisher(engine, now, *spec)),
         Command::RemovePublisher(id) => return remove_publisher(engine, id),
         Command::AddSubscriber(spec) => (spec.transport, add_subscriber(engine, now, *spec)),
         Command::RemoveSubscriber(id) => return remove_subscriber(engine, id),
@@ -120,7 +120,10 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         feedback: None,
         feedback_ssrc: 0,
         reports_due: now + REPORT_INTERVAL,
-        remb: Remb::default(),
+        remb: Remb {
+            due: None,
+            bits_per_second: REMB_START,
+        },
         round_trip: None,
         retired: Vec::new(),
         dtls_in_batch: (0, 0),
@@ -129,7 +132,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
     let key = engine.model.transports.insert(transport);
     engine.model.transport_keys.insert(spec.id, key);
     engine.model.ufrags.insert(ufrag, key);
-    engine.drain_ice(now, key);
+    engine.drain_ice(key);
     Ok(())
 }
 
@@ -146,7 +149,7 @@ fn set_remote_ice(
     engine.model.transports[key]
         .ice
         .set_remote(now, credentials);
-    engine.drain_ice(now, key);
+    engine.drain_ice(key);
     Ok(())
 }
 
@@ -186,7 +189,7 @@ fn send_dtls(engine: &mut Engine, id: TransportId, datagram: &[u8]) -> Outcome {
 }
 
 /// Takes a transport down with everything on it, and says goodbye if there is someone to say it to.
-pub(crate) fn remove_transport(engine: &mut Engine, _now: Instant, key: u32) {
+pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
     engine.drop_jobs(key, |_| true);
     say_goodbye(engine, key);
     let transport = &mut engine.model.transports[key];
@@ -241,7 +244,7 @@ fn say_goodbye(engine: &mut Engine, key: u32) {
     }
 }
 
-fn add_publisher(engine: &mut Engine, spec: PublisherSpec) -> Outcome {
+fn add_publisher(engine: &mut Engine, now: Instant, spec: PublisherSpec) -> Outcome {
     let key = key_of(engine, spec.transport)?;
     if engine.model.publisher_keys.contains_key(&spec.id) {
         return Err("the publisher exists");
@@ -275,9 +278,7 @@ fn add_publisher(engine: &mut Engine, spec: PublisherSpec) -> Outcome {
     for subscriber in waiting {
         engine.model.bind(subscriber);
     }
-    engine
-        .wheel
-        .schedule(key, engine.model.transports[key].reports_due);
+    engine.wheel.schedule(key, now);
     Ok(())
 }
 
@@ -385,9 +386,16 @@ fn drop_publisher(engine: &mut Engine, key: u32) {
         }
         let encodings = &engine.model.encodings;
         let transport = &mut engine.model.transports[publisher.transport];
-        transport
-            .sources
-            .retain(|source| encodings.get(source.encoding).is_some());
+        let Transport {
+            sources, inbound, ..
+        } = transport;
+        sources.retain(|source| {
+            let stays = encodings.get(source.encoding).is_some();
+            if let Some(inbound) = inbound.as_mut().filter(|_| !stays) {
+                inbound.forget(source.ssrc);
+            }
+            stays
+        });
     }
 }
 
@@ -460,7 +468,8 @@ fn new_outgoing(engine: &mut Engine, key: u32, spec: SubscribedMedia) -> Outgoin
         Some(next) => Rewriter::starting_at(next),
         None => Rewriter::new(rng),
     };
-    let can_resend = engine.config.nack && spec.codecs.iter().any(|(_, codec)| codec.nack);
+    let resendable = |codec: &PayloadType| codec.nack && codec.rtx.is_some();
+    let can_resend = engine.config.nack && spec.codecs.iter().any(|(_, codec)| resendable(codec));
     let rtx = spec.rtx_ssrc.filter(|_| can_resend).map(|ssrc| {
         let next = transport.resume(ssrc);
         Rtx::new(ssrc, next.unwrap_or_else(|| first_index(rng)))

@@ -106,7 +106,6 @@ impl Engine {
             self.serve(now, transport);
         }
         self.due = due;
-        self.stats.cache_packets = self.quota.packets() as u64;
     }
 
     /// Writes everything that leaves in this turn into `bursts`.
@@ -115,6 +114,7 @@ impl Engine {
         self.outbox.flush(&mut self.stats, bursts);
         protect::run(self, now, arena, bursts);
         bursts.finish();
+        self.stats.cache_packets = self.quota.packets() as u64;
         debug_assert_eq!(
             self.stats.unbalanced(),
             None,
@@ -200,14 +200,20 @@ impl Engine {
             encoding.restart(fresh);
             self.quota.clear(&mut encoding.cache, &mut self.orphans);
         }
-        let sources = &mut self.model.transports[transport].sources;
+        let transport = &mut self.model.transports[transport];
+        if let (Some(before), Some(inbound)) = (before, &mut transport.inbound)
+            && before != source.ssrc
+        {
+            inbound.forget(before);
+        }
+        let sources = &mut transport.sources;
         sources.retain(|known| Some(known.ssrc) != before || known.encoding != source.encoding);
         sources.push(source);
         source
     }
 
     /// Does what the agent of a transport wants done.
-    pub(crate) fn drain_ice(&mut self, now: Instant, key: u32) {
+    pub(crate) fn drain_ice(&mut self, key: u32) {
         let mut closed = None;
         loop {
             let transport = &mut self.model.transports[key];
@@ -238,7 +244,7 @@ impl Engine {
         }
         if let Some(reason) = closed {
             let transport = self.model.transports[key].id;
-            commands::remove_transport(self, now, key);
+            commands::remove_transport(self, key);
             self.push_event(Event::Closed { transport, reason });
             self.count_model();
         } else if let Some(deadline) = self.model.transports[key].ice.deadline() {
@@ -265,7 +271,7 @@ impl Engine {
         };
         if transport.ice.deadline().is_some_and(|due| due <= now) {
             transport.ice.on_timeout(now);
-            self.drain_ice(now, key);
+            self.drain_ice(key);
         }
         if self.model.transports.get(key).is_none() {
             return;

@@ -24,6 +24,8 @@ pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const REMB_INTERVAL: Duration = Duration::from_secs(1);
 /// Bounds of that estimate, in bit/s.
 const REMB_RANGE: (u64, u64) = (150_000, 6_000_000);
+/// The estimate before anything was measured.
+pub(crate) const REMB_START: u64 = 600_000;
 /// Longest RTCP datagram that we write.
 const COMPOUND_MAX: usize = 1200;
 /// Room for SRTCP's index and tag.

@@ -70,7 +70,7 @@ pub(crate) struct Source {
 }
 
 /// What we last told a publisher without transport-wide feedback.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Remb {
     pub(crate) due: Option<Instant>,
     pub(crate) bits_per_second: u64,

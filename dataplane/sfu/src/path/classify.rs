@@ -100,7 +100,7 @@ fn stun(engine: &mut Engine, now: Instant, payload: &[u8], datagram: &Datagram) 
             let ice = &mut engine.model.transports[key].ice;
             ice.on_response(now, &message, datagram.source)
                 .map_err(reason)?;
-            engine.drain_ice(now, key);
+            engine.drain_ice(key);
         }
         // RFC 8445 §11: a keepalive asks for nothing.
         Class::Indication if engine.model.addresses.contains_key(&datagram.source) => {}
@@ -129,10 +129,12 @@ fn request(
         .on_request(now, message, datagram.source, &mut response)
         .map_err(reason)?;
     transport.note_path(path);
+    // Usually it is there already. Of two transports on one address, the one that checks is alive.
+    engine.model.addresses.insert(path.remote, key);
     engine
         .outbox
         .push(&mut engine.stats, path, PacketKind::Stun, &response[..len]);
-    engine.drain_ice(now, key);
+    engine.drain_ice(key);
     Ok(())
 }
 

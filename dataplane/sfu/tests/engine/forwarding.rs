@@ -68,6 +68,47 @@ fn every_profile_carries_a_call() {
 }
 
 #[test]
+fn a_foreign_implementation_opens_what_subscribers_get() {
+    use webrtc_srtp::context::Context;
+    use webrtc_srtp::protection_profile::ProtectionProfile;
+
+    let profiles = [
+        (Profile::AeadAes256Gcm, ProtectionProfile::AeadAes256Gcm),
+        (Profile::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
+        (
+            Profile::Aes128CmHmacSha1_80,
+            ProtectionProfile::Aes128CmHmacSha1_80,
+        ),
+    ];
+    for (ours, theirs) in profiles {
+        let mut net = Net::new();
+        let sender = net.connect();
+        let spec = publisher(&net, sender, 1);
+        net.command(Command::AddPublisher(Box::new(spec)));
+        let receiver = net.connect_with(ours);
+        let spec = subscriber(&net, receiver, 1);
+        net.command(Command::AddSubscriber(Box::new(spec)));
+        let mut source = Source::new(sender);
+        for _ in 0..20 {
+            source.frame(&mut net, true, &[]);
+            net.run(5);
+        }
+        let peer = &net.peers[receiver];
+        // RFC 5764 §4.2: client key, server key, client salt, server salt; the node is the server.
+        let (keys, salts) = peer.exported.split_at(2 * ours.key_len());
+        let (key, salt) = (&keys[ours.key_len()..], &salts[ours.salt_len()..]);
+        let mut context = Context::new(key, salt, theirs, None, None).unwrap();
+        for (nth, datagram) in peer.raw.iter().enumerate() {
+            let plain = context.decrypt_rtp(datagram).unwrap();
+            let original = &source.payloads[&65_500_u16.wrapping_add(nth as u16)];
+            assert!(plain.ends_with(original));
+        }
+        assert_eq!(peer.raw.len(), 60);
+        net.finish();
+    }
+}
+
+#[test]
 fn a_late_joiner_starts_at_a_key_frame_and_asks_for_it_at_once() {
     let mut net = Net::new();
     let (mut source, _) = call(&mut net, 1);

@@ -13,7 +13,7 @@ use proto::ice::controlling::{Config as IceConfig, Controlling};
 use proto::ice::{Credentials, Output};
 use proto::rtcp;
 use proto::rtp::{Element, Fields, Header, Uri, write_header};
-use proto::srtp::{Inbound, KeyingMaterial, MasterKey, Outbound, Profile};
+use proto::srtp::{Inbound, KeyingMaterial, Outbound, Profile};
 use proto::stun::{Class, MAX_RESPONSE_LEN, Message};
 use sfu::Engine;
 use sfu::api::*;
@@ -46,7 +46,6 @@ pub struct Received {
     pub index: u64,
     pub payload: Vec<u8>,
     pub elements: Vec<(u8, Vec<u8>)>,
-    pub at: Instant,
 }
 
 /// One simulated browser end of a transport.
@@ -58,6 +57,10 @@ pub struct Peer {
     pub ice: Option<Controlling>,
     pub answers_checks: bool,
     pub keys: KeyingMaterial,
+    /// What the keys were cut from, as the DTLS exporter gives it.
+    pub exported: Vec<u8>,
+    /// Protected RTP as it came.
+    pub raw: Vec<Vec<u8>>,
     pub inbound: Inbound,
     pub outbound: Outbound,
     pub rtp: Vec<Received>,
@@ -162,6 +165,8 @@ impl Net {
             inbound: Inbound::new(&keys.remote).unwrap(),
             outbound: Outbound::new(&keys.local).unwrap(),
             keys,
+            exported,
+            raw: Vec::new(),
             rtp: Vec::new(),
             rtcp: Vec::new(),
             dtls: Vec::new(),
@@ -295,7 +300,7 @@ impl Net {
         );
         assert_eq!(
             self.arena.in_use() as u64,
-            self.engine.stats().cache_packets.max(self.cached()),
+            self.engine.stats().cache_packets,
             "between turns only the cache has slots"
         );
         self.take_events();
@@ -303,11 +308,6 @@ impl Net {
         for place in 0..self.peers.len() {
             self.pump_ice(place);
         }
-    }
-
-    /// Packets in the cache now; the gauge is written in `on_timeout`, which comes after `receive`.
-    fn cached(&self) -> u64 {
-        self.engine.stats().cache_packets
     }
 
     fn deliver(&mut self) {
@@ -354,7 +354,7 @@ impl Net {
             20..=63 => peer.dtls.push(datagram.to_vec()),
             _ => {
                 peer.media += 1;
-                peer.on_media(now, datagram);
+                peer.on_media(datagram);
             }
         }
     }
@@ -421,7 +421,7 @@ impl Peer {
         out
     }
 
-    fn on_media(&mut self, now: Instant, datagram: &[u8]) {
+    fn on_media(&mut self, datagram: &[u8]) {
         let mut bytes = datagram.to_vec();
         if (192..=223).contains(&datagram[1]) {
             let len = self
@@ -442,6 +442,7 @@ impl Peer {
             self.rtcp.push(bytes);
             return;
         }
+        self.raw.push(datagram.to_vec());
         let header = Header::parse(&bytes).unwrap();
         let (len, index) = self
             .inbound
@@ -459,7 +460,6 @@ impl Peer {
             index,
             payload,
             elements,
-            at: now,
         });
     }
 

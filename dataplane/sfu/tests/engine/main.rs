@@ -1,4 +1,7 @@
 //! The engine from outside: simulated browsers, real SRTP, virtual time.
 
+mod feedback;
 mod forwarding;
+mod garbage;
 mod harness;
+mod strangers;
