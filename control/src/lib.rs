@@ -1,1 +1,22 @@
-//! control
+//! The master of a Ringcast cluster: it speaks the OpenVidu API with applications and browsers, and says what should be on
+//! the media nodes. Media never pass through it.
+//!
+//! [`domain`], [`cluster`] and [`reconcile`] decide, without clocks or sockets; the rest is the shell around them.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod domain;
+pub mod epoch;
+pub mod media;
+pub mod metrics;
+pub mod nodes;
+pub mod pki;
+pub mod reconcile;
+pub mod server;
+pub mod tls;
+pub mod turn;

@@ -1,0 +1,166 @@
+//! Coming, staying and going: `joinRoom`, `connect`, `sessionStatus`, `leaveRoom`.
+
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use super::sessions::Member;
+use super::{Call, frame, object};
+use crate::app::{App, Core, now_millis};
+use crate::auth;
+use crate::domain::{Code, JoinRequest, Joined, Participant, Reason, Refused, ids};
+use crate::turn;
+
+/// What clients are told that they talk to; they check the minor version.
+pub const OPENVIDU_VERSION: &str = "2.32.2";
+/// Characters of an RPC session id: 154 bits.
+const RPC_ID_LENGTH: usize = 26;
+
+/// `joinRoom`
+pub fn join(call: &Call) {
+    let app = &call.app;
+    let join = match request(call) {
+        Ok(join) => join,
+        Err(refused) => return call.refuse(refused),
+    };
+    call.finish(|core| {
+        if !core.joins_by_address.allows(call.peer, Instant::now()) {
+            app.metrics.refused("joins_per_address");
+            let text = "Too many joins from this address";
+            return Err(Refused::new(Code::Generic, text));
+        }
+        if !core.rpc.is_open(call.socket) {
+            // Nobody would ever hear the answer: joining would leave a ghost.
+            return Err(Refused::new(Code::TransportGeneric, "The socket is gone"));
+        }
+        core.domain.check_join(&join)?;
+        let session = crate::domain::SessionId::new(join.session.clone());
+        let node = core.place(&session)?;
+        let joined = core
+            .domain
+            .join(&join, now_millis(), core.chance.as_mut())?;
+        let rpc = rpc_id(core);
+        let member = (joined.session.clone(), joined.id.clone());
+        core.rpc.join(call.socket, rpc.clone(), member);
+        tracing::info!(session = %joined.session, connection = %joined.id, "joined");
+        let own = &joined.custom_ice_servers;
+        let servers = core.ice_servers(own, &app.config.ice_servers, &node);
+        let servers = turn::for_client(&servers, now_millis() / 1000, core.chance.as_mut());
+        Ok(join_result(app, &joined, &rpc, servers))
+    });
+}
+
+/// `connect`, on a socket that nobody joined on: a client comes back.
+pub async fn connect(call: &Call) {
+    let Some(rpc) = call.request.optional_text("sessionId") else {
+        return call.finish(|_| Ok(object([("value", json!("OK"))])));
+    };
+    let gone = || Refused::new(Code::Reconnection, "reconnection error");
+    let Some(lane) = call.app.step(|core| core.rpc.lane(rpc)) else {
+        return call.refuse(gone());
+    };
+    // What the old socket asked for comes first.
+    let _turn = lane.lock().await;
+    call.finish_then(
+        |core| {
+            let member = core.rpc.resume(call.socket, rpc).ok_or_else(gone)?;
+            tracing::info!(session = %member.0, connection = %member.1, "client came back");
+            Ok(object([
+                ("sessionId", json!(rpc)),
+                ("value", json!("reconnection successful")),
+            ]))
+        },
+        |core| {
+            if let Some((member, _)) = core.rpc.member(call.socket) {
+                let received = core.received(&member);
+                core.rpc.replay(call.socket, &received);
+            }
+        },
+    );
+}
+
+/// `connect` on a socket that is joined or resumed already: nothing to do.
+pub fn connect_again(call: &Call) {
+    call.finish(|_| Ok(object([("value", json!("reconnection successful"))])));
+}
+
+/// `sessionStatus`: is this still the master that the client joined?
+pub fn status(call: &Call) {
+    let life = call.app.life;
+    call.finish(|_| Ok(object([("life", json!(life))])));
+}
+
+/// `closeSession`: a courtesy of the JSON-RPC layer.
+pub fn close(call: &Call) {
+    call.finish(|_| Ok(object([("value", json!("bye"))])));
+}
+
+/// `leaveRoom`
+pub fn leave(call: &Call, member: &Member) {
+    call.finish(|core| {
+        core.domain
+            .leave(&member.0, &member.1, Reason::Disconnect)?;
+        Ok(Map::new())
+    });
+}
+
+fn request(call: &Call) -> Result<JoinRequest, Refused> {
+    let request = &call.request;
+    let text = |name| request.optional_text(name).unwrap_or("").to_owned();
+    let secret = request.optional_text("secret").unwrap_or("");
+    let trusted = !secret.is_empty();
+    if trusted && !auth::same(secret, call.app.config.secret.expose()) {
+        return Err(Refused::unauthorized("join session: wrong secret"));
+    }
+    Ok(JoinRequest {
+        session: request.text("session")?.to_owned(),
+        token: text("token"),
+        trusted,
+        recorder: trusted && request.flag("recorder"),
+        speech_to_text: trusted && request.flag("stt"),
+        metadata: text("metadata"),
+        platform: text("platform"),
+        ip: call.client.clone(),
+    })
+}
+
+fn join_result(app: &App, joined: &Joined, rpc: &str, servers: Value) -> Map<String, Value> {
+    let others: Vec<_> = joined.others.iter().map(participant).collect();
+    object([
+        ("id", json!(joined.id)),
+        ("session", json!(joined.session)),
+        ("sessionId", json!(rpc)),
+        ("value", Value::Array(others)),
+        ("version", json!(OPENVIDU_VERSION)),
+        ("role", json!(joined.role)),
+        ("createdAt", json!(joined.created_at)),
+        ("metadata", json!(joined.metadata)),
+        ("finalUserId", json!("")),
+        ("mediaServer", json!(app.config.media_server.as_str())),
+        ("videoSimulcast", json!(app.config.video_simulcast)),
+        ("record", json!(joined.record)),
+        ("customIceServers", servers),
+        ("life", json!(app.life)),
+    ])
+}
+
+/// Somebody who is here. Without a stream there is no `streams` at all: an empty list would make the client's `connect()` hang.
+fn participant(participant: &Participant) -> Value {
+    let mut value = json!({
+        "id": participant.id,
+        "createdAt": participant.created_at,
+        "metadata": participant.metadata,
+    });
+    if let Some(stream) = &participant.stream {
+        value["streams"] = json!([frame::stream(stream)]);
+    }
+    value
+}
+
+/// Lower-case letters and digits, like those of the original.
+fn rpc_id(core: &mut Core) -> String {
+    std::iter::repeat_with(|| ids::alphanumerics(1, core.chance.as_mut()))
+        .filter(|one| !one.bytes().any(|byte| byte.is_ascii_uppercase()))
+        .take(RPC_ID_LENGTH)
+        .collect()
+}

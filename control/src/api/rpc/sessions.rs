@@ -1,0 +1,338 @@
+//! Sockets and RPC sessions: who is connected, what it has not heard yet, and how long it may stay away.
+//!
+//! A notification is kept until the client's WebSocket has acknowledged it (a pong that echoes its number, RFC 6455 §5.5.3), so that
+//! what was written to a dead socket is not lost: it is sent again on the next one. Sans-IO but for the senders it holds.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::frame;
+use crate::domain::{ConnectionId, Notification, SessionId, StreamId};
+
+/// Most notifications that a client may have unheard. One more and it is evicted.
+pub const UNHEARD_MAX: usize = 1000;
+/// Room in a socket's queue: all unheard notifications at once, and answers beside them.
+pub const SOCKET_QUEUE: usize = UNHEARD_MAX + 512;
+/// How long an evicted client may take to close its socket.
+pub const EVICTION_GRACE: Duration = Duration::from_secs(10);
+
+/// A WebSocket of this process. Never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u64);
+
+/// The bearer secret with which a client takes its connection over to a new socket.
+pub type RpcId = String;
+
+/// Whose RPC session it is.
+pub type Member = (SessionId, ConnectionId);
+
+/// What a socket's task has to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// An answer.
+    Answer(String),
+    /// A notification and its number.
+    Notification(u64, Arc<str>),
+    /// Close with that code and reason.
+    Close(u16, &'static str),
+}
+
+/// Requests of one RPC session are handled one after the other, whatever socket they came by.
+pub type Lane = Arc<tokio::sync::Mutex<()>>;
+
+#[derive(Debug)]
+struct Socket {
+    frames: mpsc::Sender<Frame>,
+    rpc: Option<RpcId>,
+}
+
+#[derive(Debug)]
+struct RpcSession {
+    member: Member,
+    socket: Option<SocketId>,
+    lane: Lane,
+    unheard: VecDeque<Unheard>,
+    next: u64,
+    /// When it is over if nothing happens: a lost client's grace, or an evicted one's.
+    deadline: Option<Instant>,
+    evicted: bool,
+}
+
+#[derive(Debug)]
+struct Unheard {
+    number: u64,
+    text: Arc<str>,
+    /// The stream that it announces, if it does.
+    announces: Option<StreamId>,
+}
+
+/// All sockets and RPC sessions.
+#[derive(Debug, Default)]
+pub struct RpcSessions {
+    sockets: HashMap<SocketId, Socket>,
+    sessions: HashMap<RpcId, RpcSession>,
+    by_member: HashMap<Member, RpcId>,
+    last_socket: u64,
+}
+
+/// What became overdue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// The grace of a lost client is over.
+    Lost(Member),
+}
+
+impl RpcSessions {
+    /// A socket opened.
+    pub fn open(&mut self, frames: mpsc::Sender<Frame>) -> SocketId {
+        self.last_socket += 1;
+        let id = SocketId(self.last_socket);
+        self.sockets.insert(id, Socket { frames, rpc: None });
+        id
+    }
+
+    /// How many sockets are open.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// The socket is still there.
+    pub fn is_open(&self, socket: SocketId) -> bool {
+        self.sockets.contains_key(&socket)
+    }
+
+    /// Whose socket it is, and the lane of its requests.
+    pub fn member(&self, socket: SocketId) -> Option<(Member, Lane)> {
+        let rpc = self.sockets.get(&socket)?.rpc.as_ref()?;
+        let session = self.sessions.get(rpc)?;
+        Some((session.member.clone(), session.lane.clone()))
+    }
+
+    /// A client joined on this socket.
+    pub fn join(&mut self, socket: SocketId, rpc: RpcId, member: Member) {
+        let Some(open) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        open.rpc = Some(rpc.clone());
+        self.by_member.insert(member.clone(), rpc.clone());
+        let session = RpcSession {
+            member,
+            socket: Some(socket),
+            lane: Lane::default(),
+            unheard: VecDeque::new(),
+            next: 1,
+            deadline: None,
+            evicted: false,
+        };
+        self.sessions.insert(rpc, session);
+    }
+
+    /// The lane of an RPC session's requests, while it lives.
+    pub fn lane(&self, rpc: &str) -> Option<Lane> {
+        Some(self.sessions.get(rpc)?.lane.clone())
+    }
+
+    /// A client came back on this socket: its old one is closed. Answers whose it is, or none if the RPC session is over. What it
+    /// has not heard is sent by [`Self::replay`].
+    pub fn resume(&mut self, socket: SocketId, rpc: &str) -> Option<Member> {
+        let session = self.sessions.get_mut(rpc)?;
+        let open = self.sockets.get_mut(&socket)?;
+        open.rpc = Some(rpc.to_owned());
+        let old = session.socket.replace(socket);
+        if !session.evicted {
+            session.deadline = None;
+        }
+        if let Some(old) = old.filter(|old| *old != socket)
+            && let Some(old) = self.sockets.remove(&old)
+        {
+            let _ = old
+                .frames
+                .try_send(Frame::Close(1000, "Replaced by a new connection"));
+        }
+        Some(session.member.clone())
+    }
+
+    /// Sends again what a client that came back has not heard. An announced stream that it receives already it has heard of: a
+    /// second announcement would take its subscription away.
+    pub fn replay(&mut self, socket: SocketId, received: &HashSet<StreamId>) {
+        let Some(session) = self.session_of(socket) else {
+            return;
+        };
+        session.unheard.retain(|unheard| {
+            unheard
+                .announces
+                .as_ref()
+                .is_none_or(|stream| !received.contains(stream))
+        });
+        let frames: Vec<_> = session
+            .unheard
+            .iter()
+            .map(|unheard| Frame::Notification(unheard.number, unheard.text.clone()))
+            .collect();
+        for frame in frames {
+            self.write(socket, frame);
+        }
+    }
+
+    /// Answers a request on the socket it came by; an answer to a socket that is gone is forgotten, as its client has.
+    pub fn answer(&mut self, socket: SocketId, text: String) {
+        self.write(socket, Frame::Answer(text));
+    }
+
+    /// Tells a client something, now or when it comes back. Answers false when it has too much unheard already.
+    pub fn notify(&mut self, member: &Member, notification: &Notification) -> bool {
+        let Some(session) = self
+            .by_member
+            .get(member)
+            .and_then(|rpc| self.sessions.get_mut(rpc))
+        else {
+            return true;
+        };
+        if session.unheard.len() >= UNHEARD_MAX {
+            return false;
+        }
+        let number = session.next;
+        session.next += 1;
+        let text: Arc<str> = frame::notification(notification).into();
+        session.unheard.push_back(Unheard {
+            number,
+            text: text.clone(),
+            announces: match notification {
+                Notification::ParticipantPublished { stream, .. } => Some(stream.id.clone()),
+                _ => None,
+            },
+        });
+        if let Some(socket) = session.socket {
+            self.write(socket, Frame::Notification(number, text));
+        }
+        true
+    }
+
+    /// The client has heard everything up to this number.
+    pub fn heard(&mut self, socket: SocketId, number: u64) {
+        if let Some(session) = self.session_of(socket) {
+            while session
+                .unheard
+                .front()
+                .is_some_and(|one| one.number <= number)
+            {
+                session.unheard.pop_front();
+            }
+        }
+    }
+
+    /// A socket is gone. Answers whose it was, if that member has none now; it may come back until the deadline.
+    pub fn closed(&mut self, socket: SocketId, deadline: Instant) -> Option<Member> {
+        let rpc = self.sockets.remove(&socket)?.rpc?;
+        let session = self.sessions.get_mut(&rpc)?;
+        if session.socket != Some(socket) {
+            return None;
+        }
+        session.socket = None;
+        if session.evicted {
+            // It was told to go, and it did; or it will be told again if it comes back in time.
+            if session.unheard.is_empty() {
+                self.forget(&rpc);
+            }
+            return None;
+        }
+        session.deadline = Some(deadline);
+        Some(session.member.clone())
+    }
+
+    /// A member left by itself: its socket, if it has one, belongs to nobody from now on.
+    pub fn left(&mut self, member: &Member) {
+        if let Some(rpc) = self.by_member.get(member).cloned() {
+            self.forget(&rpc);
+        }
+    }
+
+    /// A member was put out: it has been told, and has some time to close its socket by itself.
+    pub fn evicted(&mut self, member: &Member, now: Instant) {
+        let Some(rpc) = self.by_member.remove(member) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(&rpc) {
+            session.evicted = true;
+            session.deadline = Some(now + EVICTION_GRACE);
+        }
+    }
+
+    /// A member is lost for good: whoever comes back in its name is turned away.
+    pub fn lost(&mut self, member: &Member) {
+        if let Some(rpc) = self.by_member.get(member).cloned()
+            && let Some(socket) = self.forget(&rpc)
+        {
+            self.close(socket, 1000, "Too slow");
+        }
+    }
+
+    /// Closes a socket from our side.
+    pub fn close(&mut self, socket: SocketId, code: u16, reason: &'static str) {
+        if let Some(open) = self.sockets.remove(&socket) {
+            let _ = open.frames.try_send(Frame::Close(code, reason));
+        }
+    }
+
+    /// What is overdue: lost clients to be evicted. Evicted ones that still hang on are cut off here.
+    pub fn overdue(&mut self, now: Instant) -> Vec<Overdue> {
+        let due: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.deadline.is_some_and(|deadline| deadline <= now))
+            .map(|(rpc, session)| (rpc.clone(), session.member.clone(), session.evicted))
+            .collect();
+        let mut overdue = Vec::new();
+        for (rpc, member, evicted) in due {
+            if evicted {
+                if let Some(socket) = self.forget(&rpc) {
+                    self.close(socket, 1000, "Evicted");
+                }
+            } else {
+                overdue.push(Overdue::Lost(member));
+            }
+        }
+        overdue
+    }
+
+    fn forget(&mut self, rpc: &str) -> Option<SocketId> {
+        let session = self.sessions.remove(rpc)?;
+        if self
+            .by_member
+            .get(&session.member)
+            .is_some_and(|of| of == rpc)
+        {
+            self.by_member.remove(&session.member);
+        }
+        if let Some(open) = session.socket.and_then(|id| self.sockets.get_mut(&id)) {
+            open.rpc = None;
+        }
+        session.socket
+    }
+
+    fn session_of(&mut self, socket: SocketId) -> Option<&mut RpcSession> {
+        let rpc = self.sockets.get(&socket)?.rpc.as_ref()?;
+        self.sessions.get_mut(rpc)
+    }
+
+    /// Queues a frame. A socket that does not take it is dropped, which ends its task: the client will come back or be lost.
+    fn write(&mut self, socket: SocketId, frame: Frame) {
+        if let Some(open) = self.sockets.get(&socket)
+            && open.frames.try_send(frame).is_err()
+        {
+            // The task finds its queue closed, and reports the socket closed like any other.
+            tracing::debug!(?socket, "socket queue is full");
+            self.close_queue(socket);
+        }
+    }
+
+    fn close_queue(&mut self, socket: SocketId) {
+        if let Some(open) = self.sockets.get_mut(&socket) {
+            let (closed, _) = mpsc::channel(1);
+            open.frames = closed;
+        }
+    }
+}

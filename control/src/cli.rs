@@ -1,0 +1,193 @@
+//! The command line, and the order in which the master starts and stops.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::app::{App, now_millis};
+use crate::config::{Config, Settings};
+use crate::metrics::Metrics;
+use crate::{api, epoch, nodes, pki, server, tls};
+
+/// How often nodes and lost clients are looked at.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The master of a Ringcast cluster.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringcast-master",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the master; also without a command.
+    Run(Box<Run>),
+    /// Make the certificates with which master and nodes know each other.
+    Pki {
+        #[command(subcommand)]
+        what: Pki,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Run {
+    /// The configuration file (TOML).
+    #[arg(long, env = "RINGCAST_MASTER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the effective configuration, secrets hidden, and stop.
+    #[arg(long)]
+    check: bool,
+    /// Log as JSON lines.
+    #[arg(long, env = "RINGCAST_MASTER_LOG_JSON")]
+    log_json: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Pki {
+    /// Make authority, master's and nodes' certificates, as far as they are missing.
+    Init {
+        /// Where to put them.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The ids of the nodes, with commas between them.
+        #[arg(long, value_delimiter = ',')]
+        nodes: Vec<String>,
+    },
+    /// Make a certificate for one node.
+    Node {
+        /// Where the authority is, and the certificate goes.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The node's id.
+        #[arg(long)]
+        id: String,
+    },
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever stops the master from starting, named.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        None => start(cli.run),
+        Some(Command::Run(run)) => start(*run),
+        Some(Command::Pki { what }) => match what {
+            Pki::Init { dir, nodes } => Ok(pki::init(&dir, &nodes)?),
+            Pki::Node { dir, id } => Ok(pki::node(&dir, &id)?),
+        },
+    }
+}
+
+fn start(run: Run) -> anyhow::Result<()> {
+    let env = |name: &str| std::env::var(name).ok();
+    let config = Config::load(run.config.as_deref(), run.settings, env)?;
+    if run.check {
+        print!(
+            "{}",
+            toml::to_string(&config).context("print the configuration")?
+        );
+        return Ok(());
+    }
+    init_log(run.log_json);
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(serve(config))
+}
+
+fn init_log(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match json {
+        true => log.json().init(),
+        false => log.init(),
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let package = match &config.client_package {
+        Some(path) => {
+            let bytes = api::pages::read_package(path);
+            Some(bytes.with_context(|| format!("read client package {}", path.display()))?)
+        }
+        None => None,
+    };
+    let tls = match config.plain_http {
+        true => None,
+        false => Some(tls::server_config(&config)?),
+    };
+    let now = now_millis();
+    let epoch = epoch::next(&config.data_dir, now / 1000)?;
+    let (listen, admin_listen, scheme) = (config.listen, config.admin_listen, config.scheme());
+    let garbage = (
+        config.sessions_garbage_interval,
+        config.sessions_garbage_threshold,
+    );
+    let metrics = Metrics::new();
+    metrics.started(now);
+    let app = App::new(config, metrics);
+    let listener = bind(listen).await?;
+    let admin = bind(admin_listen).await?;
+    nodes::dial(&app, epoch)?;
+
+    let (http, metrics_at) = (listener.local_addr()?, admin.local_addr()?);
+    tokio::spawn(server::serve(listener, tls, server::routes(&app, package)));
+    tokio::spawn(server::serve(admin, None, server::admin_routes(&app)));
+    let ticking = app.clone();
+    tokio::spawn(every(TICK, move || ticking.tick()));
+    if !garbage.0.is_zero() {
+        let collecting = app.clone();
+        tokio::spawn(every(garbage.0, move || {
+            collecting.collect_garbage(garbage.1)
+        }));
+    }
+    tracing::info!(url = %format!("{scheme}://{http}"), metrics = %format!("http://{metrics_at}/metrics"), epoch, "listening");
+    stopped().await?;
+    tracing::info!("stopping: calls go on without a master");
+    Ok(())
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address}"))
+}
+
+async fn every(period: Duration, mut act: impl FnMut()) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        act();
+    }
+}
+
+async fn stopped() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

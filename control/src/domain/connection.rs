@@ -1,0 +1,192 @@
+//! One user's membership in a session, from its token to its end.
+
+use serde_json::Value;
+
+use super::{ConnectionId, IceServer, Millis, Role, Stream, StreamId};
+
+/// Between client data and server data in a connection's metadata.
+pub const METADATA_SEPARATOR: &str = "%/%";
+
+/// What the application wants of a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionProperties {
+    /// What the user may do.
+    pub role: Role,
+    /// Server data.
+    pub data: String,
+    /// Include its stream in individual recordings.
+    pub record: bool,
+    /// Options for a Kurento media server; kept and echoed only.
+    pub kurento_options: Option<Value>,
+    /// The ICE servers of this user, in place of the configured ones.
+    pub custom_ice_servers: Vec<IceServer>,
+}
+
+impl Default for ConnectionProperties {
+    fn default() -> Self {
+        Self {
+            role: Role::default(),
+            data: String::new(),
+            record: true,
+            kurento_options: None,
+            custom_ice_servers: Vec::new(),
+        }
+    }
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionStatus {
+    /// It has a token that nobody used yet.
+    Pending,
+    /// Its user is in the session.
+    Active,
+}
+
+/// What is known of a user since it joined.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Presence {
+    /// When it joined.
+    pub active_at: Millis,
+    /// Its address.
+    pub ip: String,
+    /// Its browser and system, by its own account.
+    pub platform: String,
+    /// What the browser passed to `connect()`.
+    pub client_data: String,
+    /// Joined with the secret: passes every check, and counts as trusted.
+    pub trusted: bool,
+    /// The stream it publishes.
+    pub publication: Publication,
+    /// The streams it receives, oldest first.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// How far publishing is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Publication {
+    /// Nothing is published.
+    #[default]
+    None,
+    /// The media node is asked; nobody else knows yet.
+    Pending(StreamId),
+    /// Others may receive it.
+    Live(Box<Stream>),
+}
+
+/// A stream that a connection receives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its publisher.
+    pub publisher: ConnectionId,
+    /// Since when.
+    pub created_at: Millis,
+}
+
+/// One user's membership in a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Its token: `tok_…`.
+    pub token: String,
+    /// What the application wants of it.
+    pub properties: ConnectionProperties,
+    /// When the application, or its own join, made it.
+    pub created_at: Millis,
+    /// Set once its user is in the session.
+    pub presence: Option<Presence>,
+}
+
+impl Connection {
+    /// A connection that waits for its user.
+    pub fn pending(
+        id: ConnectionId,
+        token: String,
+        properties: ConnectionProperties,
+        now: Millis,
+    ) -> Self {
+        Self {
+            id,
+            token,
+            properties,
+            created_at: now,
+            presence: None,
+        }
+    }
+
+    /// How far it is.
+    pub fn status(&self) -> ConnectionStatus {
+        match self.presence {
+            None => ConnectionStatus::Pending,
+            Some(_) => ConnectionStatus::Active,
+        }
+    }
+
+    /// Its user is in the session.
+    pub fn is_active(&self) -> bool {
+        self.presence.is_some()
+    }
+
+    /// A helper that users must not see: recorder or transcriber.
+    pub fn is_hidden(&self) -> bool {
+        matches!(
+            self.id.as_str(),
+            super::ids::RECORDER | super::ids::SPEECH_TO_TEXT
+        )
+    }
+
+    /// The stream that others may receive.
+    pub fn stream(&self) -> Option<&Stream> {
+        match &self.presence.as_ref()?.publication {
+            Publication::Live(stream) => Some(stream),
+            Publication::None | Publication::Pending(_) => None,
+        }
+    }
+
+    /// The stream as a place.
+    pub fn stream_mut(&mut self) -> Option<&mut Stream> {
+        match &mut self.presence.as_mut()?.publication {
+            Publication::Live(stream) => Some(stream),
+            Publication::None | Publication::Pending(_) => None,
+        }
+    }
+
+    /// The streams it receives, oldest first.
+    pub fn subscriptions(&self) -> &[Subscription] {
+        self.presence
+            .as_ref()
+            .map_or(&[], |presence| &presence.subscriptions)
+    }
+
+    /// May publish.
+    pub fn may_publish(&self) -> bool {
+        self.properties.role.publishes() || self.is_trusted()
+    }
+
+    /// May unpublish and disconnect others.
+    pub fn may_moderate(&self) -> bool {
+        self.properties.role.moderates() || self.is_trusted()
+    }
+
+    /// Client data and server data, with the separator only between two that are not empty.
+    pub fn metadata(&self) -> String {
+        let client = self
+            .presence
+            .as_ref()
+            .map_or("", |presence| presence.client_data.as_str());
+        match (client, self.properties.data.as_str()) {
+            (client, "") => client.to_owned(),
+            ("", server) => server.to_owned(),
+            (client, server) => format!("{client}{METADATA_SEPARATOR}{server}"),
+        }
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.presence
+            .as_ref()
+            .is_some_and(|presence| presence.trusted)
+    }
+}

@@ -1,0 +1,272 @@
+//! What the master knows of calls: sessions, connections, streams and tokens, as pure state machines.
+//!
+//! Nothing here reads a clock, locks, waits or speaks to anybody. Time comes in as milliseconds since the epoch, chance by
+//! [`ids::Chance`], and what others must hear comes out as [`Output`]s, in the order in which they must hear it.
+
+pub mod connection;
+pub mod ice;
+pub mod ids;
+pub mod notification;
+pub mod reason;
+pub mod refusal;
+pub mod roles;
+pub mod session;
+pub mod stream;
+pub mod token;
+
+mod admission;
+mod moderation;
+mod publishing;
+
+use std::collections::{BTreeMap, VecDeque};
+
+pub use connection::{Connection, ConnectionProperties, ConnectionStatus};
+pub use ice::IceServer;
+pub use ids::{Chance, ConnectionId, NodeId, SessionId, StreamId};
+pub use notification::{Notification, Output};
+pub use reason::Reason;
+pub use refusal::{Code, Refused};
+pub use roles::Role;
+pub use session::{Session, SessionProperties};
+pub use stream::{Stream, StreamProperties};
+
+pub use admission::{JoinRequest, Joined, Participant};
+
+/// Milliseconds since the epoch.
+pub type Millis = u64;
+
+/// All calls of this master.
+#[derive(Debug, Default)]
+pub struct Domain {
+    sessions: BTreeMap<SessionId, Session>,
+    tokens: token::Tokens,
+    incarnations: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Domain {
+    /// A master without calls.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next thing that somebody must hear or do; drain until `None` after every call.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Makes a session. It takes no media node until somebody joins.
+    ///
+    /// # Errors
+    /// [`CreateSessionError`], when the wanted id is malformed or taken.
+    pub fn create_session(
+        &mut self,
+        properties: SessionProperties,
+        now: Millis,
+        chance: &mut dyn Chance,
+    ) -> Result<&Session, CreateSessionError> {
+        let id = match properties.custom_session_id.as_str() {
+            "" => self.free_session_id(chance),
+            custom if !ids::is_session_id(custom) => return Err(CreateSessionError::Malformed),
+            custom => SessionId::new(custom),
+        };
+        if self.sessions.contains_key(&id) {
+            return Err(CreateSessionError::Taken);
+        }
+        self.incarnations += 1;
+        let session = Session::new(id.clone(), self.incarnations, properties, now);
+        Ok(self.sessions.entry(id).or_insert(session))
+    }
+
+    /// The session of that id.
+    pub fn session(&self, id: &SessionId) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
+    /// All sessions, oldest first.
+    pub fn sessions(&self) -> Vec<&Session> {
+        let mut sessions: Vec<_> = self.sessions.values().collect();
+        sessions.sort_by_key(|session| (session.created_at, session.incarnation));
+        sessions
+    }
+
+    /// Puts a session on a media node, where it stays for its life.
+    pub fn place(&mut self, session: &SessionId, node: NodeId) {
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.node = Some(node);
+        }
+    }
+
+    /// Closes a session: everybody in it is evicted with this reason.
+    ///
+    /// # Errors
+    /// Code 202 if there is no such session.
+    pub fn close_session(&mut self, id: &SessionId, reason: Reason) -> Result<(), Refused> {
+        let session = self.sessions.get(id).ok_or_else(|| no_session(id))?;
+        for connection in session.active_ids() {
+            self.evict(id, &connection, reason)?;
+        }
+        // With somebody in it, the last eviction has ended it already.
+        self.end_session(id);
+        Ok(())
+    }
+
+    /// Closes every session on a node that is gone.
+    pub fn node_lost(&mut self, node: &NodeId, reason: Reason) -> usize {
+        let lost: Vec<_> = self
+            .sessions
+            .values()
+            .filter(|session| session.node.as_ref() == Some(node))
+            .map(|session| session.id.clone())
+            .collect();
+        for session in &lost {
+            // The session was found a moment ago and nothing ran in between.
+            let _ = self.close_session(session, reason);
+        }
+        lost.len()
+    }
+
+    /// Forgets sessions that were created before `older_than` and never joined. Answers how many.
+    pub fn collect_garbage(&mut self, older_than: Millis) -> usize {
+        let stale: Vec<_> = self
+            .sessions
+            .values()
+            .filter(|session| session.created_at < older_than && session.active().next().is_none())
+            .map(|session| session.id.clone())
+            .collect();
+        for session in &stale {
+            self.end_session(session);
+        }
+        stale.len()
+    }
+
+    /// Makes a connection that waits for its user.
+    ///
+    /// # Errors
+    /// Code 202 if there is no such session.
+    pub fn create_connection(
+        &mut self,
+        session_id: &SessionId,
+        properties: ConnectionProperties,
+        now: Millis,
+        chance: &mut dyn Chance,
+    ) -> Result<&Connection, Refused> {
+        let session = self
+            .sessions
+            .get_mut(session_id)
+            .ok_or_else(|| no_session(session_id))?;
+        let id = session.free_connection_id(&properties, chance);
+        let token = self.tokens.issue(session_id, &id, chance);
+        let connection = Connection::pending(id, token, properties, now);
+        Ok(session.add(connection))
+    }
+
+    /// Changes what a connection may do, and tells its user.
+    ///
+    /// # Errors
+    /// Code 202 or 102 if session or connection are unknown.
+    pub fn update_connection(
+        &mut self,
+        session_id: &SessionId,
+        id: &ConnectionId,
+        role: Option<Role>,
+        record: Option<bool>,
+    ) -> Result<&Connection, Refused> {
+        let session = self
+            .sessions
+            .get_mut(session_id)
+            .ok_or_else(|| no_session(session_id))?;
+        let connection = session.connection_mut(id).ok_or_else(|| no_user(id))?;
+        let mut changes = Vec::new();
+        if let Some(role) = role.filter(|role| *role != connection.properties.role) {
+            connection.properties.role = role;
+            changes.push(("role", role.as_str().to_owned()));
+        }
+        if let Some(record) = record.filter(|record| *record != connection.properties.record) {
+            connection.properties.record = record;
+            changes.push(("record", record.to_string()));
+        }
+        if connection.is_active() {
+            self.outputs
+                .extend(changes.into_iter().map(|(property, new_value)| {
+                    Output::notify(
+                        session_id,
+                        id,
+                        Notification::ConnectionPropertyChanged {
+                            property,
+                            new_value,
+                        },
+                    )
+                }));
+        }
+        self.connection(session_id, id)
+    }
+
+    /// The connection of that id.
+    ///
+    /// # Errors
+    /// Code 202 or 102 if session or connection are unknown.
+    pub fn connection(
+        &self,
+        session: &SessionId,
+        id: &ConnectionId,
+    ) -> Result<&Connection, Refused> {
+        self.sessions
+            .get(session)
+            .ok_or_else(|| no_session(session))?
+            .connection(id)
+            .ok_or_else(|| no_user(id))
+    }
+
+    /// Publishers and subscribers on each node, by node.
+    pub fn streams_by_node(&self) -> BTreeMap<NodeId, usize> {
+        let mut load = BTreeMap::new();
+        for session in self.sessions.values() {
+            if let Some(node) = &session.node {
+                *load.entry(node.clone()).or_default() += session.stream_ends();
+            }
+        }
+        load
+    }
+
+    fn free_session_id(&self, chance: &mut dyn Chance) -> SessionId {
+        loop {
+            let id = SessionId::new(ids::random("ses_", 9, chance));
+            if !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Forgets a session that nobody is in.
+    fn end_session(&mut self, id: &SessionId) {
+        if let Some(session) = self.sessions.remove(id) {
+            self.tokens.revoke_session(id);
+            self.outputs.push_back(Output::SessionGone {
+                session: id.clone(),
+                incarnation: session.incarnation,
+            });
+        }
+    }
+
+    fn active_session_mut(&mut self, id: &SessionId) -> Result<&mut Session, Refused> {
+        self.sessions.get_mut(id).ok_or_else(|| no_session(id))
+    }
+}
+
+/// Why a session was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateSessionError {
+    /// The wanted id has characters other than letters, digits, `_` and `-`.
+    Malformed,
+    /// A session of that id exists.
+    Taken,
+}
+
+fn no_session(id: &SessionId) -> Refused {
+    Refused::new(Code::SessionNotFound, format!("Session '{id}' not found"))
+}
+
+fn no_user(id: &ConnectionId) -> Refused {
+    Refused::new(Code::UserNotFound, format!("Connection '{id}' not found"))
+}

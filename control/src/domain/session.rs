@@ -1,0 +1,170 @@
+//! A call: its properties and its connections.
+
+use serde_json::Value;
+
+use super::connection::Publication;
+use super::{
+    Chance, Connection, ConnectionId, ConnectionProperties, Millis, NodeId, Notification, Output,
+    SessionId, Stream, StreamId, ids,
+};
+
+/// What the application wants of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionProperties {
+    /// `ROUTED` or `RELAYED`; kept and echoed, media are always routed.
+    pub media_mode: String,
+    /// `MANUAL` or `ALWAYS`; kept and echoed.
+    pub recording_mode: String,
+    /// The wanted id; empty: a random one.
+    pub custom_session_id: String,
+    /// Kept and echoed, with every key present.
+    pub default_recording_properties: Value,
+    /// The node that the application wants it on.
+    pub media_node: Option<NodeId>,
+    /// The codec that publishers must use: `VP8`, `VP9`, `H264`, or `NONE`, or the server's choice.
+    pub forced_video_codec: String,
+    /// Kept and echoed: nothing is ever transcoded.
+    pub allow_transcoding: bool,
+}
+
+/// A call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Which life of that id this is; grows with every session.
+    pub incarnation: u64,
+    /// When it was created.
+    pub created_at: Millis,
+    /// What the application wants of it.
+    pub properties: SessionProperties,
+    /// The node that carries its media, once somebody joined.
+    pub node: Option<NodeId>,
+    /// In the order of their creation.
+    connections: Vec<Connection>,
+}
+
+impl Session {
+    pub(super) fn new(
+        id: SessionId,
+        incarnation: u64,
+        properties: SessionProperties,
+        now: Millis,
+    ) -> Self {
+        Self {
+            id,
+            incarnation,
+            created_at: now,
+            properties,
+            node: None,
+            connections: Vec::new(),
+        }
+    }
+
+    /// All connections in the order of their creation.
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter()
+    }
+
+    /// Those whose users are here, the hidden ones included.
+    pub fn active(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().filter(|one| one.is_active())
+    }
+
+    /// The connection of that id.
+    pub fn connection(&self, id: &ConnectionId) -> Option<&Connection> {
+        self.connections.iter().find(|one| one.id == *id)
+    }
+
+    /// The stream of that id and who publishes it.
+    pub fn stream(&self, id: &StreamId) -> Option<&Stream> {
+        self.active()
+            .filter_map(Connection::stream)
+            .find(|stream| stream.id == *id)
+    }
+
+    /// Publishers and subscribers.
+    pub fn stream_ends(&self) -> usize {
+        self.active()
+            .map(|one| usize::from(one.stream().is_some()) + one.subscriptions().len())
+            .sum()
+    }
+
+    pub(super) fn connection_mut(&mut self, id: &ConnectionId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|one| one.id == *id)
+    }
+
+    pub(super) fn add(&mut self, connection: Connection) -> &Connection {
+        let at = self.connections.len();
+        self.connections.push(connection);
+        &self.connections[at]
+    }
+
+    pub(super) fn remove(&mut self, id: &ConnectionId) -> Option<Connection> {
+        let at = self.connections.iter().position(|one| one.id == *id)?;
+        Some(self.connections.remove(at))
+    }
+
+    pub(super) fn active_ids(&self) -> Vec<ConnectionId> {
+        self.active().map(|one| one.id.clone()).collect()
+    }
+
+    /// Tells everybody but one.
+    pub(super) fn tell_others(
+        &self,
+        except: &ConnectionId,
+        notification: &Notification,
+    ) -> Vec<Output> {
+        self.active()
+            .filter(|one| one.id != *except)
+            .map(|one| Output::notify(&self.id, &one.id, notification.clone()))
+            .collect()
+    }
+
+    /// Nobody receives this stream any longer.
+    pub(super) fn forget_stream(&mut self, stream: &StreamId) {
+        for connection in &mut self.connections {
+            if let Some(presence) = &mut connection.presence {
+                presence.subscriptions.retain(|one| one.stream != *stream);
+                let own = match &presence.publication {
+                    Publication::None => false,
+                    Publication::Pending(id) => id == stream,
+                    Publication::Live(live) => live.id == *stream,
+                };
+                if own {
+                    presence.publication = Publication::None;
+                }
+            }
+        }
+    }
+
+    /// An id that no connection of the session has: the application's own choice if it made one.
+    pub(super) fn free_connection_id(
+        &self,
+        properties: &ConnectionProperties,
+        chance: &mut dyn Chance,
+    ) -> ConnectionId {
+        let custom = custom_connection_id(&properties.data);
+        if let Some(id) = custom.filter(|id| self.connection(id).is_none()) {
+            return id;
+        }
+        loop {
+            let id = ConnectionId::new(ids::random("con_", 9, chance));
+            if self.connection(&id).is_none() {
+                return id;
+            }
+        }
+    }
+}
+
+/// `openviduCustomConnectionId` in the server data, if that is a JSON object that has one.
+fn custom_connection_id(data: &str) -> Option<ConnectionId> {
+    let data: Value = serde_json::from_str(data).ok()?;
+    let wanted: String = data
+        .get("openviduCustomConnectionId")?
+        .as_str()?
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
+    (!wanted.is_empty()).then(|| ConnectionId::new(format!("con_{wanted}")))
+}

@@ -1,0 +1,142 @@
+//! The links to all media nodes: dialled at the start, and what they report carried into the calls.
+
+use std::sync::Arc;
+
+use link::desired::DesiredState;
+use link::quic::Credentials;
+use link::quic::master::{Dialer, News, NodeConfig as LinkConfig, NodeEvent, NodeLink};
+use link::replica::Step;
+use link::{Report, TransportReport, TransportState, pki};
+use tokio::sync::mpsc;
+
+use crate::app::{App, Core, now_millis};
+use crate::cluster::MediaNode;
+use crate::config::{Config, Error as ConfigError};
+use crate::domain::NodeId;
+
+/// The files of the master's own certificate in the PKI directory.
+pub const MASTER_CERTIFICATE: &str = "master.pem";
+/// Its key.
+pub const MASTER_KEY: &str = "master.key";
+
+/// Room for news of all nodes.
+const EVENTS: usize = 1024;
+
+/// Why the nodes can't be dialled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Certificates or sockets.
+    #[error("{0} (the cluster's certificates are made by `ringcast-master pki init`)")]
+    Link(#[from] link::quic::Error),
+    /// A node's address.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// Begins to dial every node. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When certificates or addresses are unusable. A node that does not answer is no error.
+pub fn dial(app: &Arc<App>, epoch: u64) -> Result<(), Error> {
+    if app.config.nodes.is_empty() {
+        tracing::warn!("no media nodes are configured: nobody can join");
+        return Ok(());
+    }
+    let dialer = Dialer::new(&credentials(&app.config)?)?;
+    let (events, news) = mpsc::channel(EVENTS);
+    for node in &app.config.nodes {
+        let address = node.address()?;
+        let config = LinkConfig {
+            name: node.id.to_string(),
+            address,
+            node_id: node.node_id.clone(),
+            epoch,
+            known_instance: None,
+        };
+        let link = NodeLink::spawn(dialer.clone(), config, DesiredState::new(), events.clone());
+        let (id, uri) = (node.id.clone(), node.uri.clone());
+        let mut known = MediaNode::new(id, uri, address, Arc::new(link), now_millis());
+        known.environment_id.clone_from(&node.environment_id);
+        app.step(|core| core.registry.add(known));
+    }
+    tokio::spawn(follow(app.clone(), news));
+    Ok(())
+}
+
+fn credentials(config: &Config) -> Result<Credentials, link::quic::Error> {
+    let dir = &config.pki_dir;
+    Credentials::load(
+        &dir.join(pki::CA_CERTIFICATE_FILE),
+        &dir.join(MASTER_CERTIFICATE),
+        &dir.join(MASTER_KEY),
+    )
+}
+
+async fn follow(app: Arc<App>, mut news: mpsc::Receiver<NodeEvent>) {
+    while let Some(NodeEvent { name, news }) = news.recv().await {
+        let node = NodeId::new(name);
+        on_news(&app, &node, news);
+    }
+}
+
+fn on_news(app: &App, node: &NodeId, news: News) {
+    let crashed_after = app.config.node_silence;
+    match news {
+        News::Up { hello, restarted } => {
+            tracing::info!(%node, instance = hello.instance, software = hello.software, workers = hello.capacity.workers, restarted, "media node connected");
+            app.step(|core| {
+                if restarted {
+                    core.node_lost(node);
+                }
+                core.look_at_nodes(crashed_after);
+            });
+        }
+        News::Down { why, was_up: true } => {
+            tracing::warn!(%node, why, "link to media node lost");
+            app.step(|core| core.look_at_nodes(crashed_after));
+        }
+        News::Down { why, was_up: false } => tracing::debug!(%node, why, "media node not reached"),
+        News::Heartbeat(_) => {}
+        News::Reports(steps) => app.step(|core| {
+            for step in steps {
+                if let Step::Add(report) | Step::Change { new: report, .. } = step {
+                    on_report(app, core, node, &report);
+                }
+            }
+        }),
+    }
+}
+
+fn on_report(app: &App, core: &mut Core, node: &NodeId, report: &Report) {
+    match report {
+        Report::Transport(transport) => on_transport(app, core, node, transport),
+        Report::Refused(refusal) => {
+            app.metrics.refusal(node.as_str());
+            tracing::warn!(%node, key = ?refusal.key, limit = refusal.limit, "media node refuses");
+        }
+    }
+}
+
+fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportReport) {
+    if let Some(address) = report.addresses.first()
+        && let Some(known) = core.registry.node_mut(node)
+    {
+        known.media_address = Some(*address);
+    }
+    let transport = &report.id;
+    match &report.state {
+        TransportState::New | TransportState::Connecting => {}
+        TransportState::Connected { srtp_profile } => {
+            tracing::info!(%node, %transport, srtp_profile, "transport connected");
+        }
+        TransportState::Closed { reason } => {
+            let owner = core.media.owner(transport).cloned();
+            // What we took down ourselves ends as well; that is no news.
+            if owner.is_some() {
+                app.metrics.transport_closed(&format!("{reason:?}"));
+                tracing::warn!(%node, %transport, ?reason, ?owner, "transport closed by the media node");
+                core.media.transport_closed(transport);
+            }
+        }
+    }
+}

@@ -1,0 +1,562 @@
+//! From calls to media and back: which transports, publishers and subscribers should be on which node.
+//!
+//! Ids, ICE credentials and SSRCs are chosen here, so that an order can be repeated to the same effect. Sans-IO: what has to
+//! change on nodes is drained by [`Reconciler::take_changes`]; who listens to a transport is told by the node's reports.
+
+use std::collections::HashMap;
+
+use link::{Change, Entry, Key, PublisherId, SubscriberId, Transport, TransportId};
+use sdp::{Msid, Offered, PublishParameters, SubscribeMedia, SubscribeParameters};
+
+use crate::domain::{Chance, ConnectionId, NodeId, SessionId, StreamId, ids};
+use crate::media;
+
+/// Where the media of a connection live, and the names under which the node knows session and connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: NodeId,
+    /// The session on the link: its id and which life of it.
+    pub session: link::SessionId,
+    /// The connection on the link: unique among all sessions.
+    pub connection: link::ConnectionId,
+}
+
+impl Place {
+    /// The place of a connection in that life of a session.
+    pub fn new(
+        node: NodeId,
+        session: &SessionId,
+        incarnation: u64,
+        connection: &ConnectionId,
+    ) -> Self {
+        let session = format!("{session}_{incarnation}");
+        Self {
+            node,
+            connection: link::ConnectionId::new(format!("{session}/{connection}")),
+            session: link::SessionId::new(session),
+        }
+    }
+}
+
+/// A transport that was ordered and waits for the node's report and the peer's description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Its id.
+    pub transport: TransportId,
+    /// Our ICE credentials on it.
+    pub ice: link::IceCredentials,
+    place: Place,
+    offered: Option<Offered>,
+}
+
+/// The name of a published stream.
+type StreamKey = (SessionId, StreamId);
+/// The name of a subscription.
+type SubscriptionKey = (SessionId, ConnectionId, StreamId);
+
+/// What a transport is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// It carries a published stream to us.
+    Publication(SessionId, StreamId),
+    /// It carries a stream from us.
+    Subscription(SessionId, ConnectionId, StreamId),
+}
+
+#[derive(Debug)]
+struct Publication {
+    publisher: PublisherId,
+    /// The publisher's own copy of its stream, on the same transport.
+    loopback: Option<SubscriberId>,
+    wants_loopback: bool,
+    current: Option<(NodeId, TransportId)>,
+    pending: Option<Pending>,
+    /// What was agreed with the publisher; empty until then.
+    media: Vec<sdp::PublishedMedia>,
+}
+
+#[derive(Debug, Default)]
+struct Subscription {
+    current: Option<(NodeId, TransportId, SubscriberId)>,
+    pending: Option<Pending>,
+}
+
+/// The negotiation was overtaken: the stream, the connection or a newer negotiation took its place away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stream is gone, or was negotiated anew meanwhile")]
+pub struct Overtaken;
+
+/// The media of all calls.
+#[derive(Debug, Default)]
+pub struct Reconciler {
+    publications: HashMap<StreamKey, Publication>,
+    subscriptions: HashMap<SubscriptionKey, Subscription>,
+    owners: HashMap<TransportId, Owner>,
+    changes: Vec<(NodeId, Change<Entry>)>,
+}
+
+impl Reconciler {
+    /// No calls.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What has to change on nodes, in order.
+    pub fn take_changes(&mut self) -> Vec<(NodeId, Change<Entry>)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// What a transport is for.
+    pub fn owner(&self, transport: &TransportId) -> Option<&Owner> {
+        self.owners.get(transport)
+    }
+
+    /// Orders a transport for a stream that is published, or published anew after its old transport died.
+    pub fn begin_publication(
+        &mut self,
+        place: &Place,
+        session: &SessionId,
+        stream: &StreamId,
+        chance: &mut dyn Chance,
+    ) -> Pending {
+        let owner = Owner::Publication(session.clone(), stream.clone());
+        let pending = self.order_transport(place, owner, chance);
+        let publication = self
+            .publications
+            .entry((session.clone(), stream.clone()))
+            .or_insert_with(|| Publication {
+                publisher: PublisherId::new(ids::random("pub_", 11, chance)),
+                loopback: None,
+                wants_loopback: false,
+                current: None,
+                pending: None,
+                media: Vec::new(),
+            });
+        let overtaken = publication.pending.replace(pending.clone());
+        self.drop_pending(overtaken);
+        pending
+    }
+
+    /// The publisher's description is agreed on: media may come. With `loopback` it gets its own stream back.
+    ///
+    /// # Errors
+    /// [`Overtaken`] when it is no longer wanted.
+    pub fn commit_publication(
+        &mut self,
+        session: &SessionId,
+        stream: &StreamId,
+        transport: &TransportId,
+        agreed: &PublishParameters,
+        loopback: Option<&SubscribeParameters>,
+        chance: &mut dyn Chance,
+    ) -> Result<(), Overtaken> {
+        let publication = self
+            .publications
+            .get_mut(&(session.clone(), stream.clone()))
+            .ok_or(Overtaken)?;
+        let pending = take_pending(&mut publication.pending, transport)?;
+        let node = pending.place.node.clone();
+        let mut changes = vec![
+            Change::Put(described(&pending, &agreed.ice, &agreed.fingerprints)),
+            Change::Put(Entry::Publisher(link::Publisher {
+                id: publication.publisher.clone(),
+                transport: transport.clone(),
+                media: media::published(agreed),
+            })),
+        ];
+        if let Some(old) = publication.loopback.take() {
+            changes.push(Change::Remove(Key::Subscriber(old)));
+        }
+        if let Some(loopback) = loopback {
+            let subscriber = SubscriberId::new(ids::random("sub_", 11, chance));
+            changes.push(Change::Put(Entry::Subscriber(link::Subscriber {
+                id: subscriber.clone(),
+                transport: transport.clone(),
+                publisher: publication.publisher.clone(),
+                media: media::subscribed(loopback),
+            })));
+            publication.loopback = Some(subscriber);
+        }
+        publication.wants_loopback = loopback.is_some();
+        // The publisher has moved by now: what is left of the old transport can go.
+        if let Some((_, old)) = publication.current.take() {
+            self.owners.remove(&old);
+            changes.push(Change::Remove(Key::Transport(old)));
+        }
+        publication.current = Some((node.clone(), transport.clone()));
+        publication.media = agreed.media.clone();
+        self.push(&node, changes);
+        Ok(())
+    }
+
+    /// What a subscriber of that stream is offered, with SSRCs of its own; empty when the stream has no media yet.
+    pub fn subscribe_media(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+        wanted: impl Fn(sdp::Kind) -> bool,
+        chance: &mut dyn Chance,
+    ) -> Vec<SubscribeMedia> {
+        let published = self
+            .publications
+            .get(&(session.clone(), stream.clone()))
+            .map_or(&[][..], |publication| &publication.media);
+        subscribe_media(published, stream, wanted, chance)
+    }
+
+    /// The publisher was given its own stream back, and will want it again.
+    pub fn wants_loopback(&self, session: &SessionId, stream: &StreamId) -> bool {
+        self.publications
+            .get(&(session.clone(), stream.clone()))
+            .is_some_and(|publication| publication.wants_loopback)
+    }
+
+    /// The publisher's own copy of a stream that is being published: codecs are those of the same negotiation.
+    pub fn loopback_media(stream: &StreamId, chance: &mut dyn Chance) -> Vec<SubscribeMedia> {
+        [sdp::Kind::Audio, sdp::Kind::Video]
+            .into_iter()
+            .map(|kind| one_medium(kind, Vec::new(), stream, "loopback", chance))
+            .collect()
+    }
+
+    /// Orders a transport for a stream that somebody wants to receive, or receive anew.
+    pub fn begin_subscription(
+        &mut self,
+        place: &Place,
+        session: &SessionId,
+        connection: &ConnectionId,
+        stream: &StreamId,
+        chance: &mut dyn Chance,
+    ) -> Pending {
+        let key = (session.clone(), connection.clone(), stream.clone());
+        let owner = Owner::Subscription(key.0.clone(), key.1.clone(), key.2.clone());
+        let pending = self.order_transport(place, owner, chance);
+        let subscription = self.subscriptions.entry(key).or_default();
+        let overtaken = subscription.pending.replace(pending.clone());
+        self.drop_pending(overtaken);
+        pending
+    }
+
+    /// Keeps what a subscriber was offered until it answers.
+    ///
+    /// # Errors
+    /// [`Overtaken`] when it is no longer wanted.
+    pub fn keep_offer(
+        &mut self,
+        session: &SessionId,
+        connection: &ConnectionId,
+        stream: &StreamId,
+        transport: &TransportId,
+        offered: Offered,
+    ) -> Result<(), Overtaken> {
+        let key = (session.clone(), connection.clone(), stream.clone());
+        let pending = self
+            .subscriptions
+            .get_mut(&key)
+            .and_then(|subscription| subscription.pending.as_mut())
+            .filter(|pending| pending.transport == *transport)
+            .ok_or(Overtaken)?;
+        pending.offered = Some(offered);
+        Ok(())
+    }
+
+    /// The newest offer that a subscriber has not answered yet, and its transport.
+    pub fn open_offer(
+        &self,
+        session: &SessionId,
+        connection: &ConnectionId,
+        stream: &StreamId,
+    ) -> Option<(TransportId, Offered)> {
+        let key = (session.clone(), connection.clone(), stream.clone());
+        let pending = self.subscriptions.get(&key)?.pending.as_ref()?;
+        Some((pending.transport.clone(), pending.offered.clone()?))
+    }
+
+    /// The subscriber's description is agreed on: media may go.
+    ///
+    /// # Errors
+    /// [`Overtaken`] when it is no longer wanted.
+    pub fn commit_subscription(
+        &mut self,
+        session: &SessionId,
+        connection: &ConnectionId,
+        stream: &StreamId,
+        transport: &TransportId,
+        agreed: &SubscribeParameters,
+        chance: &mut dyn Chance,
+    ) -> Result<(), Overtaken> {
+        let publisher = self
+            .publications
+            .get(&(session.clone(), stream.clone()))
+            .map(|publication| publication.publisher.clone())
+            .ok_or(Overtaken)?;
+        let key = (session.clone(), connection.clone(), stream.clone());
+        let subscription = self.subscriptions.get_mut(&key).ok_or(Overtaken)?;
+        let pending = take_pending(&mut subscription.pending, transport)?;
+        let node = pending.place.node.clone();
+        let subscriber = SubscriberId::new(ids::random("sub_", 11, chance));
+        let mut changes = vec![
+            Change::Put(described(&pending, &agreed.ice, &agreed.fingerprints)),
+            Change::Put(Entry::Subscriber(link::Subscriber {
+                id: subscriber.clone(),
+                transport: transport.clone(),
+                publisher,
+                media: media::subscribed(agreed),
+            })),
+        ];
+        let current = (node.clone(), transport.clone(), subscriber);
+        if let Some((_, old, old_subscriber)) = subscription.current.replace(current) {
+            self.owners.remove(&old);
+            changes.push(Change::Remove(Key::Subscriber(old_subscriber)));
+            changes.push(Change::Remove(Key::Transport(old)));
+        }
+        self.push(&node, changes);
+        Ok(())
+    }
+
+    /// A negotiation failed: its transport goes. What was agreed on before stays.
+    pub fn abandon(&mut self, transport: &TransportId) {
+        let Some(owner) = self.owners.get(transport).cloned() else {
+            return;
+        };
+        let pending = match &owner {
+            Owner::Publication(session, stream) => self
+                .publications
+                .get_mut(&(session.clone(), stream.clone()))
+                .and_then(|one| one.pending.take_if(|p| p.transport == *transport)),
+            Owner::Subscription(session, connection, stream) => self
+                .subscriptions
+                .get_mut(&(session.clone(), connection.clone(), stream.clone()))
+                .and_then(|one| one.pending.take_if(|p| p.transport == *transport)),
+        };
+        self.drop_pending(pending);
+        self.forget_if_empty(&owner);
+    }
+
+    /// The node let a transport go: nothing of it is wanted there any more, so that a reconnection starts clean.
+    pub fn transport_closed(&mut self, transport: &TransportId) {
+        let Some(owner) = self.owners.get(transport).cloned() else {
+            return;
+        };
+        self.abandon(transport);
+        match &owner {
+            Owner::Publication(session, stream) => {
+                let key = (session.clone(), stream.clone());
+                let Some(publication) = self.publications.get_mut(&key) else {
+                    return;
+                };
+                if let Some((node, id)) = publication.current.take_if(|(_, id)| id == transport) {
+                    let mut keys: Vec<_> = publication
+                        .loopback
+                        .take()
+                        .map(Key::Subscriber)
+                        .into_iter()
+                        .collect();
+                    keys.push(Key::Publisher(publication.publisher.clone()));
+                    keys.push(Key::Transport(id));
+                    self.remove(&node, keys);
+                }
+            }
+            Owner::Subscription(session, connection, stream) => {
+                let key = (session.clone(), connection.clone(), stream.clone());
+                let Some(subscription) = self.subscriptions.get_mut(&key) else {
+                    return;
+                };
+                let closed = subscription.current.take_if(|(_, id, _)| id == transport);
+                if let Some((node, id, subscriber)) = closed {
+                    self.remove(&node, vec![Key::Subscriber(subscriber), Key::Transport(id)]);
+                }
+            }
+        }
+        self.owners.remove(transport);
+    }
+
+    /// A stream is no more: its transport and everybody's copy go.
+    pub fn stream_gone(&mut self, session: &SessionId, stream: &StreamId) {
+        self.subscriptions_gone(|(of, _, id)| of == session && id == stream);
+        let Some(publication) = self.publications.remove(&(session.clone(), stream.clone())) else {
+            return;
+        };
+        self.drop_pending(publication.pending);
+        if let Some((node, transport)) = publication.current {
+            let mut keys: Vec<_> = publication
+                .loopback
+                .map(Key::Subscriber)
+                .into_iter()
+                .collect();
+            keys.push(Key::Publisher(publication.publisher));
+            keys.push(Key::Transport(transport));
+            self.remove(&node, keys);
+        }
+    }
+
+    /// Somebody no longer receives a stream.
+    pub fn subscription_gone(
+        &mut self,
+        session: &SessionId,
+        connection: &ConnectionId,
+        stream: &StreamId,
+    ) {
+        self.subscriptions_gone(|key| {
+            key.0 == *session && key.1 == *connection && key.2 == *stream
+        });
+    }
+
+    /// A connection is no more: what it received goes. What it published has been told of by [`Self::stream_gone`].
+    pub fn connection_gone(&mut self, session: &SessionId, connection: &ConnectionId) {
+        self.subscriptions_gone(|(of, id, _)| of == session && id == connection);
+    }
+
+    fn subscriptions_gone(&mut self, which: impl Fn(&SubscriptionKey) -> bool) {
+        let gone: Vec<_> = self
+            .subscriptions
+            .extract_if(|key, _| which(key))
+            .map(|(_, subscription)| subscription)
+            .collect();
+        for subscription in gone {
+            self.drop_pending(subscription.pending);
+            if let Some((node, transport, subscriber)) = subscription.current {
+                self.remove(
+                    &node,
+                    vec![Key::Subscriber(subscriber), Key::Transport(transport)],
+                );
+            }
+        }
+    }
+
+    fn order_transport(&mut self, place: &Place, owner: Owner, chance: &mut dyn Chance) -> Pending {
+        let pending = Pending {
+            transport: TransportId::new(ids::random("tra_", 11, chance)),
+            // RFC 8445 §5.3 asks for 24 bits and 128 bits of randomness; these have 71 and 190.
+            ice: link::IceCredentials {
+                ufrag: ids::alphanumerics(12, chance),
+                pwd: ids::alphanumerics(32, chance),
+            },
+            place: place.clone(),
+            offered: None,
+        };
+        self.owners.insert(pending.transport.clone(), owner);
+        let order = Change::Put(Entry::Transport(transport(&pending)));
+        self.changes.push((place.node.clone(), order));
+        pending
+    }
+
+    fn drop_pending(&mut self, pending: Option<Pending>) {
+        if let Some(pending) = pending {
+            self.remove(&pending.place.node, vec![Key::Transport(pending.transport)]);
+        }
+    }
+
+    fn forget_if_empty(&mut self, owner: &Owner) {
+        match owner {
+            Owner::Publication(session, stream) => {
+                let key = (session.clone(), stream.clone());
+                // One that was never agreed on. After that it waits for its publisher to reconnect.
+                self.publications
+                    .extract_if(|of, one| {
+                        *of == key && one.pending.is_none() && one.media.is_empty()
+                    })
+                    .for_each(drop);
+            }
+            Owner::Subscription(session, connection, stream) => {
+                let key = (session.clone(), connection.clone(), stream.clone());
+                self.subscriptions
+                    .extract_if(|of, one| {
+                        *of == key && one.pending.is_none() && one.current.is_none()
+                    })
+                    .for_each(drop);
+            }
+        }
+    }
+
+    fn push(&mut self, node: &NodeId, changes: Vec<Change<Entry>>) {
+        self.changes
+            .extend(changes.into_iter().map(|change| (node.clone(), change)));
+    }
+
+    fn remove(&mut self, node: &NodeId, keys: Vec<Key>) {
+        for key in keys {
+            if let Key::Transport(transport) = &key {
+                self.owners.remove(transport);
+            }
+            self.changes.push((node.clone(), Change::Remove(key)));
+        }
+    }
+}
+
+fn take_pending(
+    pending: &mut Option<Pending>,
+    transport: &TransportId,
+) -> Result<Pending, Overtaken> {
+    pending
+        .take_if(|pending| pending.transport == *transport)
+        .ok_or(Overtaken)
+}
+
+fn transport(pending: &Pending) -> Transport {
+    Transport {
+        id: pending.transport.clone(),
+        session: pending.place.session.clone(),
+        connection: pending.place.connection.clone(),
+        local_ice: pending.ice.clone(),
+        remote_ice: None,
+        remote_fingerprints: Vec::new(),
+    }
+}
+
+fn described(
+    pending: &Pending,
+    ice: &sdp::IceCredentials,
+    fingerprints: &[sdp::Fingerprint],
+) -> Entry {
+    Entry::Transport(Transport {
+        remote_ice: Some(media::ice(ice)),
+        remote_fingerprints: media::fingerprints(fingerprints),
+        ..transport(pending)
+    })
+}
+
+fn subscribe_media(
+    published: &[sdp::PublishedMedia],
+    stream: &StreamId,
+    wanted: impl Fn(sdp::Kind) -> bool,
+    chance: &mut dyn Chance,
+) -> Vec<SubscribeMedia> {
+    let cname = ids::alphanumerics(16, chance);
+    published
+        .iter()
+        .filter(|media| wanted(media.kind))
+        .map(|media| one_medium(media.kind, media.codecs.clone(), stream, &cname, chance))
+        .collect()
+}
+
+fn one_medium(
+    kind: sdp::Kind,
+    codecs: Vec<sdp::Codec>,
+    stream: &StreamId,
+    cname: &str,
+    chance: &mut dyn Chance,
+) -> SubscribeMedia {
+    SubscribeMedia {
+        kind,
+        codecs,
+        ssrc: ssrc(chance),
+        rtx_ssrc: (kind == sdp::Kind::Video).then(|| ssrc(chance)),
+        cname: cname.to_owned(),
+        msid: Msid {
+            stream: stream.to_string(),
+            track: format!("{stream}-{}", kind.as_str()),
+        },
+    }
+}
+
+/// Any but 0, which some clients take for "none".
+fn ssrc(chance: &mut dyn Chance) -> u32 {
+    loop {
+        let ssrc = (chance.next_u64() >> 32) as u32;
+        if ssrc != 0 {
+            return ssrc;
+        }
+    }
+}

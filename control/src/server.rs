@@ -1,0 +1,141 @@
+//! The listeners: HTTPS (or HTTP) for browsers and applications, and the operator's own for metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::Method;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use crate::api::{pages, rest, rpc};
+use crate::app::App;
+
+/// How long a client may take to send its request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to shake hands.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most TCP connections at a time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 20_000;
+/// The pause after a failed accept, which means that the process has no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything that browsers and applications reach.
+pub fn routes(app: &Arc<App>, package: Option<Bytes>) -> Router {
+    Router::new()
+        .route("/openvidu", get(rpc::upgrade))
+        .merge(rest::router(app))
+        .merge(pages::router(package))
+        .layer(from_fn_with_state(app.clone(), count))
+        .with_state(app.clone())
+}
+
+/// What operators reach.
+pub fn admin_routes(app: &Arc<App>) -> Router {
+    let metrics = |State(app): State<Arc<App>>| async move {
+        app.step(|core| app.metrics.observe(core));
+        app.metrics.render()
+    };
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz/live", get(|| async { "ok" }))
+        .with_state(app.clone())
+}
+
+/// Serves until the listener's task is dropped. Without `tls` it speaks plain HTTP.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, routes: Router) {
+    let acceptor = tls.map(TlsAcceptor::from);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tokio::spawn(connection(
+                    stream,
+                    peer,
+                    acceptor.clone(),
+                    routes.clone(),
+                    place,
+                ));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    routes: Router,
+    _place: OwnedSemaphorePermit,
+) {
+    // Answers are small and somebody waits for each.
+    let _ = stream.set_nodelay(true);
+    match acceptor {
+        None => http(stream, peer, routes).await,
+        Some(acceptor) => match timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, peer, routes).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        },
+    }
+}
+
+async fn http<S>(stream: S, peer: SocketAddr, routes: Router)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        routes.clone().oneshot(request.map(Body::new))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "HTTP");
+    }
+}
+
+async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let method = known(request.method());
+    let response = next.run(request).await;
+    app.metrics.http(method, response.status().as_u16());
+    response
+}
+
+/// The method as a metric's label: what clients make up is not one.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
