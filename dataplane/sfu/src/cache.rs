@@ -178,6 +178,7 @@ mod tests {
             payload_type: 96,
             marker: false,
             key_frame: false,
+            recovered: false,
             elements: Elements::default(),
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Packet {
     pub(crate) marker: bool,
     /// The first packet of a picture that needs no other.
     pub(crate) key_frame: bool,
+    /// It came by retransmission, after others that follow it.
+    pub(crate) recovered: bool,
     pub(crate) elements: Elements,
 }
 

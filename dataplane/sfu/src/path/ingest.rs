@@ -105,6 +105,7 @@ fn ingest(
         payload_type,
         marker: header.marker,
         key_frame,
+        recovered: source.role == Role::Rtx,
         elements: elements(medium, bytes, plain, header),
     };
     if key_frame {

@@ -4,7 +4,9 @@ use clock::Instant;
 use packet::{Arena, Bursts};
 use proto::srtp::{Outbound, Refusal};
 
+use super::Job;
 use super::rewrite::{Rewritten, rewrite};
+use crate::cache::PACKETS_MAX;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::model::packet::Packet;
@@ -26,7 +28,7 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, bursts: 
     }
 }
 
-fn rewrite_all(engine: &mut Engine, now: Instant, arena: &Arena, key: u32) {
+fn rewrite_all(engine: &mut Engine, now: Instant, arena: &mut Arena, key: u32) {
     let Some(transport) = engine.model.transports.get_mut(key) else {
         return;
     };
@@ -50,6 +52,9 @@ fn rewrite_all(engine: &mut Engine, now: Instant, arena: &Arena, key: u32) {
             Ok(rewritten) => {
                 engine.stats.stage_mut(Stage::Rewrite).packets_out += 1;
                 engine.rewritten.push((job.outgoing, rewritten));
+                if rewritten.starts && packet.recovered {
+                    catch_up(engine, now, arena, job.outgoing, &packet);
+                }
             }
             Err(reason) => {
                 engine.stats.drop_at(Stage::Rewrite, reason);
@@ -61,6 +66,34 @@ fn rewrite_all(engine: &mut Engine, now: Instant, arena: &Arena, key: u32) {
     }
     jobs.clear();
     engine.model.transports[key].jobs = jobs;
+}
+
+/// A subscriber starts with a packet that came late: what follows it was passed over and is in the cache.
+fn catch_up(engine: &mut Engine, now: Instant, arena: &mut Arena, outgoing: u32, first: &Packet) {
+    let ntp = engine.ntp(now);
+    let newest = engine.model.encodings[first.encoding].unwrapper.newest();
+    let missed = first.sequence + 1..=newest.unwrap_or_default();
+    for sequence in missed.take(PACKETS_MAX) {
+        let encoding = &engine.model.encodings[first.encoding];
+        let Some(packet) = encoding.cache.get(sequence).copied() else {
+            continue;
+        };
+        arena.retain(packet.slot);
+        let job = Job {
+            outgoing,
+            packet: engine.routed.len() as u32,
+            retransmission: None,
+        };
+        engine.routed.push(packet);
+        engine.stats.stage_mut(Stage::Rewrite).made += 1;
+        match rewrite(&mut engine.model, arena, &job, &packet, now, ntp) {
+            Ok(rewritten) => {
+                engine.stats.stage_mut(Stage::Rewrite).packets_out += 1;
+                engine.rewritten.push((outgoing, rewritten));
+            }
+            Err(reason) => engine.stats.drop_at(Stage::Rewrite, reason),
+        }
+    }
 }
 
 fn protect_all(engine: &mut Engine, now: Instant, arena: &Arena, bursts: &mut Bursts, key: u32) {

@@ -34,6 +34,8 @@ pub(crate) struct Rewritten {
     /// Which packet of this turn has the payload.
     pub(crate) packet: u32,
     pub(crate) is_retransmission: bool,
+    /// It is the first packet of its source for this subscriber.
+    pub(crate) starts: bool,
 }
 
 impl Rewritten {
@@ -61,6 +63,7 @@ struct Numbers {
     payload_type: u8,
     timestamp: u32,
     prefix: Option<u16>,
+    starts: bool,
 }
 
 /// Writes the header of `job`.
@@ -99,8 +102,8 @@ fn fresh(
         return Err(DropReason::CodecNotNegotiated);
     };
     let payload_type = codec.payload_type;
-    let another = outgoing.source != Some(source);
-    if outgoing.awaiting_key_frame || another {
+    let starts = outgoing.awaiting_key_frame || outgoing.source != Some(source);
+    if starts {
         if outgoing.kind == Kind::Video && !packet.key_frame {
             outgoing.awaiting_key_frame = true;
             return Err(DropReason::AwaitingKeyFrame);
@@ -122,6 +125,7 @@ fn fresh(
         payload_type,
         timestamp: mapped.timestamp,
         prefix: None,
+        starts,
     })
 }
 
@@ -147,6 +151,7 @@ fn again(outgoing: &mut Outgoing, packet: &Packet, sequence: u16) -> Result<Numb
         payload_type,
         timestamp: mapped.timestamp,
         prefix: Some(sequence),
+        starts: false,
     })
 }
 
@@ -167,6 +172,7 @@ fn write(
         prefix_len: numbers.prefix.map_or(0, |_| rtx::PREFIX_LENGTH),
         packet: place,
         is_retransmission: numbers.prefix.is_some(),
+        starts: numbers.starts,
     };
     let fields = Fields {
         marker: packet.marker,

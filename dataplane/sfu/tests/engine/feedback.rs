@@ -1,9 +1,11 @@
 //! RTCP in both directions, and repair.
 
-use clock::{Duration, NtpTime};
+use clock::{Duration, NtpTime, Rng};
+use proto::loss::NackGenerator;
 use proto::rtcp::{
     self, Fir, FirEntry, Nack, Pli, ReceiverReport, ReportBlock, SenderInfo, SenderReport,
 };
+use proto::rtp::Unwrapper;
 use sfu::api::*;
 use sfu::discard::DropReason;
 
@@ -375,4 +377,101 @@ fn sender_reports_keep_audio_and_video_in_step() {
     let goodbyes = |packet: &rtcp::Packet<'_>| matches!(packet, rtcp::Packet::Bye(_));
     assert_eq!(net.peers[receivers[0]].count_rtcp(goodbyes), 1);
     net.finish();
+}
+
+#[test]
+fn who_starts_with_a_recovered_packet_gets_the_whole_picture() {
+    let mut net = Net::new();
+    let (mut source, _) = call(&mut net, 1);
+    let late = net.connect();
+    let spec = subscriber(&net, late, 1);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    net.run(10);
+    let first = source.sequence;
+    source.frame(&mut net, true, &[0]);
+    source.frame(&mut net, false, &[]);
+    net.run(20);
+    assert!(net.peers[late].of(out_ssrcs(late).1).is_empty());
+    source.resend(&mut net, first, 500);
+    net.run(5);
+    let got = net.peers[late].of(out_ssrcs(late).1);
+    assert_eq!(got.len(), 6);
+    for (nth, packet) in got.iter().enumerate() {
+        assert_eq!(packet.index, got[0].index + nth as u64);
+        assert_eq!(
+            packet.payload,
+            source.payloads[&first.wrapping_add(nth as u16)]
+        );
+    }
+    net.finish();
+}
+
+/// A tenth of everything is lost in both directions; browsers ask and answer as they do.
+fn share_that_arrives(repair: bool) -> f64 {
+    let mut net = Net::with(Config {
+        nack: repair,
+        ..config()
+    });
+    let (mut source, receivers) = call(&mut net, 1);
+    let receiver = receivers[0];
+    let (_, video, rtx) = out_ssrcs(receiver);
+    let mut dice = Rng::from_number(3);
+    net.lose_out = Box::new(move |place, datagram| {
+        place == receiver && datagram[0] >= 128 && datagram[1] < 192 && dice.below(10) == 0
+    });
+    let mut dice = Rng::from_number(4);
+    let (mut missing, mut numbers) = (NackGenerator::new(), Unwrapper::new());
+    let (mut taken, mut answered, mut rtx_sequence) = (0, 0, 1_000);
+    let first = net.peers[receiver].of(video)[0].header.sequence;
+    let mut complete = std::collections::HashSet::new();
+    let mut frames = 1;
+    for _ in 0..400 {
+        let lose: Vec<u16> = (0..PACKETS_PER_FRAME)
+            .filter(|_| dice.below(10) == 0)
+            .collect();
+        source.frame(&mut net, false, &lose);
+        frames += 1;
+        for _ in 0..4 {
+            net.run(5);
+            for packet in net.peers[receiver].rtp.split_off(taken) {
+                let sequence = match packet.header.ssrc {
+                    ssrc if ssrc == video => packet.header.sequence,
+                    ssrc if ssrc == rtx => {
+                        u16::from_be_bytes([packet.payload[0], packet.payload[1]])
+                    }
+                    _ => continue,
+                };
+                complete.insert(sequence.wrapping_sub(first));
+                missing.on_packet(net.now, numbers.unwrap(sequence));
+            }
+            taken = net.peers[receiver].rtp.len();
+            let due = missing
+                .poll_nack(net.now, Duration::from_millis(20))
+                .sequences
+                .to_vec();
+            if !due.is_empty() {
+                nack(&mut net, receiver, video, &due);
+            }
+            let asked = nacked(&net, source.peer);
+            for sequence in &asked[answered..] {
+                if dice.below(10) != 0 {
+                    source.resend(&mut net, *sequence, rtx_sequence);
+                }
+                rtx_sequence += 1;
+            }
+            answered = asked.len();
+        }
+    }
+    net.run(5);
+    let sent = frames * usize::from(PACKETS_PER_FRAME);
+    net.finish();
+    complete.len() as f64 / sent as f64
+}
+
+#[test]
+fn a_tenth_lost_both_ways_is_repaired() {
+    let share = share_that_arrives(true);
+    assert!(share > 0.97, "{share} arrived");
+    let share = share_that_arrives(false);
+    assert!(share < 0.85, "{share} arrived without repair");
 }

@@ -76,6 +76,9 @@ pub struct Peer {
     indices: HashMap<u32, u64>,
 }
 
+/// Decides whether a datagram to this peer is lost.
+pub type Loss = Box<dyn FnMut(usize, &[u8]) -> bool>;
+
 pub struct Net {
     pub now: Instant,
     pub engine: Engine,
@@ -86,8 +89,7 @@ pub struct Net {
     pub events: Vec<Event>,
     /// What went to nobody's address.
     pub astray: Vec<(SocketAddr, Vec<u8>)>,
-    /// Drops what goes to peers: returns true to lose a datagram.
-    pub lose_out: Box<dyn FnMut(usize, &[u8]) -> bool>,
+    pub lose_out: Loss,
     pub rng: Rng,
 }
 
