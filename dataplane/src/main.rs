@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser;
 use dataplane::config::{self, Config, Driver, LogFormat};
 use dataplane::daemon;
@@ -90,7 +89,8 @@ fn main() -> ExitCode {
     match start(Flags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ringcast-node: {error:#}");
+            // The messages carry their causes themselves.
+            eprintln!("ringcast-node: {error}");
             ExitCode::FAILURE
         }
     }
@@ -111,7 +111,7 @@ fn start(flags: Flags) -> anyhow::Result<()> {
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
-        .with_context(|| format!("log.level {:?} is no level or directive", config.log.level))?;
+        .map_err(|error| anyhow::anyhow!("log.level {:?}: {error}", config.log.level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

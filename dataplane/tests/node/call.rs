@@ -1,0 +1,232 @@
+//! One publishes, another subscribes: the whole way, on every driver.
+
+use std::time::Duration;
+
+use link::state::*;
+use proto::rtp::{Element, Fields};
+
+use crate::harness::{Peer, World};
+
+const PUBLISHED_SSRC: u32 = 0x1111_1111;
+const SUBSCRIBED_SSRC: u32 = 0x2222_2222;
+const MID: u8 = 4;
+
+fn opus(payload_type: u8) -> Codec {
+    Codec {
+        payload_type,
+        name: "opus".into(),
+        clock_rate: 48_000,
+        rtx_payload_type: None,
+        feedback: Feedback::default(),
+    }
+}
+
+fn mid_extension() -> Vec<Extension> {
+    vec![Extension {
+        id: MID,
+        uri: "urn:ietf:params:rtp-hdrext:sdes:mid".into(),
+    }]
+}
+
+fn publisher(id: &str, transport: &Peer) -> Entry {
+    Entry::Publisher(Publisher {
+        id: PublisherId::new(id),
+        transport: transport.entry.id.clone(),
+        media: vec![PublishedMedia {
+            kind: Kind::Audio,
+            mid: "0".into(),
+            codecs: vec![opus(111)],
+            extensions: mid_extension(),
+            encodings: vec![Encoding {
+                ssrc: Some(PUBLISHED_SSRC),
+                ..Encoding::default()
+            }],
+        }],
+    })
+}
+
+fn subscriber(id: &str, publisher: &str, transport: &Peer) -> Entry {
+    Entry::Subscriber(Subscriber {
+        id: SubscriberId::new(id),
+        transport: transport.entry.id.clone(),
+        publisher: PublisherId::new(publisher),
+        media: vec![SubscribedMedia {
+            kind: Kind::Audio,
+            mid: "7".into(),
+            ssrc: SUBSCRIBED_SSRC,
+            rtx_ssrc: None,
+            cname: "someone".into(),
+            codecs: vec![CodecMapping {
+                published_payload_type: 111,
+                codec: opus(96),
+            }],
+            extensions: mid_extension(),
+        }],
+    })
+}
+
+/// One packet of sound whose payload tells which one it is.
+fn say(peer: &mut Peer, number: u16) {
+    let fields = Fields {
+        marker: number == 0,
+        payload_type: 111,
+        sequence: 1000 + number,
+        timestamp: u32::from(number) * 960,
+        ssrc: PUBLISHED_SSRC,
+        ..Fields::default()
+    };
+    let payload = format!("sound {number}");
+    let mid = [Element::new(MID, b"0")];
+    peer.send_rtp(1000 + u64::from(number), fields, &mid, payload.as_bytes());
+}
+
+fn a_call(driver: &str) {
+    let mut world = World::start(&["--driver", driver]);
+    let mut alice = world.peer("alice", "session", true);
+    let mut bob = world.peer("bob", "session", true);
+    alice.connect();
+    bob.connect();
+    let connected = |state: &TransportState| matches!(state, TransportState::Connected { .. });
+    let state = world.wait_for_state("alice", connected);
+    let profile = "SRTP_AEAD_AES_256_GCM".to_owned();
+    assert_eq!(
+        state,
+        TransportState::Connected {
+            srtp_profile: profile
+        }
+    );
+    world.wait_for_state("bob", connected);
+
+    world.link.put(publisher("alice-stream", &alice));
+    world
+        .link
+        .put(subscriber("bob-of-alice", "alice-stream", &bob));
+    // The orders take a moment to arrive; until then what is said is dropped, and counted.
+    let mut said = 0;
+    while bob.received.is_empty() {
+        say(&mut alice, said);
+        said += 1;
+        bob.run_for(Duration::from_millis(20));
+        assert!(said < 500, "nothing arrives");
+    }
+    let before = bob.received.len();
+    for number in said..said + 50 {
+        say(&mut alice, number);
+    }
+    bob.run_until("all of it", |bob| bob.received.len() >= before + 50);
+    let first = &bob.received[0].header;
+    for (index, packet) in bob.received.iter().enumerate() {
+        assert_eq!(
+            (packet.header.ssrc, packet.header.payload_type),
+            (SUBSCRIBED_SSRC, 96)
+        );
+        let expected = first
+            .sequence
+            .wrapping_add(u16::try_from(index).expect("few"));
+        assert_eq!(packet.header.sequence, expected, "gapless and in order");
+    }
+    let last = bob.received.last().expect("many");
+    assert_eq!(last.payload, format!("sound {}", said + 49).as_bytes());
+    // The node reports to both: reception to the publisher, the sender to the subscriber.
+    bob.run_until("a report", |bob| !bob.rtcp.is_empty());
+
+    assert!(
+        world.metric(
+            "ringcast_node_driver_packets_total",
+            &format!("driver=\"{driver}\",direction=\"out\"")
+        ) > 50.0
+    );
+    assert!(
+        world.metric(
+            "ringcast_node_packets_total",
+            "direction=\"in\",kind=\"rtp\""
+        ) >= 50.0
+    );
+    assert_eq!(world.metric("ringcast_node_packets_unaccounted", ""), 0.0);
+    assert_eq!(
+        world.metric("ringcast_node_transports", "state=\"connected\""),
+        2.0
+    );
+
+    // What the master no longer wants ends, and the peer is told.
+    world.link.remove(&Key::Transport(bob.entry.id.clone()));
+    bob.run_until("told", |bob| bob.closed.is_some());
+}
+
+#[test]
+fn a_call_over_io_uring() {
+    a_call("uring");
+}
+
+#[test]
+fn a_call_over_plain_system_calls() {
+    a_call("mmsg");
+}
+
+#[test]
+fn media_wait_for_a_late_fingerprint() {
+    let mut world = World::start(&["--driver", "mmsg"]);
+    let mut alice = world.peer("alice", "session", false);
+    let mut bob = world.peer("bob", "session", true);
+    bob.connect();
+    world.link.put(publisher("alice-stream", &alice));
+    world
+        .link
+        .put(subscriber("bob-of-alice", "alice-stream", &bob));
+    // Alice finishes her half; the node does not know yet whether she is who she should be.
+    alice.connect();
+    for number in 0..10 {
+        say(&mut alice, number);
+        bob.run_for(Duration::from_millis(10));
+    }
+    assert!(bob.received.is_empty(), "nobody vouches for these packets");
+    assert!(matches!(
+        world.wait_for_state("alice", |_| true),
+        TransportState::New | TransportState::Connecting
+    ));
+    assert!(world.metric("ringcast_node_packets_dropped_total", "reason=\"no_keys\"") >= 10.0);
+
+    world.link.put(alice.complete_entry());
+    world.wait_for_state("alice", |state| {
+        matches!(state, TransportState::Connected { .. })
+    });
+    let mut number = 10;
+    while bob.received.is_empty() {
+        say(&mut alice, number);
+        number += 1;
+        bob.run_for(Duration::from_millis(10));
+        assert!(number < 500, "nothing arrives");
+    }
+}
+
+#[test]
+fn a_wrong_certificate_ends_the_transport() {
+    let mut world = World::start(&["--driver", "mmsg"]);
+    let alice = world.peer("alice", "session", true);
+    let mut mallory = world.peer("mallory", "session", false);
+    let Entry::Transport(mut entry) = mallory.complete_entry() else {
+        unreachable!()
+    };
+    entry
+        .remote_fingerprints
+        .clone_from(&alice.entry.remote_fingerprints);
+    world.link.put(Entry::Transport(entry));
+    let until = std::time::Instant::now() + crate::harness::PATIENCE;
+    let key = Key::Transport(TransportId::new("mallory"));
+    loop {
+        mallory.run_for(Duration::from_millis(10));
+        if let Some(Report::Transport(report)) = world.link.report(&key)
+            && let TransportState::Closed { reason } = report.state
+        {
+            assert_eq!(reason, CloseReason::FingerprintMismatch);
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "the transport stays");
+    }
+    let label = "reason=\"fingerprint_mismatch\"";
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(
+        world.metric("ringcast_node_transports_closed_total", label),
+        1.0
+    );
+}

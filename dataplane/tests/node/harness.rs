@@ -1,0 +1,494 @@
+//! A node in a process of its own, a master that talks to it, and peers.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant as StdInstant};
+
+use clock::{Instant, Rng};
+use link::desired::DesiredState;
+use link::pki::Authority;
+use link::quic::Credentials;
+use link::quic::master::{Dialer, News, NodeConfig, NodeEvent, NodeLink};
+use link::state::{self, Entry};
+use proto::demux::{Packet, classify};
+use proto::dtls;
+use proto::ice::controlling::{Config as IceConfig, Controlling};
+use proto::ice::{Credentials as IceCredentials, Output as IceOutput};
+use proto::rtp::{Fields, Header, write_header};
+use proto::srtp::{Inbound, Outbound};
+use proto::stun::Message;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+/// Longer than anything here should take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const NODE: &str = "media_1";
+pub const WORKERS: u16 = 2;
+
+/// A node, its master, and what the master hears.
+pub struct World {
+    pub runtime: Runtime,
+    pub link: NodeLink,
+    pub news: mpsc::Receiver<NodeEvent>,
+    pub node: NodeProcess,
+    pub rng: Rng,
+}
+
+/// The program. It is killed when dropped.
+pub struct NodeProcess {
+    pub child: Child,
+    pub admin: SocketAddr,
+    pub link_address: SocketAddr,
+    directory: PathBuf,
+}
+
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// Directories and ports of their own for each node of this test run.
+fn fresh() -> (PathBuf, u16) {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    let directory = std::env::temp_dir().join(format!("ringcast-node-{process}-{number}"));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    // Workers need ports in a row; look for some that are free below the ephemeral range.
+    let start = 10_000 + (process as u16 % 200) * 100 + number * 8;
+    let free = |base: &u16| {
+        let taken = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_err();
+        !(0..WORKERS).any(|worker| taken(base + worker))
+    };
+    let base = (start..32_000).step_by(8).find(free);
+    (directory, base.expect("free ports"))
+}
+
+fn free_tcp() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("bound")
+}
+
+fn free_udp() -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.local_addr().expect("bound")
+}
+
+impl World {
+    /// Starts a node with `flags` and waits until its link is up.
+    pub fn start(flags: &[&str]) -> Self {
+        let authority = Authority::generate("test").expect("randomness");
+        let (directory, base_port) = fresh();
+        authority.store(&directory).expect("written");
+        let identity = authority.issue_node(NODE).expect("made");
+        identity.store(&directory, NODE).expect("written");
+        let (admin, link_address) = (free_tcp(), free_udp());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringcast-node"));
+        command
+            .args(["--node-id", NODE, "--bind", "127.0.0.1", "--no-pin"])
+            .args(["--arena", "16MiB", "--workers", &WORKERS.to_string()])
+            .args(["--base-port", &base_port.to_string()])
+            .args(["--link-listen", &link_address.to_string()])
+            .args(["--admin-listen", &admin.to_string()])
+            .arg("--pki")
+            .arg(&directory)
+            .args(flags)
+            .stdin(Stdio::null());
+        let child = command.spawn().expect("the program starts");
+        let node = NodeProcess {
+            child,
+            admin,
+            link_address,
+            directory,
+        };
+        let ours = authority.issue_master().expect("made");
+        let ours = Credentials::from_identity(authority.certificate_pem(), &ours).expect("fits");
+        Self::meet(node, &ours)
+    }
+
+    fn meet(node: NodeProcess, credentials: &Credentials) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (events, news) = mpsc::channel(4096);
+        let config = NodeConfig {
+            name: NODE.into(),
+            address: node.link_address,
+            node_id: Some(NODE.into()),
+            epoch: 1,
+            known_instance: None,
+        };
+        let link = runtime.block_on(async {
+            let dialer = Dialer::new(credentials).expect("sockets");
+            NodeLink::spawn(dialer, config, DesiredState::new(), events)
+        });
+        let mut world = Self {
+            runtime,
+            link,
+            news,
+            node,
+            rng: Rng::from_number(7),
+        };
+        world.wait_for(|news| matches!(news, News::Up { .. }));
+        world
+    }
+
+    /// The next news of this kind.
+    pub fn wait_for(&mut self, wanted: impl Fn(&News) -> bool) -> News {
+        let news = &mut self.news;
+        let wait = async {
+            loop {
+                let event = news.recv().await.expect("the link lives");
+                if wanted(&event.news) {
+                    return event.news;
+                }
+            }
+        };
+        let waited = self
+            .runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, wait).await });
+        waited.expect("news in time")
+    }
+
+    /// Waits until the node reports this state of a transport.
+    pub fn wait_for_state(
+        &self,
+        id: &str,
+        wanted: impl Fn(&state::TransportState) -> bool,
+    ) -> state::TransportState {
+        let key = state::Key::Transport(state::TransportId::new(id));
+        let until = StdInstant::now() + PATIENCE;
+        loop {
+            if let Some(state::Report::Transport(report)) = self.link.report(&key)
+                && wanted(&report.state)
+            {
+                return report.state;
+            }
+            assert!(
+                StdInstant::now() < until,
+                "{id}: {:?}",
+                self.link.report(&key)
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A transport on the node, with a peer that knows where it is. The fingerprint may be kept back.
+    pub fn peer(&mut self, id: &str, session: &str, with_fingerprint: bool) -> Peer {
+        let (local, remote) = (
+            IceCredentials::generate(&mut self.rng),
+            IceCredentials::generate(&mut self.rng),
+        );
+        let certificate = dtls::Certificate::generate().expect("made");
+        let entry = state::Transport {
+            id: state::TransportId::new(id),
+            session: state::SessionId::new(session),
+            connection: state::ConnectionId::new(id),
+            local_ice: ice(&local),
+            remote_ice: Some(ice(&remote)),
+            remote_fingerprints: if with_fingerprint {
+                fingerprints(&certificate)
+            } else {
+                Vec::new()
+            },
+        };
+        self.link.put(Entry::Transport(entry.clone()));
+        let wait = self.link.transport_report(&entry.id, PATIENCE);
+        let report = self.runtime.block_on(wait).expect("made");
+        let node = self.link.hello().expect("up").dtls_fingerprints;
+        Peer::new(
+            entry,
+            report.addresses[0],
+            local,
+            remote,
+            certificate,
+            &node,
+            self.rng.fork(),
+        )
+    }
+
+    /// What the admin endpoint says.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.node.get(path)
+    }
+
+    /// The sum of all samples of a metric whose labels contain `labels`.
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        let (_, page) = self.get("/metrics");
+        let of_name =
+            |line: &&str| line.split(['{', ' ']).next() == Some(name) && line.contains(labels);
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        page.lines().filter(of_name).filter_map(value).sum()
+    }
+}
+
+impl NodeProcess {
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).expect("the admin endpoint listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status.expect("a status"), body.to_owned())
+    }
+
+    /// SIGTERM, and how long it took to end.
+    pub fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
+        let start = StdInstant::now();
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("our child");
+        let status = self.child.wait().expect("our child");
+        (start.elapsed(), status)
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn ice(credentials: &IceCredentials) -> state::IceCredentials {
+    state::IceCredentials {
+        ufrag: credentials.ufrag().into(),
+        pwd: credentials.password().into(),
+    }
+}
+
+fn fingerprints(certificate: &dtls::Certificate) -> Vec<state::Fingerprint> {
+    vec![state::Fingerprint {
+        algorithm: "sha-256".into(),
+        value: certificate.fingerprint_sha256(),
+    }]
+}
+
+/// A received and decrypted RTP packet.
+#[derive(Clone, Debug)]
+pub struct Rtp {
+    pub header: Header,
+    pub payload: Vec<u8>,
+}
+
+/// The browser's end of a transport: it controls ICE, is the DTLS client, sends and receives SRTP.
+pub struct Peer {
+    pub entry: state::Transport,
+    pub received: Vec<Rtp>,
+    pub rtcp: Vec<Vec<u8>>,
+    pub closed: Option<dtls::CloseReason>,
+    certificate: dtls::Certificate,
+    socket: UdpSocket,
+    node: SocketAddr,
+    ice: Controlling,
+    dtls: Option<dtls::Handshake>,
+    dtls_config: dtls::Config,
+    epoch: StdInstant,
+    expected: Vec<dtls::Fingerprint>,
+    inbound: Option<Inbound>,
+    outbound: Option<Outbound>,
+}
+
+impl Peer {
+    fn new(
+        entry: state::Transport,
+        node: SocketAddr,
+        theirs: IceCredentials,
+        ours: IceCredentials,
+        certificate: dtls::Certificate,
+        expected: &[state::Fingerprint],
+        rng: Rng,
+    ) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(2)))
+            .expect("a timeout");
+        let parse = |one: &state::Fingerprint| dtls::Fingerprint::parse(&one.algorithm, &one.value);
+        let ice = Controlling::new(Instant::ZERO, ours, theirs, node, IceConfig::default(), rng);
+        Self {
+            entry,
+            received: Vec::new(),
+            rtcp: Vec::new(),
+            closed: None,
+            certificate,
+            socket,
+            node,
+            ice: ice.expect("short credentials"),
+            dtls: None,
+            dtls_config: dtls::Config::new(dtls::Settings::default()).expect("good settings"),
+            epoch: StdInstant::now(),
+            expected: expected
+                .iter()
+                .map(|one| parse(one).expect("valid"))
+                .collect(),
+            inbound: None,
+            outbound: None,
+        }
+    }
+
+    /// The entry with the fingerprint that was kept back.
+    pub fn complete_entry(&self) -> Entry {
+        Entry::Transport(state::Transport {
+            remote_fingerprints: fingerprints(&self.certificate),
+            ..self.entry.clone()
+        })
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.outbound.is_some()
+    }
+
+    /// Where this peer is.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("bound")
+    }
+
+    /// Connects: ICE, then DTLS.
+    pub fn connect(&mut self) {
+        self.run_until("connected", |peer| peer.is_connected());
+    }
+
+    /// Takes part until something is so.
+    pub fn run_until(&mut self, what: &str, so: impl Fn(&Self) -> bool) {
+        let until = StdInstant::now() + PATIENCE;
+        while !so(self) {
+            assert!(StdInstant::now() < until, "{}: never {what}", self.entry.id);
+            self.step();
+        }
+    }
+
+    /// Takes part for a while.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = StdInstant::now() + time;
+        while StdInstant::now() < until {
+            self.step();
+        }
+    }
+
+    /// Sends a packet; `index` is sequence number and roll-over counter.
+    pub fn send_rtp(
+        &mut self,
+        index: u64,
+        fields: Fields,
+        elements: &[proto::rtp::Element<'_>],
+        payload: &[u8],
+    ) {
+        let mut header = [0; 128];
+        let length = write_header(&mut header, &fields, elements).expect("fits");
+        let mut packet = [0; 1500];
+        let outbound = self.outbound.as_mut().expect("connected");
+        let length = outbound
+            .protect_rtp(
+                index,
+                fields.ssrc,
+                &header[..length],
+                &[],
+                payload,
+                &mut packet,
+            )
+            .expect("keys are fresh");
+        self.socket
+            .send_to(&packet[..length], self.node)
+            .expect("sent");
+    }
+
+    /// Sends anything.
+    pub fn send_raw(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.node).expect("sent");
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).expect("short"))
+    }
+
+    fn step(&mut self) {
+        let now = self.now();
+        if self.ice.deadline().is_some_and(|due| due <= now) {
+            self.ice.on_timeout(now);
+        }
+        if let Some(dtls) = &mut self.dtls
+            && dtls.deadline().is_some_and(|due| due <= now)
+        {
+            dtls.on_timeout(now);
+        }
+        self.drain();
+        let mut buffer = [0; 2048];
+        if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            self.take(&mut buffer[..length], from);
+            self.drain();
+        }
+    }
+
+    fn take(&mut self, datagram: &mut [u8], from: SocketAddr) {
+        let now = self.now();
+        match classify(datagram) {
+            Packet::Stun => {
+                let message = Message::parse(datagram).expect("the node speaks STUN");
+                let mut response = [0; 512];
+                if let Ok(length) = self.ice.on_message(now, &message, from, &mut response)
+                    && length > 0
+                {
+                    self.socket
+                        .send_to(&response[..length], from)
+                        .expect("sent");
+                }
+            }
+            Packet::Dtls => {
+                if let Some(dtls) = &mut self.dtls {
+                    dtls.on_datagram(now, datagram);
+                }
+            }
+            Packet::Rtp => {
+                let header = Header::parse(datagram).expect("the node speaks RTP");
+                let inbound = self.inbound.as_mut().expect("media come after the keys");
+                let (length, _) = inbound
+                    .unprotect_rtp(datagram, header.len(), header.ssrc, header.sequence)
+                    .expect("authentic");
+                let range = header
+                    .payload_range(&datagram[..length])
+                    .expect("well-formed");
+                let payload = datagram[range].to_vec();
+                self.received.push(Rtp { header, payload });
+            }
+            Packet::Rtcp => {
+                let inbound = self.inbound.as_mut().expect("reports come after the keys");
+                let length = inbound.unprotect_rtcp(datagram).expect("authentic");
+                self.rtcp.push(datagram[..length].to_vec());
+            }
+            Packet::Other => panic!("the node sent something of no protocol"),
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.ice.poll() {
+            if let IceOutput::Send { to, datagram } = output {
+                self.socket.send_to(&datagram, to).expect("sent");
+            }
+        }
+        if self.ice.is_connected() && self.dtls.is_none() {
+            let now = self.now();
+            let mut dtls =
+                dtls::Handshake::client(now, self.epoch, &self.certificate, &self.dtls_config);
+            dtls.set_remote_fingerprints(now, &self.expected);
+            self.dtls = Some(dtls);
+        }
+        let Some(dtls) = &mut self.dtls else { return };
+        while let Some(output) = dtls.poll() {
+            match output {
+                dtls::Output::Datagram(datagram) => {
+                    self.socket.send_to(&datagram, self.node).expect("sent");
+                }
+                dtls::Output::KeysReady(keys) => {
+                    self.inbound = Some(Inbound::new(&keys.remote).expect("good keys"));
+                    self.outbound = Some(Outbound::new(&keys.local).expect("good keys"));
+                }
+                dtls::Output::Closed(reason) => self.closed = Some(reason),
+                dtls::Output::PeerCertificate { .. } | dtls::Output::Connected => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The real program, with a small master and peers that speak ICE, DTLS and SRTP over loopback.
+
+mod call;
+mod harness;
+mod operation;

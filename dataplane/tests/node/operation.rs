@@ -1,0 +1,94 @@
+//! Starting, watching and stopping a node; living without a master.
+
+use std::process::Command;
+use std::time::Duration;
+
+use link::quic::master::News;
+use link::state::*;
+
+use crate::harness::{NODE, World};
+
+#[test]
+fn operators_can_ask_and_a_stop_is_told_to_everybody() {
+    let mut world = World::start(&["--driver", "mmsg"]);
+    assert_eq!(world.get("/healthz/live"), (200, "live\n".into()));
+    assert_eq!(world.get("/healthz/ready"), (200, "ready\n".into()));
+    assert_eq!(world.get("/nothing").0, 404);
+    let (_, debug) = world.get("/debug");
+    let debug: serde_json::Value = serde_json::from_str(&debug).expect("JSON");
+    assert_eq!(debug["node"], NODE);
+    let hello = world.link.hello().expect("up");
+    assert_eq!(hello.capacity.workers, crate::harness::WORKERS);
+    assert_eq!(world.metric("ringcast_node_link_up", ""), 1.0);
+    assert!(world.metric("process_resident_memory_bytes", "") > 1e6);
+
+    let mut alice = world.peer("alice", "session", true);
+    alice.connect();
+    world.wait_for_state("alice", |state| {
+        matches!(state, TransportState::Connected { .. })
+    });
+    let (took, status) = world.node.terminate();
+    assert!(
+        status.success() && took < Duration::from_secs(2),
+        "{status} after {took:?}"
+    );
+    let stopped = TransportState::Closed {
+        reason: CloseReason::NodeStopped,
+    };
+    world.wait_for_state("alice", |state| *state == stopped);
+    alice.run_until("told", |alice| alice.closed.is_some());
+    world.wait_for(|news| matches!(news, News::Down { was_up: true, .. }));
+}
+
+#[test]
+fn a_session_stays_on_one_worker_and_what_makes_no_sense_is_refused() {
+    let mut world = World::start(&["--driver", "mmsg"]);
+    let ports = |world: &mut World, session: &str, name: &str| {
+        let id = world.peer(name, session, true).entry.id;
+        let Some(Report::Transport(report)) = world.link.report(&Key::Transport(id)) else {
+            panic!("not made")
+        };
+        report.addresses[0].port()
+    };
+    let first = ports(&mut world, "one", "a");
+    let other = ports(&mut world, "two", "b");
+    assert_ne!(first, other);
+    assert_eq!(ports(&mut world, "one", "c"), first);
+
+    let lost = Publisher {
+        id: PublisherId::new("lost"),
+        transport: TransportId::new("nowhere"),
+        media: Vec::new(),
+    };
+    world.link.put(Entry::Publisher(lost));
+    let refused = world.wait_for(|news| {
+        let News::Reports(steps) = news else {
+            return false;
+        };
+        format!("{steps:?}").contains("nowhere is not there")
+    });
+    drop(refused);
+}
+
+#[test]
+fn a_bad_start_says_what_is_wrong_and_what_to_do() {
+    let run = |flags: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringcast-node"))
+            .args(flags)
+            .output()
+            .expect("the program starts");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (fine, said) = run(&["--pki", "/nonexistent", "--node-id", "n"]);
+    assert!(
+        !fine && said.contains("/nonexistent/ca.pem") && said.contains("ringcast-master pki init"),
+        "{said}"
+    );
+    let (fine, said) = run(&["--workers", "3", "--base-port", "65534", "--check"]);
+    assert!(!fine && said.contains("media.base_port"), "{said}");
+    let (fine, said) = run(&["--advertise", "192.0.2.1", "--check"]);
+    assert!(fine, "{said}");
+}
