@@ -206,10 +206,7 @@ pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
     let transport = transport.expect("the caller looked the transport up");
     engine.model.transport_keys.remove(&transport.id);
     engine.model.ufrags.remove(&transport.local_ufrag);
-    engine
-        .model
-        .addresses
-        .retain(|_, transport| *transport != key);
+    engine.model.forget_addresses(key);
 }
 
 /// RFC 3550 §6.6.

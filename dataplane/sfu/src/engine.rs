@@ -227,7 +227,7 @@ impl Engine {
                         .push(&mut self.stats, path, PacketKind::Stun, &datagram);
                 }
                 ice::Output::Event(ice::Event::Checked(address)) => {
-                    self.model.addresses.insert(address, key);
+                    self.model.claim_address(address, key);
                 }
                 ice::Output::Event(ice::Event::Forgotten(address)) => {
                     transport.paths.retain(|path| path.remote != address);

@@ -46,8 +46,11 @@ pub(crate) struct Model {
     pub(crate) publisher_keys: Map<PublisherId, u32>,
     pub(crate) subscriber_keys: Map<SubscriberId, u32>,
     pub(crate) ufrags: Map<Box<[u8]>, u32>,
-    /// Addresses that sent a check with the right password.
+    /// Whose datagrams come from an address: the transport that a valid check came for.
     pub(crate) addresses: Map<SocketAddr, u32>,
+    /// Who else sent a valid check from an address that its owner has proven. The source of a check can be faked, so only a
+    /// proof takes an address over.
+    claims: Map<SocketAddr, u32>,
 }
 
 impl Model {
@@ -66,6 +69,7 @@ impl Model {
             subscriber_keys: Map::with_hasher(state()),
             ufrags: Map::with_hasher(state()),
             addresses: Map::with_hasher(state()),
+            claims: Map::with_hasher(state()),
         }
     }
 
@@ -114,10 +118,48 @@ impl Model {
             .copied()
     }
 
-    /// Datagrams from `address` are a stranger's again, unless another transport has it by now.
+    /// A valid check for `transport` came from `address`, and its agent remembers the address.
+    pub(crate) fn claim_address(&mut self, address: SocketAddr, transport: u32) {
+        let owner = self.addresses.get(&address).copied();
+        let is_proven = |owner: u32| self.transports[owner].ice.is_proven(address);
+        match owner {
+            Some(owner) if owner == transport => {}
+            Some(owner) if is_proven(owner) => {
+                self.claims.insert(address, transport);
+            }
+            _ => {
+                self.addresses.insert(address, transport);
+            }
+        }
+    }
+
+    /// Whose question a response from `address` may answer.
+    pub(crate) fn asked(&self, address: SocketAddr) -> [Option<u32>; 2] {
+        let (owner, claimant) = (self.addresses.get(&address), self.claims.get(&address));
+        [owner.copied(), claimant.copied()]
+    }
+
+    /// `transport` got an answer from `address`.
+    pub(crate) fn prove_address(&mut self, address: SocketAddr, transport: u32) {
+        self.addresses.insert(address, transport);
+        if self.claims.get(&address) == Some(&transport) {
+            self.claims.remove(&address);
+        }
+    }
+
+    /// Datagrams from `address` are a stranger's again, unless they are another transport's.
     pub(crate) fn forget_address(&mut self, address: SocketAddr, transport: u32) {
-        if self.addresses.get(&address) == Some(&transport) {
-            self.addresses.remove(&address);
+        for map in [&mut self.addresses, &mut self.claims] {
+            if map.get(&address) == Some(&transport) {
+                map.remove(&address);
+            }
+        }
+    }
+
+    /// Forgets all addresses of a transport that is gone.
+    pub(crate) fn forget_addresses(&mut self, transport: u32) {
+        for map in [&mut self.addresses, &mut self.claims] {
+            map.retain(|_, owner| *owner != transport);
         }
     }
 }

@@ -95,12 +95,7 @@ fn stun(engine: &mut Engine, now: Instant, payload: &[u8], datagram: &Datagram) 
     match message.class() {
         Class::Request => request(engine, now, &message, datagram)?,
         Class::SuccessResponse | Class::ErrorResponse => {
-            let key = engine.model.addresses.get(&datagram.source);
-            let key = *key.ok_or(DropReason::Stranger)?;
-            let ice = &mut engine.model.transports[key].ice;
-            ice.on_response(now, &message, datagram.source)
-                .map_err(reason)?;
-            engine.drain_ice(key);
+            response(engine, now, &message, datagram)?;
         }
         // RFC 8445 §11: a keepalive asks for nothing.
         Class::Indication if engine.model.addresses.contains_key(&datagram.source) => {}
@@ -129,13 +124,36 @@ fn request(
         .on_request(now, message, datagram.source, &mut response)
         .map_err(reason)?;
     transport.note_path(path);
-    // Usually it is there already. Of two transports on one address, the one that checks is alive.
-    engine.model.addresses.insert(path.remote, key);
+    // Not so if the check was answered by an error; usually the address is there already.
+    if transport.ice.is_checked(path.remote) {
+        engine.model.claim_address(path.remote, key);
+    }
     engine
         .outbox
         .push(&mut engine.stats, path, PacketKind::Stun, &response[..len]);
     engine.drain_ice(key);
     Ok(())
+}
+
+fn response(
+    engine: &mut Engine,
+    now: Instant,
+    message: &Message<'_>,
+    datagram: &Datagram,
+) -> Result<(), DropReason> {
+    let mut outcome = Err(DropReason::Stranger);
+    for key in engine.model.asked(datagram.source).into_iter().flatten() {
+        let ice = &mut engine.model.transports[key].ice;
+        outcome = ice
+            .on_response(now, message, datagram.source)
+            .map_err(reason);
+        if outcome.is_ok() {
+            engine.model.prove_address(datagram.source, key);
+            engine.drain_ice(key);
+            break;
+        }
+    }
+    outcome
 }
 
 fn reason(ignored: Ignored) -> DropReason {

@@ -341,3 +341,85 @@ fn orders_that_make_no_sense_are_refused() {
     assert_eq!(refused, [1, 50, 51, 52, 1, 999]);
     net.finish();
 }
+
+#[test]
+fn nobody_takes_the_address_of_another_by_a_forged_check() {
+    let mut net = Net::new();
+    let (mut source, receivers) = call(&mut net, 1);
+    let (publisher, attacker) = (source.peer, receivers[0]);
+    for _ in 0..20 {
+        // The attacker has a password of its own, and fakes the source of its checks.
+        let peer = &net.peers[attacker];
+        let node = &peer.node_credentials;
+        let forged = check(node, &peer.credentials, node.password(), true);
+        let victim = net.peers[publisher].address;
+        net.send(victim, forged);
+        source.frame(&mut net, false, &[]);
+        net.run(100);
+    }
+    let video = out_ssrcs(attacker).1;
+    assert_eq!(net.peers[attacker].of(video).len(), 63);
+    net.finish();
+}
+
+#[test]
+fn a_new_transport_may_have_the_address_of_a_dead_one() {
+    let mut net = Net::new();
+    let dead = net.connect();
+    let address = net.peers[dead].address;
+    net.peers[dead].ice = None;
+    net.peers[dead].address = SocketAddr::from(STRANGER);
+    let fresh = net.add_peer(Profile::AeadAes256Gcm);
+    net.peers[fresh].address = address;
+    net.run(500);
+    assert!(
+        net.events
+            .contains(&Event::IceConnected(net.peers[fresh].id))
+    );
+    net.send(address, [22, 254, 253].into_iter().chain([7; 60]).collect());
+    net.run(20_000);
+    let transport = net.peers[fresh].id;
+    assert!(
+        net.events
+            .iter()
+            .any(|event| matches!(event, Event::Dtls { transport: to, .. } if *to == transport))
+    );
+    let closed = Event::Closed {
+        transport: net.peers[dead].id,
+        reason: CloseReason::ConsentLost,
+    };
+    assert!(net.events.contains(&closed));
+    assert_eq!(net.engine.stats().transports_connecting, 1);
+    net.finish();
+}
+
+#[test]
+fn refused_checks_leave_no_trace() {
+    let mut net = Net::new();
+    let peer = net.add_peer(Profile::AeadAes128Gcm);
+    net.peers[peer].ice = None;
+    let (node, own) = (
+        net.peers[peer].node_credentials.clone(),
+        net.peers[peer].credentials.clone(),
+    );
+    for port in 1..200 {
+        let mut bytes = [0; 300];
+        let request = BindingRequest {
+            transaction: TransactionId([7; 12]),
+            receiver_ufrag: node.ufrag().as_bytes(),
+            sender_ufrag: own.ufrag().as_bytes(),
+            priority: 1,
+            role: Role::Controlled(1),
+            use_candidate: false,
+        };
+        let key = IntegrityKey::new(node.password().as_bytes());
+        let len = stun::write_binding_request(&mut bytes, &request, &key).unwrap();
+        let from = SocketAddr::from(([203, 0, 113, 1], port));
+        net.send(from, bytes[..len].to_vec());
+        net.send(from, vec![0x80; 40]);
+        net.turn();
+    }
+    assert_eq!(net.astray.len(), 199, "each is told of the role conflict");
+    assert_eq!(net.stat(DropReason::Stranger), 199);
+    net.finish();
+}
