@@ -125,9 +125,14 @@ impl MediaNode {
         }
     }
 
-    /// Where browsers would ask it for their own address, were there no better server: `IP:port`.
+    /// Where browsers may ask for their own address when there is no better server: the node, on the port of STUN.
+    ///
+    /// Never a media port: Chromium takes every datagram from the address of a STUN server for an answer of that server
+    /// and drops it, so a call whose media came from there would never connect. Whether anybody listens does not
+    /// matter, for the node's candidates are all that is needed; the entry keeps clients from asking public servers.
     pub fn stun_address(&self) -> SocketAddr {
-        self.media_address.unwrap_or(self.address)
+        let address = self.media_address.unwrap_or(self.address);
+        SocketAddr::new(address.ip(), STUN_PORT)
     }
 
     /// Its address.
@@ -135,6 +140,9 @@ impl MediaNode {
         self.address.ip()
     }
 }
+
+/// The port of STUN (RFC 8489 §14).
+const STUN_PORT: u16 = 3478;
 
 /// All media nodes, in the operator's order.
 #[derive(Default)]
