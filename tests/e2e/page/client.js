@@ -42,7 +42,7 @@ window.client = (() => {
   function subscribeTo(stream) {
     const subscriber = session.subscribe(stream, undefined);
     const video = document.createElement('video');
-    Object.assign(video, { autoplay: true, playsInline: true, muted: true, width: 320, height: 240 });
+    Object.assign(video, { autoplay: true, playsInline: true, width: 320, height: 240 });
     document.getElementById('videos').append(video);
     const entry = { subscriber, video, subscribedAt: performance.now(), firstFrameAt: 0 };
     subscriptions.set(stream.streamId, entry);
