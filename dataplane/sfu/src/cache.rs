@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use clock::{Duration, Instant};
-use packet::{Arena, SlotId};
+use packet::{Arena, SMALL_SLOT_BYTES, SlotId};
 
 use crate::model::packet::Packet;
 
@@ -97,8 +97,11 @@ impl Quota {
         let Some(index) = cache.index(packet.sequence) else {
             return false;
         };
-        arena.retain(packet.slot);
-        match cache.ring[index].replace(*packet) {
+        let kept = compact(arena, packet).unwrap_or_else(|| {
+            arena.retain(packet.slot);
+            *packet
+        });
+        match cache.ring[index].replace(kept) {
             Some(old) => arena.release(old.slot),
             None => self.packets += 1,
         }
@@ -143,6 +146,18 @@ impl Quota {
             self.packets -= 1;
         }
     }
+}
+
+/// A copy of a short packet in a small slot, so that it does not hold a large one for a second; `None` if it is too long
+/// or there is no such slot.
+fn compact(arena: &mut Arena, packet: &Packet) -> Option<Packet> {
+    let (first, end) = packet.extent();
+    if usize::from(end - first) > SMALL_SLOT_BYTES {
+        return None;
+    }
+    let slot = arena.alloc_small()?;
+    arena.copy(packet.slot, usize::from(first)..usize::from(end), slot, 0);
+    Some(packet.moved(slot, first))
 }
 
 #[cfg(test)]

@@ -30,6 +30,24 @@ impl Packet {
         &arena.bytes(self.slot)[usize::from(self.payload.0)..usize::from(self.payload.1)]
     }
 
+    /// Which bytes of the slot are needed: payload and header extensions.
+    pub(crate) fn extent(&self) -> (u16, u16) {
+        let first = self.elements.iter().map(|element| element.offset).min();
+        let first = first.map_or(self.payload.0, |first| first.min(self.payload.0));
+        (first, self.payload.1)
+    }
+
+    /// The same packet in another slot, where it lies `back` bytes nearer to the start.
+    pub(crate) fn moved(&self, slot: SlotId, back: u16) -> Self {
+        let mut moved = *self;
+        moved.slot = slot;
+        moved.payload = (self.payload.0 - back, self.payload.1 - back);
+        for element in moved.elements.entries.iter_mut().flatten() {
+            element.offset -= back;
+        }
+        moved
+    }
+
     pub(crate) fn payload_len(&self) -> usize {
         usize::from(self.payload.1 - self.payload.0)
     }

@@ -104,6 +104,7 @@ fn what_is_lost_on_the_way_out_is_sent_again_as_rtx() {
         assert_eq!(packet.header.payload_type, OUT_VP8_RTX);
         assert_eq!(packet.header.timestamp, original.header.timestamp);
         assert_eq!(packet.header.marker, original.header.marker);
+        assert_eq!(packet.elements, original.elements);
         let (number, payload) = packet.payload.split_at(2);
         assert_eq!(number, original.header.sequence.to_be_bytes());
         assert_eq!(payload, original.payload);

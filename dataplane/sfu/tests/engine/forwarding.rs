@@ -35,7 +35,11 @@ fn two_subscribers_get_the_packets_as_they_were() {
                 .timestamp
                 .wrapping_sub(pictures[0].header.timestamp);
             assert_eq!(ticks, 3_000 * (nth as u32 / 3));
-            assert_eq!(packet.elements, [(OUT_MID, b"v".to_vec())]);
+            let mut elements = vec![(OUT_MID, b"v".to_vec())];
+            if packet.header.marker {
+                elements.push((OUT_ORIENTATION, vec![1]));
+            }
+            assert_eq!(packet.elements, elements);
         }
         let sounds = peer.of(audio);
         assert_eq!(sounds.len(), 41);
@@ -263,6 +267,32 @@ fn streams_are_told_apart_by_mid_and_rid_when_no_ssrc_is_announced() {
         net.peers[receiver].of(out_ssrcs(receiver).0).len(),
         1,
         "by payload type"
+    );
+    net.finish();
+}
+
+#[test]
+fn a_long_header_extension_is_passed_on_in_the_two_byte_form() {
+    let mut net = Net::new();
+    let (source, receivers) = call(&mut net, 1);
+    let fields = Fields {
+        payload_type: VP8,
+        sequence: source.sequence,
+        ssrc: VIDEO_SSRC,
+        ..Fields::default()
+    };
+    let elements: [(u8, &[u8]); 3] = [
+        (IN_DESCRIPTOR, &[5; 40]),
+        (77, b"foreign"),
+        (IN_TWCC, &[0, 9]),
+    ];
+    net.send_rtp(source.peer, &fields, &elements, b"payload");
+    net.run(5);
+    let got = net.peers[receivers[0]].of(out_ssrcs(receivers[0]).1);
+    assert_eq!(got[3].payload, b"payload");
+    assert_eq!(
+        got[3].elements,
+        [(OUT_MID, b"v".to_vec()), (OUT_DESCRIPTOR, vec![5; 40])]
     );
     net.finish();
 }

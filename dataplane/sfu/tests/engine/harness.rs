@@ -36,8 +36,12 @@ pub const IN_LEVEL: u8 = 1;
 pub const IN_TWCC: u8 = 3;
 pub const IN_RID: u8 = 10;
 pub const IN_REPAIRED_RID: u8 = 11;
+pub const IN_DESCRIPTOR: u8 = 12;
+pub const IN_ORIENTATION: u8 = 13;
 pub const OUT_MID: u8 = 9;
 pub const OUT_LEVEL: u8 = 5;
+pub const OUT_DESCRIPTOR: u8 = 7;
+pub const OUT_ORIENTATION: u8 = 6;
 
 /// A packet that a peer decrypted.
 #[derive(Clone, Debug)]
@@ -114,7 +118,7 @@ impl Net {
             engine: Engine::new(config, Rng::from_number(1)),
             arena: Arena::new(ArenaSize {
                 slots: 2048,
-                small_slots: 0,
+                small_slots: 300,
                 reserve: 512,
             })
             .unwrap(),
@@ -520,6 +524,8 @@ pub fn in_extensions() -> Vec<(u8, Uri)> {
         (IN_TWCC, Uri::TransportCc),
         (IN_RID, Uri::Rid),
         (IN_REPAIRED_RID, Uri::RepairedRid),
+        (IN_DESCRIPTOR, Uri::DependencyDescriptor),
+        (IN_ORIENTATION, Uri::VideoOrientation),
     ]
 }
 
@@ -566,7 +572,12 @@ pub fn out_ssrcs(peer: usize) -> (u32, u32, u32) {
 
 pub fn subscriber(net: &Net, peer: usize, publisher: u64) -> SubscriberSpec {
     let (audio, video, rtx) = out_ssrcs(peer);
-    let extensions = vec![(OUT_MID, Uri::Mid), (OUT_LEVEL, Uri::AudioLevel)];
+    let extensions = vec![
+        (OUT_MID, Uri::Mid),
+        (OUT_LEVEL, Uri::AudioLevel),
+        (OUT_DESCRIPTOR, Uri::DependencyDescriptor),
+        (OUT_ORIENTATION, Uri::VideoOrientation),
+    ];
     SubscriberSpec {
         id: SubscriberId(peer as u64),
         transport: net.peers[peer].id,
@@ -637,8 +648,10 @@ impl Source {
             self.payloads.insert(self.sequence, payload.clone());
             self.transport_sequence = self.transport_sequence.wrapping_add(1);
             let number = self.transport_sequence.to_be_bytes();
-            let elements: [(u8, &[u8]); 2] = [(IN_MID, b"1"), (IN_TWCC, &number)];
-            let datagram = net.peers[self.peer].protect(&fields, &elements, &payload);
+            let elements: [(u8, &[u8]); 3] =
+                [(IN_MID, b"1"), (IN_TWCC, &number), (IN_ORIENTATION, &[1])];
+            let count = if fields.marker { 3 } else { 2 };
+            let datagram = net.peers[self.peer].protect(&fields, &elements[..count], &payload);
             if !lose.contains(&part) {
                 let from = net.peers[self.peer].address;
                 net.send(from, datagram);
@@ -690,7 +703,13 @@ pub fn picture(key: bool, first: bool, frame: u32, part: u16) -> Vec<u8> {
     }
     payload.extend(frame.to_be_bytes());
     payload.extend(part.to_be_bytes());
-    payload.resize(900, frame as u8);
+    // The last packet of a frame is short.
+    let len = if part + 1 == PACKETS_PER_FRAME {
+        60
+    } else {
+        900
+    };
+    payload.resize(len, frame as u8);
     payload
 }
 
