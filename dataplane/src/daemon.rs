@@ -49,7 +49,7 @@ pub enum Error {
     },
     /// The certificate is another node's.
     #[error(
-        "the certificate is for {names:?}, but this node is {node:?}: set --node-id, or issue a certificate with `ringcast-master pki issue-node {node}`"
+        "the certificate is for {names:?}, but this node is {node:?}: set --node-id, or issue a certificate with `ringcast-master pki node --id {node}`"
     )]
     WrongCertificate {
         /// The names in it.

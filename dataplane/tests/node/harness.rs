@@ -35,6 +35,7 @@ pub struct World {
     pub news: mpsc::Receiver<NodeEvent>,
     pub node: NodeProcess,
     pub rng: Rng,
+    dialer: Dialer,
 }
 
 /// The program. It is killed when dropped.
@@ -111,27 +112,25 @@ impl World {
             .enable_all()
             .build()
             .expect("a runtime");
-        let (events, news) = mpsc::channel(4096);
-        let config = NodeConfig {
-            name: NODE.into(),
-            address: node.link_address,
-            node_id: Some(NODE.into()),
-            epoch: 1,
-            known_instance: None,
-        };
-        let link = runtime.block_on(async {
-            let dialer = Dialer::new(credentials).expect("sockets");
-            NodeLink::spawn(dialer, config, DesiredState::new(), events)
-        });
+        let dialer = runtime.block_on(async { Dialer::new(credentials).expect("sockets") });
+        let (link, news) = dial(&runtime, &dialer, node.link_address, 1, DesiredState::new());
         let mut world = Self {
             runtime,
             link,
             news,
             node,
             rng: Rng::from_number(7),
+            dialer,
         };
         world.wait_for(|news| matches!(news, News::Up { .. }));
         world
+    }
+
+    /// Another master comes, with this epoch and this idea of what should be. The former one must be gone.
+    pub fn succeed(&mut self, epoch: u64, desired: DesiredState) {
+        let address = self.node.link_address;
+        let (link, news) = dial(&self.runtime, &self.dialer, address, epoch, desired);
+        (self.link, self.news) = (link, news);
     }
 
     /// The next news of this kind.
@@ -213,6 +212,25 @@ impl World {
         self.node.get(path)
     }
 
+    /// Waits until the admin endpoint answers with this status.
+    pub fn wait_for_admin(&self, path: &str, status: u16) {
+        let until = StdInstant::now() + PATIENCE;
+        while self.get(path).0 != status {
+            assert!(StdInstant::now() < until, "{path} never answers {status}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until a metric is so: counters are published once per turn, so they come after what they count.
+    pub fn wait_for_metric(&self, name: &str, labels: &str, so: impl Fn(f64) -> bool) {
+        let until = StdInstant::now() + PATIENCE;
+        while !so(self.metric(name, labels)) {
+            let last = self.metric(name, labels);
+            assert!(StdInstant::now() < until, "{name}{{{labels}}} stays {last}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The sum of all samples of a metric whose labels contain `labels`.
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
         let (_, page) = self.get("/metrics");
@@ -221,6 +239,25 @@ impl World {
         let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
         page.lines().filter(of_name).filter_map(value).sum()
     }
+}
+
+fn dial(
+    runtime: &Runtime,
+    dialer: &Dialer,
+    address: SocketAddr,
+    epoch: u64,
+    desired: DesiredState,
+) -> (NodeLink, mpsc::Receiver<NodeEvent>) {
+    let (events, news) = mpsc::channel(4096);
+    let config = NodeConfig {
+        name: NODE.into(),
+        address,
+        node_id: Some(NODE.into()),
+        epoch,
+        known_instance: None,
+    };
+    let link = runtime.block_on(async { NodeLink::spawn(dialer.clone(), config, desired, events) });
+    (link, news)
 }
 
 impl NodeProcess {
@@ -340,11 +377,6 @@ impl Peer {
 
     pub fn is_connected(&self) -> bool {
         self.outbound.is_some()
-    }
-
-    /// Where this peer is.
-    pub fn address(&self) -> SocketAddr {
-        self.socket.local_addr().expect("bound")
     }
 
     /// Connects: ICE, then DTLS.

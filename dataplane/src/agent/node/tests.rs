@@ -1,1 +1,252 @@
+use link::state::{
+    ConnectionId, IceCredentials, PublisherId, SessionId, SubscriberId, Transport as Wanted,
+    TransportId,
+};
 
+use super::*;
+
+fn node(transports_max: u32) -> Node {
+    let certificate = dtls::Certificate::generate().expect("made");
+    let config = dtls::Config::new(dtls::Settings::default()).expect("good settings");
+    let handshakes = Handshakes::new(certificate, config, std::time::Instant::now());
+    let address = |port: u16| vec![SocketAddr::from(([192, 0, 2, 1], port))];
+    Node::new(vec![address(100), address(101)], transports_max, handshakes)
+}
+
+fn wanted(id: &str, session: &str) -> Wanted {
+    Wanted {
+        id: TransportId::new(id),
+        session: SessionId::new(session),
+        connection: ConnectionId::new("c"),
+        local_ice: IceCredentials {
+            ufrag: format!("ufrag{id}"),
+            pwd: "0123456789012345678901".into(),
+        },
+        remote_ice: None,
+        remote_fingerprints: Vec::new(),
+    }
+}
+
+fn publisher(id: &str, transport: &str) -> Entry {
+    Entry::Publisher(state::Publisher {
+        id: PublisherId::new(id),
+        transport: TransportId::new(transport),
+        media: Vec::new(),
+    })
+}
+
+fn subscriber(id: &str, transport: &str, publisher: &str) -> Entry {
+    Entry::Subscriber(state::Subscriber {
+        id: SubscriberId::new(id),
+        transport: TransportId::new(transport),
+        publisher: PublisherId::new(publisher),
+        media: Vec::new(),
+    })
+}
+
+fn add(node: &mut Node, entry: Entry) {
+    node.on_step(Instant::ZERO, Step::Add(entry));
+}
+
+/// What the workers are told, in short.
+fn orders(node: &mut Node) -> Vec<(u16, String)> {
+    let short = |command: Command| {
+        let text = format!("{command:?}");
+        let end = text.find(['(', ' ', '{']).unwrap_or(text.len());
+        text[..end].to_owned()
+    };
+    std::iter::from_fn(|| node.poll_order())
+        .map(|(worker, command)| (worker, short(command)))
+        .collect()
+}
+
+fn state_of(node: &Node, id: &str) -> TransportState {
+    match node
+        .reported
+        .get(&state::Key::Transport(TransportId::new(id)))
+    {
+        Some(Report::Transport(report)) => report.state.clone(),
+        other => panic!("{id}: {other:?}"),
+    }
+}
+
+fn refusal_of(node: &Node, key: &state::Key) -> String {
+    match node.reported.get(key) {
+        Some(Report::Refused(refusal)) => refusal.limit.clone(),
+        other => panic!("{key:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_session_goes_to_one_worker_and_its_port_is_reported() {
+    let mut node = node(10);
+    for (id, session) in [("a", "one"), ("b", "two"), ("c", "one")] {
+        add(&mut node, Entry::Transport(wanted(id, session)));
+    }
+    let told = orders(&mut node);
+    let expected = [0, 1, 0].map(|worker| (worker, "AddTransport".to_owned()));
+    assert_eq!(told, expected);
+    let Some(Report::Transport(report)) = node
+        .reported
+        .get(&state::Key::Transport(TransportId::new("b")))
+    else {
+        panic!("not reported")
+    };
+    assert_eq!((report.worker, report.addresses[0].port()), (1, 101));
+    assert_eq!(report.state, TransportState::New);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_limit() {
+    let mut node = node(1);
+    add(&mut node, Entry::Transport(wanted("a", "one")));
+    add(&mut node, Entry::Transport(wanted("b", "one")));
+    let key = |id| state::Key::Transport(TransportId::new(id));
+    assert!(refusal_of(&node, &key("b")).contains("1 transports"));
+
+    let mut twin = wanted("c", "two");
+    twin.local_ice = wanted("a", "one").local_ice;
+    add(&mut node, Entry::Transport(twin));
+    assert!(refusal_of(&node, &key("c")).contains("same ufrag"));
+
+    let mut short = wanted("d", "two");
+    short.local_ice.pwd = "short".into();
+    add(&mut node, Entry::Transport(short));
+    assert!(refusal_of(&node, &key("d")).contains("ICE credentials"));
+
+    add(&mut node, publisher("p", "nowhere"));
+    let of_publisher = state::Key::Publisher(PublisherId::new("p"));
+    assert!(refusal_of(&node, &of_publisher).contains("nowhere"));
+    assert_eq!(node.counters.refusals, 4);
+    // Whoever is refused leaves nothing behind, and there is room when the other goes.
+    node.on_step(
+        Instant::ZERO,
+        Step::Remove(Entry::Transport(wanted("a", "one"))),
+    );
+    node.on_step(
+        Instant::ZERO,
+        Step::Remove(Entry::Transport(wanted("b", "one"))),
+    );
+    add(&mut node, Entry::Transport(wanted("b", "one")));
+    assert_eq!(state_of(&node, "b"), TransportState::New);
+}
+
+#[test]
+fn late_knowledge_of_the_peer_reaches_the_engine_and_makes_no_new_transport() {
+    let mut node = node(10);
+    let old = wanted("a", "one");
+    add(&mut node, Entry::Transport(old.clone()));
+    orders(&mut node);
+    let new = Wanted {
+        remote_ice: Some(wanted("peer", "one").local_ice),
+        ..old.clone()
+    };
+    let change = |old: &Wanted, new: &Wanted| Step::Change {
+        old: Entry::Transport(old.clone()),
+        new: Entry::Transport(new.clone()),
+    };
+    node.on_step(Instant::ZERO, change(&old, &new));
+    assert_eq!(orders(&mut node), [(0, "SetRemoteIce".to_owned())]);
+    // Other credentials of our own make it another association.
+    let other = Wanted {
+        local_ice: wanted("other", "one").local_ice,
+        ..new.clone()
+    };
+    node.on_step(Instant::ZERO, change(&new, &other));
+    let told = orders(&mut node);
+    assert_eq!(
+        told,
+        ["RemoveTransport", "AddTransport"].map(|order| (0, order.to_owned()))
+    );
+}
+
+#[test]
+fn subscribers_may_come_before_their_publisher_and_survive_its_change() {
+    let mut node = node(10);
+    add(&mut node, Entry::Transport(wanted("a", "one")));
+    add(&mut node, Entry::Transport(wanted("b", "one")));
+    add(&mut node, subscriber("s", "b", "p"));
+    add(&mut node, publisher("p", "a"));
+    let ids = |node: &mut Node| -> Vec<api::PublisherId> {
+        let all = std::iter::from_fn(|| node.poll_order());
+        all.filter_map(|(_, command)| match command {
+            Command::AddPublisher(spec) => Some(spec.id),
+            Command::AddSubscriber(spec) => Some(spec.publisher),
+            _ => None,
+        })
+        .collect()
+    };
+    let first = ids(&mut node);
+    assert_eq!(first.len(), 2);
+    assert_eq!(first[0], first[1], "both mean the same publisher");
+    node.on_step(
+        Instant::ZERO,
+        Step::Change {
+            old: publisher("p", "a"),
+            new: publisher("p", "b"),
+        },
+    );
+    assert_eq!(
+        ids(&mut node),
+        [first[0]],
+        "the waiting subscriber finds it again"
+    );
+    assert_eq!(node.sizes(), (2, 1, 1));
+    node.on_step(Instant::ZERO, Step::Remove(subscriber("s", "b", "p")));
+    node.on_step(Instant::ZERO, Step::Remove(publisher("p", "b")));
+    assert_eq!(node.sizes(), (2, 0, 0));
+    assert!(node.publishers.is_empty(), "nobody mentions it any more");
+}
+
+#[test]
+fn what_ends_by_itself_is_reported_and_makes_room() {
+    let mut node = node(1);
+    add(&mut node, Entry::Transport(wanted("a", "one")));
+    node.on_event(Instant::ZERO, Event::IceConnected(api::TransportId(1)));
+    assert_eq!(state_of(&node, "a"), TransportState::Connecting);
+    let closed = Event::Closed {
+        transport: api::TransportId(1),
+        reason: api::CloseReason::ConsentLost,
+    };
+    node.on_event(Instant::ZERO, closed);
+    let expected = TransportState::Closed {
+        reason: CloseReason::ConsentLost,
+    };
+    assert_eq!(state_of(&node, "a"), expected);
+    // Late news of what is gone change nothing.
+    node.on_event(Instant::ZERO, Event::IceConnected(api::TransportId(1)));
+    assert_eq!(state_of(&node, "a"), expected);
+    assert_eq!(node.counters.closed["consent_lost"], 1);
+    orders(&mut node);
+    // What was to be on it is not refused, it only comes to nothing.
+    add(&mut node, publisher("p", "a"));
+    assert_eq!(orders(&mut node), []);
+    add(&mut node, Entry::Transport(wanted("b", "two")));
+    add(&mut node, Entry::Transport(wanted("c", "three")));
+    assert_eq!(state_of(&node, "c"), TransportState::New);
+    node.on_step(
+        Instant::ZERO,
+        Step::Remove(Entry::Transport(wanted("a", "one"))),
+    );
+    assert!(
+        node.reported
+            .get(&state::Key::Transport(TransportId::new("a")))
+            .is_none()
+    );
+}
+
+#[test]
+fn a_stop_ends_everything() {
+    let mut node = node(10);
+    add(&mut node, Entry::Transport(wanted("a", "one")));
+    add(&mut node, Entry::Transport(wanted("b", "two")));
+    orders(&mut node);
+    node.stop(Instant::ZERO);
+    let expected = TransportState::Closed {
+        reason: CloseReason::NodeStopped,
+    };
+    for id in ["a", "b"] {
+        assert_eq!(state_of(&node, id), expected);
+    }
+    assert_eq!(orders(&mut node).len(), 2);
+}
