@@ -64,9 +64,18 @@ export async function servePage() {
 export async function participant(browser, pageUrl, name) {
   const page = await browser.newPage();
   await page.goto(pageUrl);
-  const call = (method, ...args) => page.evaluate(({ method, args }) => {
-    const member = window.client[method];
-    return typeof member === 'function' ? member(...args) : member;
-  }, { method, args });
+  // The client rejects with objects of its own; they cross over as text.
+  const call = async (method, ...args) => {
+    const outcome = await page.evaluate(async ({ method, args }) => {
+      const member = window.client[method];
+      try {
+        return { value: typeof member === 'function' ? await member(...args) : member };
+      } catch (e) {
+        return { error: [e.name, e.code, e.message].filter(Boolean).join(' ') || String(e) };
+      }
+    }, { method, args });
+    if (outcome.error) throw new Error(`${name}: ${method}: ${outcome.error}`);
+    return outcome.value;
+  };
   return { name, page, call, kind: browser.kind, close: () => page.close() };
 }
