@@ -8,7 +8,7 @@ use quinn::{ClientConfig, Connection, Endpoint};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer};
+use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer, understand};
 use crate::desired::DesiredState;
 use crate::message::{Heartbeat, Hello, PROTOCOL_VERSION, ToMaster, ToNode, Welcome};
 use crate::pki;
@@ -367,6 +367,10 @@ impl Task {
             close(&connection, "hello comes first");
             return Err(Error::OutOfOrder("hello"));
         };
+        if let Err(error) = understand(hello.version) {
+            close(&connection, &error.to_string());
+            return Err(error);
+        }
         let expected = self.config.node_id.as_deref().unwrap_or(&hello.node);
         let checked = expect_peer(&connection, expected).and_then(|()| {
             (expected == hello.node)

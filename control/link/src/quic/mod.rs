@@ -24,6 +24,7 @@ pub use wire::{Receiver, Sender};
 
 use crate::applied::Superseded;
 use crate::frame;
+use crate::message::PROTOCOL_VERSION;
 use crate::pki::Identity;
 use crate::replica::Gap;
 
@@ -97,6 +98,16 @@ pub enum Error {
         expected: String,
         /// Who it is.
         names: Vec<String>,
+    },
+    /// The peer speaks a later version than we can.
+    #[error(
+        "link: the peer speaks version {theirs} of the protocol and we only {ours}: update this side first"
+    )]
+    Version {
+        /// What the peer speaks.
+        theirs: u32,
+        /// What we speak.
+        ours: u32,
     },
     /// The peer began with the wrong message.
     #[error("link: expected {0} first")]
@@ -272,6 +283,14 @@ fn names_in(certificate: &[u8]) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+/// Earlier versions are understood, later ones are not.
+fn understand(theirs: u32) -> Result<(), Error> {
+    let ours = PROTOCOL_VERSION;
+    (theirs <= ours)
+        .then_some(())
+        .ok_or(Error::Version { theirs, ours })
 }
 
 /// The reason that a peer reads when we close.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use quinn::{Connection, Endpoint};
 use tokio::time::timeout;
 
-use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer};
+use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer, understand};
 use crate::message::{ToMaster, ToNode, Welcome};
 use crate::pki;
 
@@ -98,6 +98,10 @@ impl Incoming {
             close(&connection, "welcome comes first");
             return Err(Error::OutOfOrder("welcome"));
         };
+        if let Err(error) = understand(welcome.version) {
+            close(&connection, &error.to_string());
+            return Err(error);
+        }
         Ok(MasterConnection {
             welcome,
             address: connection.remote_address(),

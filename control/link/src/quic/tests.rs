@@ -322,6 +322,30 @@ async fn an_older_master_is_turned_away() {
     served.abort();
 }
 
+#[tokio::test]
+async fn a_node_of_a_later_version_is_not_misunderstood() {
+    let authority = Authority::generate("test").expect("randomness");
+    let ca = authority.certificate_pem();
+    let ours =
+        Credentials::from_identity(ca, &authority.issue_master().expect("made")).expect("fits");
+    let theirs = Credentials::from_identity(ca, &authority.issue_node("node-1").expect("made"))
+        .expect("fits");
+    let listener = Listener::bind(LOCALHOST, &theirs).expect("a free port");
+    let address = listener.local_address().expect("bound");
+    let mut fake = FakeNode::new("node-1", "a");
+    fake.hello.version = PROTOCOL_VERSION + 1;
+    let served = serve_forever(listener, fake);
+    let (events, mut news) = mpsc::channel(16);
+    let dialer = Dialer::new(&ours).expect("sockets");
+    let link = NodeLink::spawn(dialer, node_config(address), DesiredState::new(), events);
+    let News::Down { why, was_up: false } = next(&mut news, |_| true).await else {
+        panic!("a later version got in")
+    };
+    assert!(why.contains("update this side"), "{why}");
+    assert!(!link.is_up());
+    served.abort();
+}
+
 #[test]
 fn files_hold_what_was_made_and_keys_are_for_the_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
