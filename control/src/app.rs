@@ -25,6 +25,9 @@ use crate::reconcile::{Place, Reconciler};
 /// Demonstration tokens that one address may have in a second, averaged.
 const DEMO_TOKENS_RATE: u32 = 2;
 
+/// A gap between two ticks that shows that we were not running.
+const ASLEEP_AFTER: Duration = Duration::from_secs(1);
+
 /// What every task and handler shares.
 pub struct App {
     /// As it was at the start.
@@ -55,6 +58,9 @@ pub struct Core {
     /// Where ids and secrets come from.
     pub chance: Box<dyn Chance>,
     metrics: Metrics,
+    last_tick: Instant,
+    /// We stood still and have not heard what was said meanwhile: nobody's silence counts until then.
+    deaf_until: Option<Instant>,
 }
 
 impl App {
@@ -70,6 +76,8 @@ impl App {
             demo_tokens_by_address: Rate::new(DEMO_TOKENS_RATE),
             chance: Box::new(SystemChance),
             metrics: metrics.clone(),
+            last_tick: Instant::now(),
+            deaf_until: None,
         };
         Arc::new(Self {
             config,
@@ -92,6 +100,9 @@ impl App {
     pub fn tick(&self) {
         let crashed_after = self.config.node_silence;
         self.step(|core| {
+            if core.was_asleep(Instant::now(), crashed_after) {
+                return;
+            }
             core.look_at_nodes(crashed_after);
             for Overdue::Lost((session, connection)) in core.rpc.overdue(Instant::now()) {
                 tracing::info!(%session, %connection, "client lost: grace period over");
@@ -270,8 +281,23 @@ impl Core {
         }
     }
 
+    /// Whether this process stood still so lately (stopped, or starved) that silence is ours and not that of others.
+    fn was_asleep(&mut self, now: Instant, recovery: Duration) -> bool {
+        let slept = now.duration_since(self.last_tick);
+        self.last_tick = now;
+        if slept >= ASLEEP_AFTER {
+            tracing::warn!(?slept, "this process stood still");
+            self.deaf_until = Some(now + recovery);
+        }
+        self.deaf_until.take_if(|until| *until <= now);
+        self.deaf_until.is_some()
+    }
+
     /// Looks at every node's silence again.
     pub fn look_at_nodes(&mut self, crashed_after: Duration) {
+        if self.deaf_until.is_some() {
+            return;
+        }
         for (node, was, is) in self.registry.look(crashed_after, now_millis()) {
             tracing::info!(%node, was = was.as_str(), is = is.as_str(), "media node");
             if is == Health::Crashed {

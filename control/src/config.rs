@@ -162,6 +162,7 @@ pub struct Config {
     /// Negotiate transport-wide congestion control.
     pub transport_cc: bool,
     /// ICE servers of clients whose connection has none of its own.
+    #[serde(serialize_with = "without_credentials")]
     pub ice_servers: Vec<IceServer>,
     /// Give tokens to the page at `/` without a secret.
     pub demo_page: bool,
@@ -459,6 +460,20 @@ pub(crate) fn value(key: &str, why: impl Into<String>) -> Error {
     }
 }
 
+/// Credentials and secrets are not printed.
+fn without_credentials<S: serde::Serializer>(
+    servers: &[IceServer],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let hide = |one: &Option<String>| one.as_ref().map(|_| "***".to_owned());
+    let hidden = servers.iter().map(|server| IceServer {
+        credential: hide(&server.credential),
+        static_auth_secret: hide(&server.static_auth_secret),
+        ..server.clone()
+    });
+    serializer.collect_seq(hidden)
+}
+
 fn secret(text: &str) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
@@ -570,7 +585,12 @@ mod tests {
 
     #[test]
     fn the_secret_is_not_printed() {
-        let config = load("secret = 'hush-hush'", &[]).expect("good");
+        let turn = "[[ice_servers]]\nurl = 'turn:h'\nstatic_auth_secret = 'hush-hush'";
+        let text = format!(
+            "secret = 'hush-hush'\n{}",
+            turn.replace("static_auth_secret", "staticAuthSecret")
+        );
+        let config = load(&text, &[]).expect("good");
         let printed = toml::to_string(&config).expect("printable");
         assert!(!printed.contains("hush-hush"));
         assert!(!format!("{config:?}").contains("hush-hush"));

@@ -18,5 +18,7 @@ pub mod nodes;
 pub mod pki;
 pub mod reconcile;
 pub mod server;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod turn;

@@ -107,7 +107,8 @@ fn on_news(app: &App, node: &NodeId, news: News) {
     }
 }
 
-fn on_report(app: &App, core: &mut Core, node: &NodeId, report: &Report) {
+/// Takes up what a node says of one entry.
+pub(crate) fn on_report(app: &App, core: &mut Core, node: &NodeId, report: &Report) {
     match report {
         Report::Transport(transport) => on_transport(app, core, node, transport),
         Report::Refused(refusal) => {

@@ -1,9 +1,11 @@
 //! ICE servers as applications and operators name them, checked.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// One entry of a client's ICE configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IceServer {
     /// `stun:host[:port]`, `turn:host[:port][?transport=tcp|udp]`, or the same with TLS.
@@ -17,6 +19,13 @@ pub struct IceServer {
     /// The secret that user name and password are made from for each client. Never given to clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub static_auth_secret: Option<String>,
+}
+
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Credentials stay out of logs.
+        write!(f, "IceServer({})", self.url)
+    }
 }
 
 impl IceServer {

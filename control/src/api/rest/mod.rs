@@ -165,3 +165,6 @@ fn list(content: Vec<Value>) -> Value {
 fn public_url(app: &App, headers: &HeaderMap) -> String {
     super::urls::public_url(&app.config, headers)
 }
+
+#[cfg(test)]
+mod tests;

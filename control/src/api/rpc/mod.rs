@@ -236,3 +236,6 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ use crate::domain::{ConnectionId, Notification, SessionId, StreamId};
 
 /// Most notifications that a client may have unheard. One more and it is evicted.
 pub const UNHEARD_MAX: usize = 1000;
+/// Most bytes of them.
+pub const UNHEARD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Room in a socket's queue: all unheard notifications at once, and answers beside them.
 pub const SOCKET_QUEUE: usize = UNHEARD_MAX + 512;
 /// How long an evicted client may take to close its socket.
@@ -191,12 +193,13 @@ impl RpcSessions {
         else {
             return true;
         };
-        if session.unheard.len() >= UNHEARD_MAX {
+        let text: Arc<str> = frame::notification(notification).into();
+        let bytes: usize = session.unheard.iter().map(|one| one.text.len()).sum();
+        if session.unheard.len() >= UNHEARD_MAX || bytes + text.len() > UNHEARD_BYTES_MAX {
             return false;
         }
         let number = session.next;
         session.next += 1;
-        let text: Arc<str> = frame::notification(notification).into();
         session.unheard.push_back(Unheard {
             number,
             text: text.clone(),

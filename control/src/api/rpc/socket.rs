@@ -22,6 +22,8 @@ const REQUESTS_MAX: usize = 256;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a socket may be silent before its client has said how often it will ping.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long the other side may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// The close code of a client that leaves (`disconnect()`, or evicted).
 const LEAVING: u16 = 4102;
 
@@ -84,6 +86,9 @@ pub async fn serve(admitted: Admitted, client: String, mut socket: WebSocket) {
         }
     };
     ended(&app, id, end);
+    // The close frames of both sides cross before TCP ends (RFC 6455 §7.1.1).
+    let farewell = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = timeout(FAREWELL, farewell).await;
 }
 
 /// When a socket counts as dead.

@@ -1,0 +1,757 @@
+//! Whole conversations, without sockets and without a node.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use link::{Entry, Report, TransportReport, TransportState};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::Call;
+use super::frame::Request;
+use super::sessions::{Frame, SOCKET_QUEUE, SocketId, UNHEARD_MAX};
+use crate::app::{App, now_millis};
+use crate::domain::{
+    ConnectionProperties, CreateSessionError, Reason, Role, SessionId, SessionProperties,
+};
+use crate::testing::{SECRET, master, master_with};
+
+const OFFER: &str = include_str!(
+    "../../../../tests/data/sdp/openvidu-browser-2.32.2-mediasoup-static.publishVideo.offer.sdp"
+);
+const ANSWER: &str = include_str!(
+    "../../../../tests/data/sdp/openvidu-browser-2.32.2-mediasoup-static.receiveVideoFrom.answer.sdp"
+);
+const RECEIVE_OFFER: &str = include_str!(
+    "../../../../tests/data/sdp/openvidu-browser-2.32.2-kurento.receiveVideoFrom.offer.sdp"
+);
+const SENDRECV_OFFER: &str =
+    include_str!("../../../../tests/data/sdp/chromium-156-offer-addTrack-sendrecv.sdp");
+
+/// A browser as far as signalling goes.
+struct Client {
+    app: Arc<App>,
+    socket: SocketId,
+    frames: mpsc::Receiver<Frame>,
+    next: u64,
+    id: String,
+    rpc: String,
+    join: Value,
+}
+
+impl Client {
+    fn connect(app: &Arc<App>) -> Self {
+        let (sender, frames) = mpsc::channel(SOCKET_QUEUE);
+        Self {
+            app: app.clone(),
+            socket: app.step(|core| core.rpc.open(sender)),
+            frames,
+            next: 0,
+            id: String::new(),
+            rpc: String::new(),
+            join: Value::Null,
+        }
+    }
+
+    async fn join(app: &Arc<App>, role: Role) -> Self {
+        let mut client = Self::connect(app);
+        let result = client
+            .call("joinRoom", join_params(&token(app, role)))
+            .await;
+        client.id = result["result"]["id"].as_str().expect("joined").to_owned();
+        client.rpc = result["result"]["sessionId"]
+            .as_str()
+            .expect("joined")
+            .to_owned();
+        client.join = result["result"].clone();
+        client
+    }
+
+    async fn send(&mut self, method: &str, params: Value) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        let text = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let call = Call {
+            app: self.app.clone(),
+            socket: self.socket,
+            peer: IpAddr::from([10, 0, 0, 1]),
+            client: "10.0.0.1".to_owned(),
+            request: Request::parse(&text.to_string()).expect("good"),
+            began: Instant::now(),
+        };
+        call.handle().await;
+        id
+    }
+
+    /// The answer; notifications before it fail the test.
+    async fn call(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, params).await;
+        let answer = self.next_frame().expect("an answer");
+        assert_eq!(answer["id"], id, "the answer comes first: {answer}");
+        answer
+    }
+
+    async fn good(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.call(method, params).await;
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    async fn error(&mut self, method: &str, params: Value) -> i64 {
+        let answer = self.call(method, params).await;
+        answer["error"]["code"].as_i64().expect("an error")
+    }
+
+    fn next_frame(&mut self) -> Option<Value> {
+        match self.frames.try_recv().ok()? {
+            Frame::Answer(text) => Some(serde_json::from_str(&text).expect("JSON")),
+            Frame::Notification(_, text) => Some(serde_json::from_str(&text).expect("JSON")),
+            Frame::Close(code, reason) => Some(json!({"close": code, "reason": reason})),
+        }
+    }
+
+    /// The methods and parameters of what was notified.
+    fn heard(&mut self) -> Vec<(String, Value)> {
+        std::iter::from_fn(|| self.next_frame())
+            .map(|frame| {
+                let method = frame["method"].as_str().unwrap_or("close").to_owned();
+                (method, frame["params"].clone())
+            })
+            .collect()
+    }
+
+    fn heard_methods(&mut self) -> Vec<String> {
+        self.heard().into_iter().map(|(method, _)| method).collect()
+    }
+
+    async fn publish(&mut self) -> String {
+        let result = self.good("publishVideo", publish_params(OFFER)).await;
+        result["id"].as_str().expect("a stream id").to_owned()
+    }
+
+    async fn subscribe(&mut self, stream: &str) {
+        let params = json!({"sender": stream, "reconnect": false});
+        let offer = self.good("prepareReceiveVideoFrom", params).await;
+        assert!(
+            offer["sdpOffer"]
+                .as_str()
+                .expect("an offer")
+                .contains("m=video")
+        );
+        let params = json!({"sender": stream, "sdpAnswer": ANSWER});
+        self.good("receiveVideoFrom", params).await;
+    }
+
+    /// The socket is cut.
+    fn cut(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        self.app.step(|core| core.rpc.closed(self.socket, deadline));
+    }
+
+    /// A new socket.
+    fn reopen(&mut self) {
+        let (sender, frames) = mpsc::channel(SOCKET_QUEUE);
+        self.socket = self.app.step(|core| core.rpc.open(sender));
+        self.frames = frames;
+    }
+
+    async fn resume(&mut self) -> Value {
+        let params = json!({"sessionId": self.rpc, "reconnect": true});
+        self.call("connect", params).await
+    }
+}
+
+fn session(app: &Arc<App>) -> SessionId {
+    let id = SessionId::new("S");
+    app.step(|core| {
+        let properties = SessionProperties {
+            media_mode: "ROUTED".to_owned(),
+            recording_mode: "MANUAL".to_owned(),
+            custom_session_id: "S".to_owned(),
+            default_recording_properties: json!({}),
+            media_node: None,
+            forced_video_codec: app.config.forced_video_codec.clone(),
+            allow_transcoding: false,
+        };
+        let made = core
+            .domain
+            .create_session(properties, now_millis(), core.chance.as_mut());
+        assert!(matches!(made, Ok(_) | Err(CreateSessionError::Taken)));
+    });
+    id
+}
+
+fn token(app: &Arc<App>, role: Role) -> String {
+    let session = session(app);
+    app.step(|core| {
+        let properties = ConnectionProperties {
+            role,
+            data: "server".to_owned(),
+            ..ConnectionProperties::default()
+        };
+        let chance = core.chance.as_mut();
+        let made = core
+            .domain
+            .create_connection(&session, properties, now_millis(), chance)
+            .expect("the session is there");
+        format!("wss://h?sessionId=S&token={}", made.token)
+    })
+}
+
+fn join_params(token: &str) -> Value {
+    json!({
+        "token": token, "session": "S", "platform": "Chrome", "sdkVersion": "2.32.2",
+        "metadata": "client", "secret": "", "recorder": false, "stt": false,
+    })
+}
+
+fn publish_params(offer: &str) -> Value {
+    json!({
+        "doLoopback": false, "hasAudio": true, "hasVideo": true, "audioActive": true, "videoActive": true,
+        "typeOfVideo": "CAMERA", "frameRate": -1, "videoDimensions": "{\"width\":640,\"height\":480}",
+        "sdpOffer": offer,
+    })
+}
+
+#[tokio::test]
+async fn the_join_result_has_all_that_a_client_needs() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    assert_eq!(a.join["value"], json!([]));
+    assert_eq!(a.join["version"], "2.32.2");
+    assert_eq!(a.join["role"], "PUBLISHER");
+    assert_eq!(a.join["metadata"], "client%/%server");
+    assert_eq!(a.join["mediaServer"], "mediasoup");
+    assert_eq!(a.rpc.len(), 26);
+    let servers = a.join["customIceServers"].as_array().expect("a list");
+    assert!(
+        servers[0]["url"]
+            .as_str()
+            .expect("text")
+            .starts_with("stun:127.0.0.1:")
+    );
+    a.publish().await;
+    let b = Client::join(&app, Role::Subscriber).await;
+    let first = &b.join["value"][0];
+    assert_eq!(first["id"], a.id);
+    assert!(first.get("role").is_none());
+    assert_eq!(first["streams"].as_array().expect("a list").len(), 1);
+    assert!(first["streams"][0]["videoDimensions"].is_string());
+    let c = Client::join(&app, Role::Subscriber).await;
+    let quiet = &c.join["value"][1];
+    assert_eq!(quiet["id"], b.id);
+    assert!(
+        quiet.get("streams").is_none(),
+        "an empty list would hang the client"
+    );
+    assert_eq!(
+        a.heard_methods(),
+        ["participantJoined", "participantJoined"]
+    );
+}
+
+#[tokio::test]
+async fn wrong_and_used_tokens_are_refused() {
+    let (app, _) = master();
+    let token = token(&app, Role::Publisher);
+    let mut client = Client::connect(&app);
+    assert_eq!(client.error("publishVideo", json!({})).await, 803);
+    assert_eq!(
+        client
+            .error("joinRoom", join_params("wss://h?token=tok_Wrong"))
+            .await,
+        401
+    );
+    let mut elsewhere = join_params(&token);
+    elsewhere["session"] = json!("other");
+    assert_eq!(client.error("joinRoom", elsewhere).await, 202);
+    client.good("joinRoom", join_params(&token)).await;
+    let mut second = Client::connect(&app);
+    assert_eq!(second.error("joinRoom", join_params(&token)).await, 401);
+    let mut params = join_params("");
+    params["secret"] = json!("guessed");
+    assert_eq!(second.error("joinRoom", params).await, 401);
+}
+
+#[tokio::test]
+async fn the_recorder_is_hidden() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut params = join_params("");
+    params["secret"] = json!(SECRET);
+    params["recorder"] = json!(true);
+    let mut recorder = Client::connect(&app);
+    let result = recorder.good("joinRoom", params).await;
+    assert_eq!(result["id"], "RECORDER");
+    assert_eq!(a.heard(), []);
+    let b = Client::join(&app, Role::Publisher).await;
+    assert_eq!(b.join["value"].as_array().map(Vec::len), Some(1));
+    assert_eq!(recorder.heard_methods(), ["participantJoined"]);
+    recorder.good("leaveRoom", json!({})).await;
+    assert_eq!(a.heard_methods(), ["participantJoined"]);
+}
+
+#[tokio::test]
+async fn a_stream_is_announced_after_the_publishers_answer_and_can_be_received() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    a.heard();
+    // `call` fails if anything precedes the answer.
+    let stream = a.publish().await;
+    assert!(stream.starts_with("str_CAM_") && stream.ends_with(&a.id));
+    assert_eq!(node.counts(), (1, 1, 0));
+    let heard = b.heard();
+    assert_eq!(heard[0].0, "participantPublished");
+    assert_eq!(heard[0].1["streams"][0]["id"], stream);
+    b.subscribe(&stream).await;
+    assert_eq!(node.counts(), (2, 1, 1));
+    let described = node.entries().into_iter().all(|entry| match entry {
+        Entry::Transport(transport) => {
+            transport.remote_ice.is_some() && !transport.remote_fingerprints.is_empty()
+        }
+        _ => true,
+    });
+    assert!(described);
+    b.good("unsubscribeFromVideo", json!({"sender": a.id}))
+        .await;
+    assert_eq!(node.counts(), (1, 1, 0));
+    a.good("unpublishVideo", json!({})).await;
+    assert_eq!(node.counts(), (0, 0, 0));
+    assert_eq!(b.heard()[0].1["reason"], "unpublish");
+    assert_eq!(a.heard(), [], "the publisher knows by its answer");
+}
+
+#[tokio::test]
+async fn in_kurento_mode_the_client_offers() {
+    let (app, node) = master_with("media_server = 'kurento'");
+    let mut a = Client::join(&app, Role::Publisher).await;
+    assert_eq!(a.join["mediaServer"], "kurento");
+    let stream = a.publish().await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    let params = json!({"sender": stream, "sdpOffer": RECEIVE_OFFER});
+    let result = b.good("receiveVideoFrom", params).await;
+    assert!(
+        result["sdpAnswer"]
+            .as_str()
+            .expect("an answer")
+            .contains("a=sendonly")
+    );
+    assert_eq!(node.counts(), (2, 1, 1));
+    let params = json!({"stream": stream, "sdpOffer": RECEIVE_OFFER, "forciblyReconnect": false});
+    b.good("reconnectStream", params).await;
+    assert_eq!(node.counts(), (2, 1, 1), "the old transport is gone");
+}
+
+#[tokio::test]
+async fn streams_are_reconnected_under_their_ids() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let stream = a.publish().await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    b.subscribe(&stream).await;
+    a.heard();
+    let before = node.entries();
+    let params = json!({"stream": stream, "sdpString": OFFER});
+    let result = a.good("reconnectStream", params).await;
+    assert_eq!(result["id"], stream);
+    assert!(result["sdpAnswer"].is_string());
+    assert_eq!(
+        b.heard(),
+        [],
+        "a second announcement would detach the subscription"
+    );
+    let publisher = |entries: &[Entry]| {
+        entries.iter().find_map(|entry| match entry {
+            Entry::Publisher(publisher) => Some(publisher.clone()),
+            _ => None,
+        })
+    };
+    let (old, new) = (publisher(&before), publisher(&node.entries()));
+    let (old, new) = (old.expect("there"), new.expect("there"));
+    assert_eq!(old.id, new.id, "subscribers stay attached");
+    assert_ne!(old.transport, new.transport);
+    assert_eq!(node.counts(), (2, 1, 1));
+    let params = json!({"sender": stream, "reconnect": true});
+    b.good("prepareReceiveVideoFrom", params).await;
+    let params = json!({"stream": stream, "sdpString": ANSWER, "forciblyReconnect": false});
+    assert_eq!(b.good("reconnectStream", params).await, json!({}));
+    assert_eq!(node.counts(), (2, 1, 1));
+    let params = json!({"stream": "str_CAM_gone", "sdpString": OFFER});
+    assert_eq!(b.error("reconnectStream", params).await, 105);
+}
+
+#[tokio::test]
+async fn a_publisher_may_want_its_own_stream_back() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut params = publish_params(SENDRECV_OFFER);
+    params["doLoopback"] = json!(true);
+    let result = a.good("publishVideo", params).await;
+    assert!(
+        result["sdpAnswer"]
+            .as_str()
+            .expect("an answer")
+            .contains("a=sendrecv")
+    );
+    assert_eq!(node.counts(), (1, 1, 1));
+    a.good("unpublishVideo", json!({})).await;
+    assert_eq!(node.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_fails_leaves_nothing_behind() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    assert_eq!(
+        a.error("publishVideo", publish_params("garbage")).await,
+        302
+    );
+    node.answers.store(false, Ordering::SeqCst);
+    assert_eq!(a.error("publishVideo", publish_params(OFFER)).await, 303);
+    node.up.store(false, Ordering::SeqCst);
+    assert_eq!(a.error("publishVideo", publish_params(OFFER)).await, 204);
+    assert_eq!(node.counts(), (0, 0, 0));
+    let mut late = Client::connect(&app);
+    let token = token(&app, Role::Publisher);
+    assert_eq!(late.error("joinRoom", join_params(&token)).await, 204);
+    node.up.store(true, Ordering::SeqCst);
+    node.answers.store(true, Ordering::SeqCst);
+    late.good("joinRoom", join_params(&token)).await;
+    a.heard();
+    let stream = a.publish().await;
+    assert_eq!(a.error("publishVideo", publish_params(OFFER)).await, 106);
+    late.heard();
+    let params = json!({"sender": stream, "sdpAnswer": ANSWER});
+    assert_eq!(late.error("receiveVideoFrom", params).await, 303);
+    let params = json!({"sender": "str_CAM_none", "reconnect": false});
+    assert_eq!(late.error("prepareReceiveVideoFrom", params).await, 105);
+    assert_eq!(node.counts(), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_codec_that_is_forced_must_be_offered() {
+    let (app, _) = master_with("forced_video_codec = 'H264'");
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let vp8_only: String = OFFER
+        .lines()
+        .filter(|line| !line.contains("H264"))
+        .map(|line| format!("{line}\r\n"))
+        .collect();
+    assert_eq!(
+        a.error("publishVideo", publish_params(&vp8_only)).await,
+        800
+    );
+    let result = a.good("publishVideo", publish_params(OFFER)).await;
+    let answer = result["sdpAnswer"].as_str().expect("an answer");
+    assert!(answer.contains("H264/90000") && !answer.contains("VP8/90000"));
+}
+
+#[tokio::test]
+async fn roles_are_enforced() {
+    let (app, _) = master();
+    let mut moderator = Client::join(&app, Role::Moderator).await;
+    let mut publisher = Client::join(&app, Role::Publisher).await;
+    let mut subscriber = Client::join(&app, Role::Subscriber).await;
+    publisher.heard();
+    assert_eq!(
+        subscriber
+            .error("publishVideo", publish_params(OFFER))
+            .await,
+        401
+    );
+    let stream = publisher.good("publishVideo", publish_params(OFFER)).await["id"].clone();
+    moderator.heard();
+    subscriber.heard();
+    for client in [&mut publisher, &mut subscriber] {
+        client.heard();
+        let who = json!({"connectionId": moderator.id});
+        assert_eq!(client.error("forceDisconnect", who).await, 401);
+        assert_eq!(
+            client
+                .error("forceUnpublish", json!({"streamId": stream}))
+                .await,
+            401
+        );
+    }
+    // The moderator hears its answer first: `good` checks.
+    moderator
+        .good("forceUnpublish", json!({"streamId": stream}))
+        .await;
+    for client in [&mut moderator, &mut publisher, &mut subscriber] {
+        let heard = client.heard();
+        assert_eq!(heard[0].0, "participantUnpublished");
+        assert_eq!(heard[0].1["reason"], "forceUnpublishByUser");
+    }
+    let who = json!({"connectionId": subscriber.id});
+    moderator.good("forceDisconnect", who.clone()).await;
+    assert_eq!(moderator.heard_methods(), ["participantLeft"]);
+    let heard = subscriber.heard();
+    assert_eq!(heard.len(), 1, "the evicted is told nothing else");
+    assert_eq!(heard[0].0, "participantEvicted");
+    assert_eq!(heard[0].1["reason"], "forceDisconnectByUser");
+    assert_eq!(moderator.error("forceDisconnect", who).await, 102);
+}
+
+#[tokio::test]
+async fn signals_reach_those_they_are_for() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    a.heard();
+    let signal = |to: Value| json!({"message": json!({"to": to, "data": "d", "type": "signal:chat"}).to_string()});
+    a.send("sendMessage", signal(json!([]))).await;
+    let sent = json!({"from": a.id, "type": "signal:chat", "data": "d"});
+    assert_eq!(b.heard(), [("sendMessage".to_owned(), sent)]);
+    assert!(a.heard_methods().contains(&"sendMessage".to_owned()));
+    a.good("sendMessage", signal(json!([b.id]))).await;
+    assert_eq!(b.heard().len(), 1);
+    assert_eq!(a.heard(), []);
+    let nobody = signal(json!([b.id, "con_nobody"]));
+    assert_eq!(a.error("sendMessage", nobody).await, 601);
+    assert_eq!(b.heard(), []);
+    for bad in ["", "[]", "{\"to\":5}", "{\"type\":{}}"] {
+        assert_eq!(
+            a.error("sendMessage", json!({"message": bad})).await,
+            600,
+            "{bad}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn new_values_are_texts_of_json() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let stream = a.publish().await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    let dimensions = json!("{\"width\":1,\"height\":2}");
+    let track = json!({"label": "x"});
+    for (property, value, text) in [
+        ("audioActive", json!(false), "false"),
+        (
+            "videoDimensions",
+            dimensions,
+            "\"{\\\"width\\\":1,\\\"height\\\":2}\"",
+        ),
+        ("videoTrack", track, "{\"label\":\"x\"}"),
+    ] {
+        let params =
+            json!({"streamId": stream, "property": property, "newValue": value, "reason": "r"});
+        a.send("streamPropertyChanged", params.clone()).await;
+        assert_eq!(b.heard()[0].1["newValue"], text);
+        assert_eq!(b.error("streamPropertyChanged", params).await, 401);
+    }
+    let c = Client::join(&app, Role::Subscriber).await;
+    let seen = &c.join["value"][0]["streams"][0];
+    assert_eq!(seen["audioActive"], false);
+    assert_eq!(seen["videoDimensions"], "{\"width\":1,\"height\":2}");
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_has_missed_nothing() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    b.cut();
+    a.heard();
+    let stream = a.publish().await;
+    let c = Client::join(&app, Role::Subscriber).await;
+    b.reopen();
+    let answer = b.resume().await;
+    assert_eq!(answer["result"]["value"], "reconnection successful");
+    assert_eq!(
+        b.heard_methods(),
+        ["participantPublished", "participantJoined"]
+    );
+    // What was written to a socket that died before the client heard it is sent again…
+    b.cut();
+    b.reopen();
+    b.resume().await;
+    assert_eq!(
+        b.heard_methods(),
+        ["participantPublished", "participantJoined"]
+    );
+    // …unless the client has shown that it knows the stream, or has confirmed it.
+    b.subscribe(&stream).await;
+    app.step(|core| core.rpc.heard(b.socket, 2));
+    b.cut();
+    b.reopen();
+    b.resume().await;
+    assert_eq!(b.heard_methods(), Vec::<String>::new());
+    assert_eq!(
+        a.heard_methods(),
+        ["participantJoined"],
+        "nobody else noticed"
+    );
+    drop(c);
+}
+
+#[tokio::test]
+async fn a_new_socket_displaces_the_old_one() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let (old_socket, mut old_frames) = (
+        a.socket,
+        std::mem::replace(&mut a.frames, mpsc::channel(1).1),
+    );
+    a.reopen();
+    a.resume().await;
+    assert!(matches!(old_frames.try_recv(), Ok(Frame::Close(1000, _))));
+    let deadline = Instant::now();
+    app.step(|core| assert_eq!(core.rpc.closed(old_socket, deadline), None));
+    let stranger = json!({"sessionId": "guessed", "reconnect": true});
+    assert_eq!(
+        Client::connect(&app).error("connect", stranger).await,
+        40007
+    );
+    a.publish().await;
+}
+
+#[tokio::test]
+async fn a_lost_client_is_evicted_after_its_grace() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let stream = a.publish().await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    b.subscribe(&stream).await;
+    a.heard();
+    let past = Instant::now();
+    app.step(|core| core.rpc.closed(b.socket, past));
+    app.tick();
+    let heard = a.heard();
+    assert_eq!(heard[0].0, "participantLeft");
+    assert_eq!(heard[0].1["reason"], "networkDisconnect");
+    assert_eq!(node.counts(), (1, 1, 0));
+    b.reopen();
+    assert_eq!(b.resume().await["error"]["code"], 40007);
+}
+
+#[tokio::test]
+async fn an_evicted_client_that_was_away_is_told_when_it_comes_back() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Moderator).await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    b.cut();
+    a.heard();
+    a.good("forceDisconnect", json!({"connectionId": b.id}))
+        .await;
+    b.reopen();
+    assert!(b.resume().await.get("error").is_none());
+    assert_eq!(b.heard_methods(), ["participantEvicted"]);
+}
+
+#[tokio::test]
+async fn a_client_that_hears_nothing_is_evicted_before_it_costs_too_much() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    b.cut();
+    let signal = json!({"message": json!({"to": [b.id], "data": "", "type": "x"}).to_string()});
+    a.heard();
+    for _ in 0..UNHEARD_MAX {
+        a.good("sendMessage", signal.clone()).await;
+    }
+    assert_eq!(a.heard(), []);
+    a.send("sendMessage", signal).await;
+    let heard = a.heard();
+    let left = heard.iter().find(|(method, _)| method == "participantLeft");
+    assert_eq!(left.expect("evicted").1["reason"], "networkDisconnect");
+}
+
+#[tokio::test]
+async fn leaving_ends_the_session_with_the_last() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut b = Client::join(&app, Role::Publisher).await;
+    a.heard();
+    let unused = token(&app, Role::Publisher);
+    b.publish().await;
+    a.heard();
+    b.good("leaveRoom", json!({})).await;
+    assert_eq!(
+        a.heard_methods(),
+        ["participantLeft"],
+        "no participantUnpublished beside it"
+    );
+    assert_eq!(node.counts(), (0, 0, 0));
+    a.good("leaveRoom", json!({})).await;
+    assert!(app.step(|core| core.domain.session(&SessionId::new("S")).is_none()));
+    let mut late = Client::connect(&app);
+    assert_eq!(late.error("joinRoom", join_params(&unused)).await, 202);
+    session(&app);
+    assert_eq!(late.error("joinRoom", join_params(&unused)).await, 401);
+}
+
+#[tokio::test]
+async fn a_dead_node_ends_its_sessions() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    a.publish().await;
+    app.step(|core| core.node_lost(&crate::domain::NodeId::new("media_1")));
+    let heard = a.heard();
+    assert_eq!(heard[0].0, "participantEvicted");
+    assert_eq!(heard[0].1["reason"], "nodeCrashed");
+    assert_eq!(node.counts(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn closing_a_session_evicts_everybody() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut b = Client::join(&app, Role::Publisher).await;
+    a.heard();
+    app.step(|core| {
+        let closed = core
+            .domain
+            .close_session(&SessionId::new("S"), Reason::SessionClosedByServer);
+        assert_eq!(closed, Ok(()));
+    });
+    assert_eq!(a.heard_methods(), ["participantEvicted"]);
+    let heard = b.heard();
+    assert_eq!(heard[1].0, "participantEvicted");
+    assert_eq!(heard[1].1["reason"], "sessionClosedByServer");
+}
+
+#[tokio::test]
+async fn a_transport_that_dies_makes_room_for_the_next() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let stream = a.publish().await;
+    let transport = node.entries().into_iter().find_map(|entry| match entry {
+        Entry::Transport(transport) => Some(transport.id),
+        _ => None,
+    });
+    let report = Report::Transport(TransportReport {
+        id: transport.expect("there"),
+        worker: 0,
+        addresses: Vec::new(),
+        state: TransportState::Closed {
+            reason: link::CloseReason::ConsentLost,
+        },
+    });
+    let id = crate::domain::NodeId::new("media_1");
+    app.step(|core| crate::nodes::on_report(&app, core, &id, &report));
+    assert_eq!(node.counts(), (0, 0, 0));
+    assert_eq!(a.heard(), [], "the client notices by itself");
+    let params = json!({"stream": stream, "sdpString": OFFER});
+    a.good("reconnectStream", params).await;
+    assert_eq!(node.counts(), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn small_methods_are_answered() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    for method in ["onIceCandidate", "videoData"] {
+        assert_eq!(a.good(method, json!({"candidate": ""})).await, json!({}));
+    }
+    assert_eq!(a.good("sessionStatus", json!({})).await["life"], app.life);
+    assert_eq!(a.error("applyFilter", json!({})).await, 406);
+    assert_eq!(a.error("subscribeToSpeechToText", json!({})).await, 996);
+    assert_eq!(a.error("madeUp", json!({})).await, 801);
+    assert_eq!(a.error("unpublishVideo", json!({})).await, 105);
+    assert_eq!(a.error("joinRoom", json!({})).await, 104);
+}
