@@ -53,6 +53,8 @@ pub struct Engine {
     pub(crate) dirty: Vec<u32>,
     /// Key of the outgoing RTP stream, and its packet.
     pub(crate) rewritten: Vec<(u32, Rewritten)>,
+    /// The headers of those, end to end.
+    pub(crate) headers: Vec<u8>,
     due: Vec<u32>,
 }
 
@@ -77,6 +79,7 @@ impl Engine {
             routed: Vec::new(),
             dirty: Vec::new(),
             rewritten: Vec::new(),
+            headers: Vec::new(),
             due: Vec::new(),
         }
     }

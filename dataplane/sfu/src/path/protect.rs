@@ -45,7 +45,15 @@ fn rewrite_all(engine: &mut Engine, now: Instant, arena: &mut Arena, key: u32) {
     for job in &jobs {
         let packet = engine.routed[job.packet as usize];
         let rewritten = match unready {
-            None => rewrite(&mut engine.model, arena, job, &packet, now, ntp),
+            None => rewrite(
+                &mut engine.model,
+                arena,
+                job,
+                &packet,
+                now,
+                ntp,
+                &mut engine.headers,
+            ),
             Some(reason) => Err(reason),
         };
         match rewritten {
@@ -86,7 +94,8 @@ fn catch_up(engine: &mut Engine, now: Instant, arena: &mut Arena, outgoing: u32,
         };
         engine.routed.push(packet);
         engine.stats.stage_mut(Stage::Rewrite).made += 1;
-        match rewrite(&mut engine.model, arena, &job, &packet, now, ntp) {
+        let (model, headers) = (&mut engine.model, &mut engine.headers);
+        match rewrite(model, arena, &job, &packet, now, ntp, headers) {
             Ok(rewritten) => {
                 engine.stats.stage_mut(Stage::Rewrite).packets_out += 1;
                 engine.rewritten.push((outgoing, rewritten));
@@ -111,12 +120,13 @@ fn protect_all(engine: &mut Engine, now: Instant, arena: &Arena, bursts: &mut Bu
     for (outgoing, rewritten) in engine.rewritten.drain(..) {
         let packet = &engine.routed[rewritten.packet as usize];
         let outgoing = &mut engine.model.outgoing[outgoing];
-        match protect(outbound, arena, bursts, &rewritten, packet) {
+        let header = rewritten.header(&engine.headers);
+        match protect(outbound, arena, bursts, &rewritten, header, packet) {
             Ok(len) => {
                 engine.stats.stage_mut(Stage::Protect).packets_out += 1;
                 engine.stats.datagram(Direction::Out, PacketKind::Srtp, len);
                 let octets = packet.payload_len() + rewritten.prefix().len();
-                let timestamp = rewritten.timestamp();
+                let timestamp = rewritten.timestamp;
                 match &mut outgoing.rtx {
                     Some(rtx) if rewritten.is_retransmission => {
                         rtx.sent.count(octets, timestamp, now);
@@ -133,6 +143,7 @@ fn protect_all(engine: &mut Engine, now: Instant, arena: &Arena, bursts: &mut Bu
             Err(reason) => engine.stats.drop_at(Stage::Protect, reason),
         }
     }
+    engine.headers.clear();
 }
 
 /// Appends a packet to the burst and returns its length.
@@ -141,11 +152,12 @@ fn protect(
     arena: &Arena,
     bursts: &mut Bursts,
     rewritten: &Rewritten,
+    header: &[u8],
     packet: &Packet,
 ) -> Result<usize, DropReason> {
     let payload = packet.payload(arena);
     let overhead = outbound.profile().rtp_overhead();
-    let len = rewritten.header().len() + rewritten.prefix().len() + payload.len() + overhead;
+    let len = header.len() + rewritten.prefix().len() + payload.len() + overhead;
     if len > DATAGRAM_MAX {
         return Err(DropReason::TooLong);
     }
@@ -154,7 +166,7 @@ fn protect(
         .protect_rtp(
             rewritten.index,
             rewritten.ssrc,
-            rewritten.header(),
+            header,
             rewritten.prefix(),
             payload,
             out,

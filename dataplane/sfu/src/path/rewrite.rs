@@ -27,8 +27,9 @@ pub(crate) struct Rewritten {
     /// Packet index of SRTP, ROC × 2^16 + sequence number.
     pub(crate) index: u64,
     pub(crate) ssrc: u32,
-    header: [u8; HEADER_MAX],
-    header_len: usize,
+    /// Which bytes of all headers written are its own.
+    header: (u32, u32),
+    pub(crate) timestamp: u32,
     prefix: [u8; rtx::PREFIX_LENGTH],
     prefix_len: usize,
     /// Which packet of this turn has the payload.
@@ -39,16 +40,9 @@ pub(crate) struct Rewritten {
 }
 
 impl Rewritten {
-    pub(crate) fn header(&self) -> &[u8] {
-        &self.header[..self.header_len]
-    }
-
-    pub(crate) fn timestamp(&self) -> u32 {
-        let [_, _, _, _, timestamp @ .., _, _, _, _] = *self
-            .header
-            .first_chunk::<12>()
-            .expect("a header is longer than its fixed part");
-        u32::from_be_bytes(timestamp)
+    /// Its header, out of all `headers` of the run.
+    pub(crate) fn header<'a>(&self, headers: &'a [u8]) -> &'a [u8] {
+        &headers[self.header.0 as usize..self.header.1 as usize]
     }
 
     pub(crate) fn prefix(&self) -> &[u8] {
@@ -74,6 +68,7 @@ pub(crate) fn rewrite(
     packet: &Packet,
     now: Instant,
     ntp: NtpTime,
+    headers: &mut Vec<u8>,
 ) -> Result<Rewritten, DropReason> {
     let Some(encoding) = model.encodings.get(packet.encoding) else {
         return Err(DropReason::Gone);
@@ -87,7 +82,19 @@ pub(crate) fn rewrite(
         None => fresh(outgoing, packet, source, clock_rate, now)?,
         Some(sequence) => again(outgoing, packet, sequence)?,
     };
-    write(outgoing, arena, packet, &numbers, job.packet, ntp)
+    let start = headers.len() as u32;
+    write(outgoing, arena, packet, &numbers, ntp, headers);
+    Ok(Rewritten {
+        index: numbers.index,
+        ssrc: numbers.ssrc,
+        header: (start, headers.len() as u32),
+        timestamp: numbers.timestamp,
+        prefix: numbers.prefix.map(rtx::prefix).unwrap_or_default(),
+        prefix_len: numbers.prefix.map_or(0, |_| rtx::PREFIX_LENGTH),
+        packet: job.packet,
+        is_retransmission: numbers.prefix.is_some(),
+        starts: numbers.starts,
+    })
 }
 
 fn fresh(
@@ -155,25 +162,15 @@ fn again(outgoing: &mut Outgoing, packet: &Packet, sequence: u16) -> Result<Numb
     })
 }
 
+/// Appends the header to `headers`.
 fn write(
     outgoing: &Outgoing,
     arena: &Arena,
     packet: &Packet,
     numbers: &Numbers,
-    place: u32,
     ntp: NtpTime,
-) -> Result<Rewritten, DropReason> {
-    let mut rewritten = Rewritten {
-        index: numbers.index,
-        ssrc: numbers.ssrc,
-        header: [0; HEADER_MAX],
-        header_len: 0,
-        prefix: numbers.prefix.map(rtx::prefix).unwrap_or_default(),
-        prefix_len: numbers.prefix.map_or(0, |_| rtx::PREFIX_LENGTH),
-        packet: place,
-        is_retransmission: numbers.prefix.is_some(),
-        starts: numbers.starts,
-    };
+    headers: &mut Vec<u8>,
+) {
     let fields = Fields {
         marker: packet.marker,
         padding: false,
@@ -207,9 +204,9 @@ fn write(
             count += 1;
         }
     }
-    rewritten.header_len = write_header(&mut rewritten.header, &fields, &elements[..count])
-        .expect("the elements were chosen to fit");
-    Ok(rewritten)
+    let mut header = [0; HEADER_MAX];
+    let len = write_header(&mut header, &fields, &elements[..count]);
+    headers.extend_from_slice(&header[..len.expect("the elements were chosen to fit")]);
 }
 
 /// Whether a header extension of a publisher is passed on to subscribers who negotiated it. MID and the send time are
