@@ -35,7 +35,7 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Most news taken from one worker at a time.
 const NEWS_PER_ROUND: usize = 256;
 /// How long the master may take to hear that we stop.
-const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// The agent's end of one worker.
 pub struct WorkerPort {

@@ -125,9 +125,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
     announce(config);
     let view = Arc::new(admin::View {
         cells: ports.iter().map(|port| port.cells.clone()).collect(),
+        wakers: ports.iter().map(|port| port.waker.clone()).collect(),
         node: metrics::Node {
             driver: choice.driver,
             transports_max: transports_max(config),
+            certificate_expiry: credentials.expiry(),
             started: SystemTime::now(),
         },
         agent: Mutex::new(AgentCounters::default()),

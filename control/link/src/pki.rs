@@ -52,6 +52,9 @@ pub enum Error {
         /// Why it failed.
         source: rcgen::Error,
     },
+    /// A node can't be called so: it could be taken for something else.
+    #[error("{0:?} can't be the id of a node")]
+    Reserved(String),
 }
 
 /// The authority: who may be in the cluster.
@@ -132,8 +135,11 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// If the id can't stand in a certificate (it must be ASCII).
+    /// If the id can't stand in a certificate (it must be ASCII), or is empty or one of our own names.
     pub fn issue_node(&self, id: &str) -> Result<Identity, Error> {
+        if ["", MASTER_NAME, NODE_NAME].contains(&id) {
+            return Err(Error::Reserved(id.to_owned()));
+        }
         self.issue(id, &[NODE_NAME, id], ExtendedKeyUsagePurpose::ServerAuth)
     }
 

@@ -10,10 +10,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use net::Waker;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::metrics::{self, AgentCounters, Cells};
 
@@ -23,8 +24,10 @@ const CONNECTIONS_MAX: usize = 32;
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may last.
 const CONNECTION_LIFE: Duration = Duration::from_secs(300);
-/// An agent that does not answer for so long hangs.
+/// An agent that does not answer for so long hangs, and so does a worker that takes no turn.
 const AGENT_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a woken worker is looked at.
+const WORKER_LOOK: Duration = Duration::from_millis(2);
 /// Questions that wait for the agent.
 const QUESTIONS_MAX: usize = 16;
 
@@ -35,6 +38,8 @@ pub type Question = oneshot::Sender<Value>;
 pub struct View {
     /// The workers' counters.
     pub cells: Vec<Arc<Cells>>,
+    /// What wakes them.
+    pub wakers: Vec<Waker>,
     /// What does not change.
     pub node: metrics::Node,
     /// The agent's counters, brought up to date several times a second.
@@ -54,7 +59,7 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, agent: mpsc::Sender<Q
     while let Ok(permit) = connections.clone().acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, most likely: wait for some to come back.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
             continue;
         };
         let (view, agent) = (view.clone(), agent.clone());
@@ -92,12 +97,13 @@ async fn answer(
             response.headers_mut().insert(CONTENT_TYPE, format);
             response
         }
-        "/healthz/live" => match ask(&agent).await {
-            Some(_) => text(StatusCode::OK, "live\n"),
-            None => text(
+        "/healthz/live" => match (ask(&agent).await, all_turn(&view).await) {
+            (Some(_), true) => text(StatusCode::OK, "live\n"),
+            (None, _) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the agent does not answer\n",
             ),
+            (_, false) => text(StatusCode::SERVICE_UNAVAILABLE, "a worker hangs\n"),
         },
         "/healthz/ready" => {
             let unready = view
@@ -131,6 +137,19 @@ async fn answer(
             "there are /metrics, /healthz/live, /healthz/ready and /debug\n",
         ),
     })
+}
+
+/// Whether every worker, once woken, takes a turn.
+async fn all_turn(view: &View) -> bool {
+    let turns = || view.cells.iter().map(|cells| cells.read().worker.turns);
+    let before: Vec<u64> = turns().collect();
+    view.wakers.iter().for_each(Waker::wake);
+    let wait = async {
+        while turns().zip(&before).any(|(now, before)| now == *before) {
+            sleep(WORKER_LOOK).await;
+        }
+    };
+    timeout(AGENT_PATIENCE, wait).await.is_ok()
 }
 
 async fn ask(agent: &mpsc::Sender<Question>) -> Option<Value> {

@@ -85,6 +85,7 @@ families! {
     LINK_CONNECTIONS: Counter "ringcast_node_link_connections_total" "Connections that a master made.";
     LINK_REFUSED: Counter "ringcast_node_link_refused_total" "Attempts to connect that were refused.";
     LINK_REVISION: Gauge "ringcast_node_link_applied_revision" "Revision of the desired state that was taken up.";
+    CERTIFICATE_EXPIRY: Gauge "ringcast_node_link_certificate_expiry_timestamp_seconds" "When the certificate for the link ends, since the Unix epoch.";
     READY: Gauge "ringcast_node_ready" "1 while the node takes new transports.";
     PROCESS_CPU: Counter "process_cpu_seconds_total" "Processor time of the process.";
     PROCESS_MEMORY: Gauge "process_resident_memory_bytes" "Resident memory of the process.";

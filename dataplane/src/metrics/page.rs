@@ -47,6 +47,8 @@ pub struct Node {
     pub driver: &'static str,
     /// Most transports, all workers together.
     pub transports_max: u64,
+    /// When the certificate for the link ends.
+    pub certificate_expiry: SystemTime,
     /// When the process began.
     pub started: SystemTime,
 }
@@ -68,6 +70,11 @@ pub fn render<'a>(
     driver(&mut page, node.driver, &sum);
     each_worker(&mut page, agent, &workers);
     the_agent(&mut page, agent);
+    page.gauge(
+        CERTIFICATE_EXPIRY,
+        &[],
+        since_epoch(node.certificate_expiry),
+    );
     process(&mut page, node);
     page.encode()
 }
@@ -237,11 +244,12 @@ fn the_agent(page: &mut Page, agent: &AgentCounters) {
 fn process(page: &mut Page, node: &Node) {
     page.count_real(PROCESS_CPU, &[], process_cpu().as_secs_f64());
     page.gauge(PROCESS_MEMORY, &[], resident_bytes() as f64);
-    let started = node
-        .started
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    page.gauge(PROCESS_START, &[], started.as_secs_f64());
+    page.gauge(PROCESS_START, &[], since_epoch(node.started));
+}
+
+fn since_epoch(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }
 
 /// Processor time of the process.
@@ -334,6 +342,7 @@ mod tests {
         let node = Node {
             driver: "mmsg",
             transports_max: 7,
+            certificate_expiry: SystemTime::UNIX_EPOCH,
             started: SystemTime::UNIX_EPOCH,
         };
         let cells = [Cells::new(), Cells::new()];

@@ -9,7 +9,7 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, ConnectionError, IdleTimeout, ServerConfig, TransportConfig, VarInt};
@@ -193,6 +193,15 @@ impl Credentials {
             .first()
             .map(|first| names_in(first))
             .unwrap_or_default()
+    }
+
+    /// When our own certificate ends; the Unix epoch if it does not say.
+    pub fn expiry(&self) -> SystemTime {
+        let seconds = || {
+            let (_, certificate) = X509Certificate::from_der(self.chain.first()?).ok()?;
+            u64::try_from(certificate.validity().not_after.timestamp()).ok()
+        };
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds().unwrap_or(0))
     }
 
     fn client_config(&self) -> Result<ClientConfig, Error> {

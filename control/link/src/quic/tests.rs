@@ -359,6 +359,11 @@ fn files_hold_what_was_made_and_keys_are_for_the_owner_alone() {
     let ca = directory.join(crate::pki::CA_CERTIFICATE_FILE);
     let credentials = Credentials::load(&ca, &certificate, &key).expect("read back");
     assert_eq!(credentials.names(), ["node.ringcast", "media_10.0.0.1"]);
+    let in_a_year = std::time::SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60);
+    assert!(credentials.expiry() > in_a_year);
+    for reserved in ["master.ringcast", "node.ringcast", ""] {
+        assert!(authority.issue_node(reserved).is_err(), "{reserved:?}");
+    }
     for secret in [key, directory.join(crate::pki::CA_KEY_FILE)] {
         let mode = std::fs::metadata(secret)
             .expect("there")
