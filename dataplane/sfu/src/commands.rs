@@ -129,6 +129,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         dtls_in_batch: (0, 0),
         reference_time: None,
     };
+    *engine.stats.transports(transport.state()) += 1;
     let key = engine.model.transports.insert(transport);
     engine.model.transport_keys.insert(spec.id, key);
     engine.model.ufrags.insert(ufrag, key);
@@ -166,9 +167,13 @@ fn keys_ready(
         return Err("the transport has keys");
     }
     let refused = "the keys do not fit their profile";
-    transport.inbound = Some(Inbound::new(&keys.remote).map_err(|_| refused)?);
-    transport.outbound = Some(Outbound::new(&keys.local).map_err(|_| refused)?);
+    let inbound = Inbound::new(&keys.remote).map_err(|_| refused)?;
+    let outbound = Outbound::new(&keys.local).map_err(|_| refused)?;
+    *engine.stats.transports(transport.state()) -= 1;
+    transport.inbound = Some(inbound);
+    transport.outbound = Some(outbound);
     transport.reports_due = now;
+    *engine.stats.transports(transport.state()) += 1;
     engine.wheel.schedule(key, now);
     engine.want_key_frames_for(key);
     Ok(())
@@ -202,11 +207,20 @@ pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
         drop_subscriber(engine, subscriber);
     }
     engine.wheel.cancel(key);
+    *engine
+        .stats
+        .transports(engine.model.transports[key].state()) -= 1;
     let transport = engine.model.transports.remove(key);
     let transport = transport.expect("the caller looked the transport up");
     engine.model.transport_keys.remove(&transport.id);
     engine.model.ufrags.remove(&transport.local_ufrag);
-    engine.model.forget_addresses(key);
+    for path in &transport.paths {
+        engine.model.forget_address(path.remote, key);
+    }
+    debug_assert!(
+        engine.model.addresses.values().all(|owner| *owner != key),
+        "every address of a transport is one of its paths"
+    );
 }
 
 /// RFC 3550 §6.6.

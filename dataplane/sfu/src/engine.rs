@@ -258,12 +258,13 @@ impl Engine {
     fn select_path(&mut self, key: u32, address: std::net::SocketAddr) {
         let transport = &mut self.model.transports[key];
         let path: Path = transport.path(address);
+        *self.stats.transports(transport.state()) -= 1;
         let first = transport.selected.replace(path).is_none();
+        *self.stats.transports(transport.state()) += 1;
         if first {
             let id = transport.id;
             self.push_event(Event::IceConnected(id));
             self.want_key_frames_for(key);
-            self.count_model();
         }
     }
 
@@ -306,18 +307,7 @@ impl Engine {
 
     /// Brings the gauges up to date.
     fn count_model(&mut self) {
-        let (mut new, mut connecting, mut connected) = (0, 0, 0);
-        for (_, transport) in self.model.transports.iter() {
-            match (transport.selected, &transport.outbound) {
-                (None, _) => new += 1,
-                (Some(_), None) => connecting += 1,
-                (Some(_), Some(_)) => connected += 1,
-            }
-        }
         let stats = &mut self.stats;
-        stats.transports_new = new;
-        stats.transports_connecting = connecting;
-        stats.transports_connected = connected;
         stats.publishers = self.model.publishers.len() as u64;
         stats.subscribers = self.model.subscribers.len() as u64;
         stats.encodings = self.model.encodings.len() as u64;

@@ -1,6 +1,7 @@
 //! What the engine counted: plain cells, written by one thread, read between turns.
 
 use crate::discard::{DropReason, DropTable, STAGES, Stage};
+use crate::model::transport::State;
 
 /// Which way a packet went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,15 @@ impl Stats {
 
     pub(crate) fn stage_mut(&mut self, stage: Stage) -> &mut StageCells {
         &mut self.stages[stage as usize]
+    }
+
+    /// The gauge of transports that are so far.
+    pub(crate) fn transports(&mut self, state: State) -> &mut u64 {
+        match state {
+            State::New => &mut self.transports_new,
+            State::Connecting => &mut self.transports_connecting,
+            State::Connected => &mut self.transports_connected,
+        }
     }
 
     pub(crate) fn drop_at(&mut self, stage: Stage, reason: DropReason) {

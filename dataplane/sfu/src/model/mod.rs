@@ -155,13 +155,6 @@ impl Model {
             }
         }
     }
-
-    /// Forgets all addresses of a transport that is gone.
-    pub(crate) fn forget_addresses(&mut self, transport: u32) {
-        for map in [&mut self.addresses, &mut self.claims] {
-            map.retain(|_, owner| *owner != transport);
-        }
-    }
 }
 
 impl Caches for Slab<Encoding> {

@@ -76,7 +76,26 @@ pub(crate) struct Remb {
     pub(crate) bits_per_second: u64,
 }
 
+/// How far a transport has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No address is proven.
+    New,
+    /// An address is proven, and there are no keys.
+    Connecting,
+    /// Media may flow.
+    Connected,
+}
+
 impl Transport {
+    pub(crate) fn state(&self) -> State {
+        match (self.selected, &self.outbound) {
+            (None, _) => State::New,
+            (Some(_), None) => State::Connecting,
+            (Some(_), Some(_)) => State::Connected,
+        }
+    }
+
     pub(crate) fn round_trip(&self) -> Duration {
         let measured = self.round_trip.or_else(|| self.ice.rtt());
         measured.unwrap_or(ROUND_TRIP_DEFAULT)

@@ -123,9 +123,9 @@ fn request(
         .ice
         .on_request(now, message, datagram.source, &mut response)
         .map_err(reason)?;
-    transport.note_path(path);
-    // Not so if the check was answered by an error; usually the address is there already.
+    // Not so if the check was answered by an error.
     if transport.ice.is_checked(path.remote) {
+        transport.note_path(path);
         engine.model.claim_address(path.remote, key);
     }
     engine

@@ -476,3 +476,27 @@ fn a_tenth_lost_both_ways_is_repaired() {
     let share = share_that_arrives(false);
     assert!(share < 0.85, "{share} arrived without repair");
 }
+
+#[test]
+fn deadlines_alone_keep_everything_going() {
+    let mut net = Net::new();
+    let (mut source, receivers) = call(&mut net, 1);
+    let mut turns = net.run_lazily(60_000);
+    assert!(
+        !net.events
+            .iter()
+            .any(|event| matches!(event, Event::Closed { .. }))
+    );
+    let lost = source.sequence;
+    source.frame(&mut net, false, &[0]);
+    turns += net.run_lazily(40);
+    assert_eq!(nacked(&net, source.peer)[0], lost);
+    turns += net.run_lazily(2_000);
+    let told = |packet: &rtcp::Packet<'_>| matches!(packet, rtcp::Packet::TransportFeedback(_));
+    assert!(net.peers[source.peer].count_rtcp(told) >= 2);
+    let named = |packet: &rtcp::Packet<'_>| matches!(packet, rtcp::Packet::Sdes(_));
+    assert!(net.peers[receivers[0]].count_rtcp(named) >= 2 * 40);
+    assert_eq!(net.engine.stats().cache_packets, 0);
+    assert!(turns < 1_200, "{turns} turns in a minute of near silence");
+    net.finish();
+}

@@ -267,6 +267,29 @@ impl Net {
         }
     }
 
+    /// Lets `millis` pass as a worker does: a turn only when something arrives or a deadline comes. Returns the turns.
+    pub fn run_lazily(&mut self, millis: u64) -> usize {
+        let end = self.now + Duration::from_millis(millis);
+        let mut turns = 0;
+        while self.now < end {
+            self.turn();
+            turns += 1;
+            let ices = self.peers.iter().filter_map(|peer| peer.ice.as_ref());
+            let peers = ices.filter_map(|ice| ice.deadline());
+            let arrival = (!self.inbox.is_empty()).then_some(self.now + Duration::from_millis(1));
+            let wake = self
+                .engine
+                .deadline()
+                .into_iter()
+                .chain(peers)
+                .chain(arrival)
+                .min();
+            let wake = wake.unwrap_or(end).min(end);
+            self.now = wake.max(self.now + Duration::from_micros(1));
+        }
+        turns
+    }
+
     /// One turn of the worker; everything sent arrives at once, and answers are in the next turn.
     pub fn turn(&mut self) {
         let mut batch = Batch::new();
