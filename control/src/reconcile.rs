@@ -560,3 +560,6 @@ fn ssrc(chance: &mut dyn Chance) -> u32 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

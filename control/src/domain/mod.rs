@@ -270,3 +270,6 @@ fn no_session(id: &SessionId) -> Refused {
 fn no_user(id: &ConnectionId) -> Refused {
     Refused::new(Code::UserNotFound, format!("Connection '{id}' not found"))
 }
+
+#[cfg(test)]
+mod tests;

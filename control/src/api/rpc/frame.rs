@@ -267,4 +267,30 @@ mod tests {
         assert_eq!(bad["error"]["code"], 302);
         assert_eq!(bad["error"]["message"], "no. Code: 302");
     }
+
+    #[test]
+    fn mangled_frames_neither_panic_nor_pass_for_others() {
+        use crate::domain::Chance as _;
+        let mut chance = crate::domain::ids::testing::Seeded(3);
+        let frames = [
+            r#"{"jsonrpc":"2.0","method":"ping","params":{"interval":5000},"id":0}"#,
+            r#"{"jsonrpc":"2.0","method":"joinRoom","params":{"token":"wss://h?sessionId=S&token=tok_X","session":"S"},"id":1}"#,
+            r#"{"jsonrpc":"2.0","method":"sendMessage","params":{"message":"{\"to\":[],\"data\":\"\\u00e9\"}"},"id":"a"}"#,
+        ];
+        for frame in frames {
+            fuzz(frame.as_bytes());
+            for _ in 0..5_000 {
+                let mut bytes = frame.as_bytes().to_vec();
+                for _ in 0..=chance.next_u64() % 4 {
+                    let at = (chance.next_u64() % bytes.len() as u64) as usize;
+                    match chance.next_u64() % 3 {
+                        0 => bytes[at] = chance.next_u64() as u8,
+                        1 => bytes.truncate(at + 1),
+                        _ => bytes.insert(at, b"{}[]\",:\\0e"[at % 10]),
+                    }
+                }
+                fuzz(&bytes);
+            }
+        }
+    }
 }
