@@ -6,6 +6,7 @@ const tiles = new Map(); // stream id → tile
 let openvidu = null;
 let session = null;
 let publisher = null;
+let preview = Promise.resolve(null); // the preview's MediaStream, or null without a camera and microphone
 
 start();
 
@@ -27,20 +28,22 @@ function start() {
     $('join-button').disabled = true;
     return;
   }
-  showPreview();
+  preview = showPreview();
 }
 
 async function showPreview() {
   if (!navigator.mediaDevices?.getUserMedia) {
     note('The browser gives camera and microphone only to pages opened as https:// or on localhost.');
-    return;
+    return null;
   }
   try {
     const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 }, audio: true });
     $('preview').srcObject = stream;
     note('');
+    return stream;
   } catch (error) {
     note(`No camera or microphone: ${error.message}. You can still join and watch.`);
+    return null;
   }
 }
 
@@ -114,13 +117,15 @@ const endings = {
 };
 
 async function publish(who) {
-  const stream = $('preview').srcObject;
-  if (!stream) return; // no camera: watch only
+  const shown = await preview;
+  if (!shown) return; // no camera, no microphone: watch only
+  const [audio, video] = [shown.getAudioTracks().length > 0, shown.getVideoTracks().length > 0];
+  endPreview(shown);
   publisher = await openvidu.initPublisherAsync(undefined, {
-    audioSource: stream.getAudioTracks()[0] ?? false,
-    videoSource: stream.getVideoTracks()[0] ?? false,
-    publishAudio: true,
-    publishVideo: true,
+    audioSource: audio ? undefined : false,
+    videoSource: video ? undefined : false,
+    resolution: '640x480',
+    frameRate: 30,
     mirror: false,
   });
   await session.publish(publisher);
@@ -128,8 +133,13 @@ async function publish(who) {
   publisher.addVideoElement(tile.querySelector('video'));
 }
 
+function endPreview(stream) {
+  for (const track of stream.getTracks()) track.stop();
+  $('preview').srcObject = null;
+}
+
 function toggle(what) {
-  if (!publisher) return toast('You are watching only: no camera or microphone was available.');
+  if (!publisher) return void toast('You are watching only: no camera or microphone was available.');
   const button = $(what);
   const on = button.getAttribute('aria-pressed') !== 'true';
   if (what === 'mic') publisher.publishAudio(on);
@@ -149,7 +159,6 @@ function pressed(what, on) {
 function leave() {
   session?.disconnect();
   showLobby();
-  showPreview();
 }
 
 function enterCall(name) {
@@ -173,6 +182,7 @@ function showLobby() {
   $('lobby').hidden = false;
   $('toast').hidden = true;
   document.title = 'Ringcast';
+  if (!$('preview').srcObject) preview = showPreview();
 }
 
 function addTile(stream, who, own) {

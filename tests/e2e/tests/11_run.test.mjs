@@ -62,6 +62,6 @@ for (const flags of [['--plain-http'], ['--nodes', '2']]) {
 }
 
 async function fetchInsecure(url) {
-  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'; // self-signed on purpose
   return fetch(url);
 }
