@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use clock::Rng;
+use packet::{ArenaSize, BurstsSize};
 use proptest::prelude::*;
 use proto::rtp::Fields;
 use sfu::api::*;
+use sfu::discard::DropReason;
 
 use crate::harness::*;
 
@@ -212,5 +214,35 @@ fn a_flood_of_garbage_does_not_touch_the_call() {
     let got = net.peers[receivers[0]].of(out_ssrcs(receivers[0]).1);
     assert_eq!(got.len(), 603);
     assert!(net.astray.is_empty());
+    net.finish();
+}
+
+#[test]
+fn too_little_memory_costs_packets_and_nothing_else() {
+    let arena = ArenaSize {
+        slots: 70,
+        small_slots: 2,
+        reserve: 60,
+    };
+    let bursts = BurstsSize {
+        chunks: 2,
+        bursts: 8,
+    };
+    let mut net = Net::sized(config(), arena, bursts);
+    let (mut source, receivers) = call(&mut net, 12);
+    let mut cached = 0;
+    for _ in 0..200 {
+        source.frame(&mut net, true, &[]);
+        source.audio(&mut net);
+        net.run(10);
+        cached = cached.max(net.engine.stats().cache_packets);
+    }
+    assert!((1..=12).contains(&cached), "{cached} packets cached");
+    assert!(net.stat(DropReason::NoBurst) > 0);
+    let got: usize = receivers
+        .iter()
+        .map(|receiver| net.peers[*receiver].rtp.len())
+        .sum();
+    assert!(got > 1_000, "{got} packets still came");
     net.finish();
 }

@@ -113,20 +113,25 @@ impl Net {
     }
 
     pub fn with(config: Config) -> Self {
+        let arena = ArenaSize {
+            slots: 2048,
+            small_slots: 300,
+            reserve: 512,
+        };
+        let bursts = BurstsSize {
+            chunks: 64,
+            bursts: 2048,
+        };
+        Self::sized(config, arena, bursts)
+    }
+
+    /// With as much memory as that.
+    pub fn sized(config: Config, arena: ArenaSize, bursts: BurstsSize) -> Self {
         Self {
             now: Instant::from_millis(1_000),
             engine: Engine::new(config, Rng::from_number(1)),
-            arena: Arena::new(ArenaSize {
-                slots: 2048,
-                small_slots: 300,
-                reserve: 512,
-            })
-            .unwrap(),
-            bursts: Bursts::new(BurstsSize {
-                chunks: 64,
-                bursts: 2048,
-            })
-            .unwrap(),
+            arena: Arena::new(arena).unwrap(),
+            bursts: Bursts::new(bursts).unwrap(),
             inbox: Vec::new(),
             peers: Vec::new(),
             events: Vec::new(),
