@@ -20,6 +20,7 @@ use proto::ice::{Credentials as IceCredentials, Output as IceOutput};
 use proto::rtp::{Fields, Header, write_header};
 use proto::srtp::{Inbound, Outbound};
 use proto::stun::Message;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -41,6 +42,7 @@ pub struct World {
 /// The program. It is killed when dropped.
 pub struct NodeProcess {
     pub child: Child,
+    command: Command,
     pub admin: SocketAddr,
     pub link_address: SocketAddr,
     directory: PathBuf,
@@ -97,6 +99,7 @@ impl World {
         let child = command.spawn().expect("the program starts");
         let node = NodeProcess {
             child,
+            command,
             admin,
             link_address,
             directory,
@@ -276,10 +279,21 @@ impl NodeProcess {
     /// SIGTERM, and how long it took to end.
     pub fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
         let start = StdInstant::now();
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("our child");
+        self.signal(Signal::TERM);
         let status = self.child.wait().expect("our child");
         (start.elapsed(), status)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our child");
+    }
+
+    /// Dies without a word, and is started anew.
+    pub fn crash_and_restart(&mut self) {
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
+        self.child = self.command.spawn().expect("the program starts");
     }
 }
 

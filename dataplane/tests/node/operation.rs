@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use link::quic::master::News;
 use link::state::*;
+use rustix::process::Signal;
 
 use crate::harness::{NODE, World};
 
@@ -68,6 +69,51 @@ fn a_session_stays_on_one_worker_and_what_makes_no_sense_is_refused() {
         format!("{steps:?}").contains("nowhere is not there")
     });
     drop(refused);
+}
+
+#[test]
+fn a_node_that_stalls_is_the_same_afterwards_and_one_that_crashes_is_another() {
+    let mut world = World::start(&["--driver", "mmsg"]);
+    let alice = world.peer("alice", "session", true);
+    let instance = |world: &World| world.link.hello().expect("met").instance;
+    let first = instance(&world);
+
+    world.node.signal(Signal::STOP);
+    world.wait_for(|news| matches!(news, News::Down { was_up: true, .. }));
+    world.node.signal(Signal::CONT);
+    let up = world.wait_for(|news| matches!(news, News::Up { .. }));
+    assert!(matches!(
+        up,
+        News::Up {
+            restarted: false,
+            ..
+        }
+    ));
+    assert_eq!(instance(&world), first);
+    let key = Key::Transport(alice.entry.id.clone());
+    assert!(
+        world.link.report(&key).is_some(),
+        "it has forgotten nothing"
+    );
+
+    world.node.crash_and_restart();
+    let up = world.wait_for(|news| matches!(news, News::Up { .. }));
+    assert!(matches!(
+        up,
+        News::Up {
+            restarted: true,
+            ..
+        }
+    ));
+    assert_ne!(instance(&world), first);
+    assert_eq!(
+        world.link.desired().entries().count(),
+        0,
+        "what was there is lost"
+    );
+    world.wait_for(|news| matches!(news, News::Reports(_)));
+    assert!(world.link.report(&key).is_none());
+    world.peer("bob", "session", true);
 }
 
 #[test]
