@@ -4,9 +4,14 @@
 //! engine.command(now, command)                      orders from the agent
 //! engine.receive(now, arena, batch)                 classify → unprotect → ingest → route
 //! engine.on_timeout(now, arena)                     reports, NACK, consent, closing
-//! engine.flush(now, arena, bursts)                  rewrite → pace → protect
+//! engine.flush(now, arena, bursts)                  rewrite → protect
 //! engine.poll_event() / engine.deadline() / engine.stats()
 //! ```
+//!
+//! Packets arrive grouped by publisher and leave grouped by subscriber; `route` turns them around. A payload is decrypted
+//! once, where it arrived, and encrypted for each subscriber straight into that one's burst. RTCP ends here on both sides.
+//! Every datagram is forwarded, consumed or dropped for one named reason ([`discard::DropReason`]), and the packets of each
+//! stage add up ([`stats::Stats::unbalanced`]).
 #![forbid(unsafe_code)]
 
 pub mod api;

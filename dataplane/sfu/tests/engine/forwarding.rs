@@ -336,3 +336,55 @@ fn injected_loss_drops_all_media_by_that_name() {
 pub fn pictures_requested(net: &Net, peer: usize) -> usize {
     net.peers[peer].count_rtcp(|packet| matches!(packet, rtcp::Packet::Pli(_)))
 }
+
+#[test]
+fn a_publisher_may_change_its_ssrc_and_use_low_payload_types() {
+    const LOW_VP8: u8 = 35;
+    let mut net = Net::new();
+    let (sender, receiver) = (net.connect(), net.connect());
+    let mut spec = publisher(&net, sender, 1);
+    spec.media[1].codecs = vec![vp8(LOW_VP8, None)];
+    net.command(Command::AddPublisher(Box::new(spec)));
+    let mut spec = subscriber(&net, receiver, 1);
+    spec.media[1].codecs = vec![(LOW_VP8, vp8(OUT_VP8, None))];
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    // Each RTP stream begins somewhere else, and its second packet needs the key frame before it.
+    for (round, ssrc) in [VIDEO_SSRC, 5, 6, 7].into_iter().enumerate() {
+        let start = [65_535_u16, 9, 40_000, 3][round];
+        for (nth, key) in [false, true, false].into_iter().enumerate() {
+            let fields = Fields {
+                marker: true,
+                payload_type: LOW_VP8,
+                sequence: start.wrapping_add(nth as u16),
+                timestamp: round as u32 * 1_000_000 + nth as u32 * 3_000,
+                ssrc,
+                ..Fields::default()
+            };
+            net.send_rtp(
+                sender,
+                &fields,
+                &[(IN_MID, b"1")],
+                &picture(key, true, nth as u32, 0),
+            );
+            net.run(10);
+        }
+        net.run(600);
+    }
+    let got = net.peers[receiver].of(out_ssrcs(receiver).1);
+    assert_eq!(got.len(), 8);
+    for pair in got.windows(2) {
+        assert_eq!(pair[1].index, pair[0].index + 1);
+        let ticks = pair[1]
+            .header
+            .timestamp
+            .wrapping_sub(pair[0].header.timestamp);
+        assert!((1..90_000).contains(&ticks), "time goes on: {ticks}");
+    }
+    assert_eq!(net.stat(DropReason::AwaitingKeyFrame), 4);
+    assert_eq!(
+        pictures_requested(&net, sender),
+        4,
+        "each time a key frame is asked for"
+    );
+    net.finish();
+}
