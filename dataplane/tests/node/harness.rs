@@ -215,13 +215,18 @@ impl World {
         self.node.get(path)
     }
 
-    /// Waits until the admin endpoint answers with this status.
-    pub fn wait_for_admin(&self, path: &str, status: u16) {
+    /// Waits until something is so.
+    pub fn wait_until(&self, what: &str, so: impl Fn() -> bool) {
         let until = StdInstant::now() + PATIENCE;
-        while self.get(path).0 != status {
-            assert!(StdInstant::now() < until, "{path} never answers {status}");
+        while !so() {
+            assert!(StdInstant::now() < until, "never: {what}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Waits until the admin endpoint answers with this status.
+    pub fn wait_for_admin(&self, path: &str, status: u16) {
+        self.wait_until(path, || self.get(path).0 == status);
     }
 
     /// Waits until a metric is so: counters are published once per turn, so they come after what they count.

@@ -117,6 +117,33 @@ fn a_node_that_stalls_is_the_same_afterwards_and_one_that_crashes_is_another() {
 }
 
 #[test]
+fn thousands_of_transports_come_and_go_at_once() {
+    const MANY: usize = 3000;
+    let world = World::start(&["--driver", "mmsg"]);
+    let wanted = |number: usize| {
+        Entry::Transport(Transport {
+            id: TransportId::new(format!("t{number}")),
+            session: SessionId::new(format!("s{}", number / 10)),
+            connection: ConnectionId::new("c"),
+            local_ice: IceCredentials {
+                ufrag: format!("ufrag{number}"),
+                pwd: "0123456789012345678901".into(),
+            },
+            remote_ice: None,
+            remote_fingerprints: Vec::new(),
+        })
+    };
+    world.link.put_all((0..MANY).map(wanted));
+    world.wait_for_metric("ringcast_node_transports", "state=\"new\"", |count| {
+        count == MANY as f64
+    });
+    world.wait_until("all are reported", || world.link.reports().len() == MANY);
+    world.link.change(link::desired::DesiredState::clear);
+    world.wait_for_metric("ringcast_node_transports", "", |count| count == 0.0);
+    world.wait_until("none is reported", || world.link.reports().is_empty());
+}
+
+#[test]
 fn a_bad_start_says_what_is_wrong_and_what_to_do() {
     let run = |flags: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_ringcast-node"))
