@@ -6,7 +6,7 @@ use link::desired::DesiredState;
 use link::quic::Credentials;
 use link::quic::master::{Dialer, News, NodeConfig as LinkConfig, NodeEvent, NodeLink};
 use link::replica::Step;
-use link::{Report, TransportReport, TransportState, pki};
+use link::{CloseReason, Report, TransportReport, TransportState, pki};
 use tokio::sync::mpsc;
 
 use crate::app::{App, Core, now_millis};
@@ -131,11 +131,18 @@ fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportRep
             tracing::info!(%node, %transport, srtp_profile, "transport connected");
         }
         TransportState::Closed { reason } => {
-            let owner = core.media.owner(transport).cloned();
             // What we took down ourselves ends as well; that is no news.
-            if owner.is_some() {
+            if let Some(owner) = core.media.owner(transport) {
                 app.metrics.transport_closed(&format!("{reason:?}"));
-                tracing::warn!(%node, %transport, ?reason, ?owner, "transport closed by the media node");
+                match reason {
+                    // A browser that reconnects, or a page that is closed, says goodbye first.
+                    CloseReason::ClosedByPeer => {
+                        tracing::info!(%node, %transport, %owner, "transport closed by the client");
+                    }
+                    _ => {
+                        tracing::warn!(%node, %transport, ?reason, %owner, "transport closed by the media node");
+                    }
+                }
                 core.media.transport_closed(transport);
             }
         }

@@ -4,6 +4,7 @@
 //! change on nodes is drained by [`Reconciler::take_changes`]; who listens to a transport is told by the node's reports.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use link::{Change, Entry, Key, PublisherId, SubscriberId, Transport, TransportId};
 use sdp::{Msid, Offered, PublishParameters, SubscribeMedia, SubscribeParameters};
@@ -62,6 +63,17 @@ pub enum Owner {
     Publication(SessionId, StreamId),
     /// It carries a stream from us.
     Subscription(SessionId, ConnectionId, StreamId),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publication(session, stream) => write!(f, "publisher of {stream} in {session}"),
+            Self::Subscription(session, connection, stream) => {
+                write!(f, "subscriber {connection} of {stream} in {session}")
+            }
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,6 +28,8 @@ use crate::app::App;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to shake hands.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request may take, its body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most TCP connections at a time; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 20_000;
 /// The pause after a failed accept, which means that the process has no descriptors left.
@@ -121,7 +123,11 @@ where
 
 async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let method = known(request.method());
-    let response = next.run(request).await;
+    // A WebSocket's request is answered at once; what comes after it has limits of its own.
+    let response = match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
     app.metrics.http(method, response.status().as_u16());
     response
 }

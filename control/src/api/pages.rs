@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -54,6 +54,7 @@ pub fn router(package: Option<Bytes>) -> Router<Arc<App>> {
         )
         .route(CLIENT_PACKAGE, get(package))
         .route("/demo/token", post(demo_token))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
 }
 
 /// Reads the client package.
@@ -126,9 +127,6 @@ async fn demo_token(
 }
 
 fn wanted_session(body: &Bytes) -> Option<SessionId> {
-    if body.len() > BODY_MAX {
-        return None;
-    }
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let id = body.get("sessionId")?.as_str()?;
     ids::is_session_id(id).then(|| SessionId::new(id))

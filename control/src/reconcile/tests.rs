@@ -93,8 +93,8 @@ impl World {
             0 | 1 => {
                 let pending = self.media.begin_publication(&place, &session, &s, chance);
                 let id = &pending.transport;
-                if chance.next_u64() % 3 > 0 {
-                    let loopback = (chance.next_u64() % 4 == 0).then(subscribed);
+                if !chance.next_u64().is_multiple_of(3) {
+                    let loopback = chance.next_u64().is_multiple_of(4).then(subscribed);
                     self.media
                         .commit_publication(
                             &session,
@@ -112,7 +112,7 @@ impl World {
                     .media
                     .begin_subscription(&place, &session, &c, &s, chance);
                 let id = &pending.transport;
-                if chance.next_u64() % 3 > 0 {
+                if !chance.next_u64().is_multiple_of(3) {
                     // Without a publication there is nothing to receive.
                     let _ =
                         self.media

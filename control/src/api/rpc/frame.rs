@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Code, Notification, Refused, Stream};
+use crate::domain::{Code, ConnectionId, Notification, Reason, Refused, Stream};
 
 /// The longest frame that is read, bytes.
 pub const FRAME_MAX: usize = 1024 * 1024;
@@ -115,38 +115,17 @@ fn method_and_params(notification: &Notification) -> (&'static str, Value) {
         Notification::ParticipantUnpublished {
             connection_id,
             reason,
-        } => (
-            "participantUnpublished",
-            json!({"connectionId": connection_id, "reason": reason.as_str()}),
-        ),
+        } => ("participantUnpublished", gone(connection_id, *reason)),
         Notification::ParticipantLeft {
             connection_id,
             reason,
-        } => (
-            "participantLeft",
-            json!({"connectionId": connection_id, "reason": reason.as_str()}),
-        ),
+        } => ("participantLeft", gone(connection_id, *reason)),
         Notification::ParticipantEvicted {
             connection_id,
             reason,
-        } => (
-            "participantEvicted",
-            json!({"connectionId": connection_id, "reason": reason.as_str()}),
-        ),
+        } => ("participantEvicted", gone(connection_id, *reason)),
         Notification::SendMessage { from, kind, data } => {
-            let mut params = Map::new();
-            // A missing `from` means the server; a null one would be a sender that the client does not know.
-            let pairs = [
-                ("from", from.as_ref().map(|from| from.as_str())),
-                ("type", kind.as_deref()),
-                ("data", data.as_deref()),
-            ];
-            for (name, text) in pairs {
-                if let Some(text) = text {
-                    params.insert(name.to_owned(), json!(text));
-                }
-            }
-            ("sendMessage", Value::Object(params))
+            ("sendMessage", signal(from.as_ref(), kind, data))
         }
         Notification::StreamPropertyChanged {
             connection_id,
@@ -172,6 +151,24 @@ fn method_and_params(notification: &Notification) -> (&'static str, Value) {
             json!({"property": property, "newValue": new_value}),
         ),
     }
+}
+
+fn gone(connection: &ConnectionId, reason: Reason) -> Value {
+    json!({"connectionId": connection, "reason": reason.as_str()})
+}
+
+/// A missing `from` means the server; a null one would be a sender that the client does not know.
+fn signal(from: Option<&ConnectionId>, kind: &Option<String>, data: &Option<String>) -> Value {
+    let fields = [
+        ("from", from.map(ConnectionId::as_str)),
+        ("type", kind.as_deref()),
+        ("data", data.as_deref()),
+    ];
+    fields
+        .into_iter()
+        .filter_map(|(name, text)| Some((name.to_owned(), json!(text?))))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// A stream as clients know it. `videoDimensions` stays a text: an object crashes them.
