@@ -4,7 +4,7 @@ use clock::{Duration, Instant};
 use proto::ice::{Credentials, lite};
 use proto::loss::NackGenerator;
 use proto::rtcp::{Bye, ReceiverReport, Writer};
-use proto::rtp::{ExtensionMap, Reception, Rewriter, Unwrapper};
+use proto::rtp::{ExtensionMap, Rewriter};
 use proto::srtp::{Inbound, KeyingMaterial, Outbound};
 use proto::twcc::FeedbackGenerator;
 
@@ -15,7 +15,6 @@ use crate::api::{
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::feedback::{REMB_START, REPORT_INTERVAL};
-use crate::model::encoding::{KeyFrameRequest, Seen};
 use crate::model::subscriber::{Rtx, Sent, first_index};
 use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
@@ -333,25 +332,10 @@ fn new_encoding(engine: &mut Engine, medium: u32, spec: EncodingSpec) -> Encodin
         0
     };
     let clock_rate = of.codecs.first().map_or(90_000, |codec| codec.clock_rate);
-    Encoding {
-        medium,
-        source,
-        rid: spec.rid.map(|rid| rid.into_bytes().into()),
-        ssrc: spec.ssrc,
-        rtx_ssrc: spec.rtx_ssrc,
-        unwrapper: Unwrapper::new(),
-        seen: Seen::default(),
-        reception: Reception::new(clock_rate),
-        nack: nack.then(NackGenerator::new),
-        cache: Cache::new(remembered),
-        key_frame: KeyFrameRequest::default(),
-        last_arrival: None,
-        sender_report: None,
-        clock_rate,
-        fir_sequence: 0,
-        bytes: 0,
-        measured: (0, 0),
-    }
+    let mut encoding = Encoding::new(medium, source, spec, clock_rate);
+    encoding.nack = nack.then(NackGenerator::new);
+    encoding.cache = Cache::new(remembered);
+    encoding
 }
 
 fn remove_publisher(engine: &mut Engine, id: PublisherId) {

@@ -4,12 +4,16 @@ use clock::{Duration, Instant, NtpTime};
 use proto::loss::NackGenerator;
 use proto::rtp::{Reception, Unwrapper};
 
+use super::publisher::Role;
+use crate::api::EncodingSpec;
 use crate::cache::Cache;
 
 /// Least time between two key-frame requests for one encoding.
 pub(crate) const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
 /// The interval doubles with each request in vain, up to this.
 const KEY_FRAME_REQUEST_INTERVAL_MAX: Duration = Duration::from_secs(4);
+/// Least time between two changes of the SSRC of an encoding.
+const SSRC_CHANGE_INTERVAL: Duration = Duration::from_millis(500);
 /// An encoding that has sent nothing for so long may be replaced by another.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 
@@ -38,9 +42,54 @@ pub(crate) struct Encoding {
     pub(crate) bytes: u64,
     /// Packets expected and received at that time.
     pub(crate) measured: (u64, u64),
+    /// When its SSRC last gave way to another.
+    changed: Option<Instant>,
 }
 
 impl Encoding {
+    /// A version of `medium` of which nothing has come yet.
+    pub(crate) fn new(medium: u32, source: u32, spec: EncodingSpec, clock_rate: u32) -> Self {
+        Self {
+            medium,
+            source,
+            rid: spec.rid.map(|rid| rid.into_bytes().into()),
+            ssrc: spec.ssrc,
+            rtx_ssrc: spec.rtx_ssrc,
+            unwrapper: Unwrapper::new(),
+            seen: Seen::default(),
+            reception: Reception::new(clock_rate),
+            nack: None,
+            cache: Cache::default(),
+            key_frame: KeyFrameRequest::default(),
+            last_arrival: None,
+            sender_report: None,
+            clock_rate,
+            fir_sequence: 0,
+            bytes: 0,
+            measured: (0, 0),
+            changed: None,
+        }
+    }
+
+    /// Whether an RTP stream with this SSRC may be taken for it now. Changes are as good as a new publisher, with a key frame
+    /// for all subscribers, so they are rare.
+    pub(crate) fn may_become(&mut self, ssrc: u32, role: Role, now: Instant) -> bool {
+        let current = match role {
+            Role::Media => self.ssrc,
+            Role::Rtx => self.rtx_ssrc,
+        };
+        if current.is_none_or(|current| current == ssrc) {
+            return true;
+        }
+        let rests = self
+            .changed
+            .is_some_and(|at| now - at < SSRC_CHANGE_INTERVAL);
+        if !rests {
+            self.changed = Some(now);
+        }
+        !rests
+    }
+
     /// Another RTP stream takes its place: nothing of the old one says anything about it.
     pub(crate) fn restart(&mut self, source: u32) {
         self.source = source;

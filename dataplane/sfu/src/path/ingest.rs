@@ -63,7 +63,13 @@ fn ingest(
     if engine.config.drop_rtp {
         return Err(DropReason::Injected);
     }
-    let source = resolve(engine, bytes, plain.transport, header)?;
+    let source = resolve(engine, now, bytes, plain.transport, header).inspect_err(|_| {
+        // What means nothing to us must not fill the peer's table of SSRCs.
+        let inbound = &mut engine.model.transports[plain.transport].inbound;
+        if let Some(inbound) = inbound {
+            inbound.forget(header.ssrc);
+        }
+    })?;
     let encoding = &mut engine.model.encodings[source.encoding];
     let medium = &engine.model.media[encoding.medium];
     let (codec, role) = medium
@@ -219,6 +225,7 @@ fn select(engine: &mut Engine, now: Instant, packet: &Packet) {
 /// or at last the only medium that has its payload type.
 fn resolve(
     engine: &mut Engine,
+    now: Instant,
     bytes: &[u8],
     key: u32,
     header: &Header,
@@ -235,7 +242,8 @@ fn resolve(
         .or_else(|| by_names(engine, key, bytes, header))
         .or_else(|| by_payload_type(engine, key, header));
     let (encoding, role) = found.ok_or(DropReason::UnknownEncoding)?;
-    if engine.model.transports[key].sources.len() >= SOURCES_MAX {
+    let fits = engine.model.transports[key].sources.len() < SOURCES_MAX;
+    if !fits || !engine.model.encodings[encoding].may_become(header.ssrc, role, now) {
         return Err(DropReason::TooManySources);
     }
     Ok(engine.learn(

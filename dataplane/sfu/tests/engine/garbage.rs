@@ -246,3 +246,38 @@ fn too_little_memory_costs_packets_and_nothing_else() {
     assert!(got > 1_000, "{got} packets still came");
     net.finish();
 }
+
+#[test]
+fn a_peer_that_changes_its_ssrc_all_the_time_costs_nothing_more() {
+    let mut net = Net::new();
+    let (mut source, receivers) = call(&mut net, 1);
+    for ssrc in 1..1_000_u32 {
+        let fields = Fields {
+            payload_type: VP8,
+            sequence: ssrc as u16,
+            ssrc,
+            ..Fields::default()
+        };
+        net.send_rtp(
+            source.peer,
+            &fields,
+            &[(IN_MID, b"1")],
+            &picture(true, true, 1, 0),
+        );
+        if ssrc % 20 == 0 {
+            net.run(5);
+        }
+    }
+    assert!(net.stat(DropReason::TooManySources) > 950);
+    assert!(net.peers[receivers[0]].rtp.len() < 20);
+    net.run(600);
+    let before = net.peers[receivers[0]].rtp.len();
+    source.frame(&mut net, true, &[]);
+    net.run(5);
+    assert_eq!(
+        net.peers[receivers[0]].rtp.len(),
+        before + 3,
+        "and may return"
+    );
+    net.finish();
+}
