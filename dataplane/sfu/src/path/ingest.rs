@@ -1,5 +1,7 @@
 //! Which encoding a packet belongs to, and what its arrival says. RTCP and empty retransmissions end here.
 
+use core::ops::Range;
+
 use clock::Instant;
 use packet::Arena;
 use proto::codec::is_key_frame_start;
@@ -13,11 +15,11 @@ use crate::api::Kind;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::feedback;
-use crate::model::Medium;
 use crate::model::encoding::{SILENCE, Sighting};
 use crate::model::packet::{ElementAt, Elements, Packet};
 use crate::model::publisher::Role;
 use crate::model::transport::{SOURCES_MAX, Source};
+use crate::model::{Encoding, Medium};
 use crate::stats::Consumed;
 
 /// `plain` → `media`.
@@ -79,24 +81,10 @@ fn ingest(
         return Err(DropReason::UnknownPayloadType);
     }
     encoding.bytes += bytes.len() as u64;
-    let (sequence, payload) = match role {
-        Role::Media => {
-            let payload = header.payload_range(bytes);
-            let payload = payload.map_err(|_| DropReason::RtpMalformed)?;
-            (encoding.unwrapper.unwrap(header.sequence), payload)
-        }
-        Role::Rtx => match rtx::unwrap(header, bytes).map_err(|_| DropReason::RtxMalformed)? {
-            Retransmission::Probe => return Ok(Outcome::Consumed(Consumed::Probe)),
-            // Before its first packet the RTP stream has no sequence number to place this one by.
-            Retransmission::Original { .. } if encoding.last_arrival.is_none() => {
-                return Err(DropReason::RtxMalformed);
-            }
-            Retransmission::Original { sequence, payload } => {
-                (encoding.unwrapper.unwrap(sequence), payload)
-            }
-        },
-    };
     let (payload_type, codec) = (codec.payload_type, codec.codec);
+    let Some((sequence, payload)) = place(encoding, role, bytes, header)? else {
+        return Ok(Outcome::Consumed(Consumed::Probe));
+    };
     note_arrival(engine, now, plain, header, &source, sequence)?;
     let medium = &engine.model.media[engine.model.encodings[source.encoding].medium];
     let key_frame =
@@ -124,6 +112,30 @@ fn ingest(
     }
     select(engine, now, &packet);
     Ok(Outcome::Media(packet))
+}
+
+/// The sequence number in the encoding, and where the payload lies; `None` for a retransmission with nothing in it.
+fn place(
+    encoding: &mut Encoding,
+    role: Role,
+    bytes: &[u8],
+    header: &Header,
+) -> Result<Option<(u64, Range<usize>)>, DropReason> {
+    if role == Role::Media {
+        let payload = header.payload_range(bytes);
+        let payload = payload.map_err(|_| DropReason::RtpMalformed)?;
+        return Ok(Some((encoding.unwrapper.unwrap(header.sequence), payload)));
+    }
+    match rtx::unwrap(header, bytes).map_err(|_| DropReason::RtxMalformed)? {
+        Retransmission::Probe => Ok(None),
+        // Before its first packet the RTP stream has no sequence number to place this one by.
+        Retransmission::Original { .. } if encoding.last_arrival.is_none() => {
+            Err(DropReason::RtxMalformed)
+        }
+        Retransmission::Original { sequence, payload } => {
+            Ok(Some((encoding.unwrapper.unwrap(sequence), payload)))
+        }
+    }
 }
 
 /// Transport-wide feedback is about every packet, whatever becomes of it.
