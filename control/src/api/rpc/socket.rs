@@ -74,7 +74,12 @@ pub async fn serve(admitted: Admitted, client: String, mut socket: WebSocket) {
                 }
             }
             message = socket.recv() => {
-                let Some(Ok(message)) = message else { break End::Lost };
+                let Some(message) = message else { break End::Lost };
+                let Ok(message) = message else {
+                    // Too long, not UTF-8, or a broken connection, which does not hear this.
+                    close(&mut socket, 1009, "Unreadable or too long").await;
+                    break End::Lost;
+                };
                 if let Some(end) = read(&app, id, message, &mut socket, &requests, &mut life).await {
                     break end;
                 }
