@@ -25,7 +25,8 @@ export async function children(pid) {
 }
 
 // A master and its nodes, as processes of their own on free ports. Whatever the test does, `stop` ends them all.
-export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, faults = [], master = {} } = {}) {
+// `advertise` lists the addresses that browsers are told, in place of this machine's own.
+export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, faults = [], advertise = null, master = {} } = {}) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
   const secret = 'E2E_SECRET';
   const running = [];
@@ -39,7 +40,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
     const ids = [...Array(nodes)].map((_, i) => `media_${i + 1}`);
     await run(path.join(binaries(), 'ringcast-master'), ['pki', 'init', '--dir', path.join(dir, 'pki'), '--nodes', ids.join(',')]);
     for (const id of ids) {
-      const node = await startNode({ id, dir, workers, driver, impaired, faults, running });
+      const node = await startNode({ id, dir, workers, driver, impaired, faults, advertise: advertise ?? [hostAddress()], running });
       cluster.nodes.push(node);
       if (impaired) cluster.impairer = await impairer({ listenBase: node.advertisedPorts[0], targetBase: node.mediaPorts[0], count: workers, target: node.address });
     }
@@ -51,10 +52,10 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
   }
 }
 
-async function startNode({ id, dir, workers, driver, impaired, faults, running }) {
+async function startNode({ id, dir, workers, driver, impaired, faults, advertise, running }) {
   const base = await freeUdpBlock(workers);
   const advertisedBase = impaired ? await freeUdpBlock(workers) : base;
-  const [linkPort, adminPort, address] = [await freeUdpBlock(1), await freeTcpPort(), hostAddress()];
+  const [linkPort, adminPort] = [await freeUdpBlock(1), await freeTcpPort()];
   const file = path.join(dir, `${id}.toml`);
   fs.writeFileSync(file, `
 node_id = "${id}"
@@ -63,7 +64,7 @@ listen = "127.0.0.1:${linkPort}"
 pki = "${path.join(dir, 'pki')}"
 [media]
 base_port = ${base}
-advertise = ["${address}"]
+advertise = ${JSON.stringify(advertise)}
 ${impaired ? `advertised_base_port = ${advertisedBase}` : ''}
 workers = ${workers}
 pin = false
@@ -78,7 +79,7 @@ nack = ${!faults.includes('no-nack')}
   const admin = `127.0.0.1:${adminPort}`;
   await until(`${id} is alive`, () => child.alive() && fetch(`http://${admin}/healthz/live`).then((r) => r.ok, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
   return {
-    id, address, admin, linkPort, pid: child.pid, log: child.log, kill: child.kill,
+    id, address: advertise[0], admin, linkPort, pid: child.pid, log: child.log, kill: child.kill, signal: child.signal,
     mediaPorts: [...Array(workers)].map((_, i) => base + i),
     advertisedPorts: [...Array(workers)].map((_, i) => advertisedBase + i),
     metrics: () => scrape(admin),
@@ -110,7 +111,7 @@ async function startMaster(cluster, { dir, secret, mediaServer, master, running 
   };
   await until('the cluster is up', () => child.alive() && rest('GET', '/health').then((r) => r.status === 200, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
   Object.assign(cluster, {
-    url, httpPort, rest, masterPid: child.pid, masterLog: child.log, killMaster: child.kill,
+    url, httpPort, admin: `127.0.0.1:${adminPort}`, rest, masterPid: child.pid, masterLog: child.log, killMaster: child.kill,
     masterMetrics: () => scrape(`127.0.0.1:${adminPort}`),
     token: async (sessionId, connection = {}) => {
       const made = await rest('POST', '/sessions', { customSessionId: sessionId });
@@ -135,9 +136,11 @@ async function start(program, args, logFile, running) {
   const handle = {
     pid: child.pid, log, alive,
     kill: async () => { child.kill('SIGKILL'); await ended; },
+    signal: (name) => child.kill(name),
     stop: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       child.kill('SIGTERM');
+      child.kill('SIGCONT'); // a test may have left it frozen
       await Promise.race([ended, sleep(5_000)]);
       if (child.exitCode === null && child.signalCode === null) { child.kill('SIGKILL'); await ended; }
     },
