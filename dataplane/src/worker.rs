@@ -75,13 +75,15 @@ pub struct Worker<D> {
 
 /// Whether there is another turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub enum Flow {
+    /// There is.
     Continue,
+    /// The worker was told to stop.
     Stop,
 }
 
 /// What one worker remembers from turn to turn besides its engine.
-struct Rounds {
+pub struct Rounds {
     batch: Batch,
     snapshot: Snapshot,
     cpu_read: Instant,
@@ -92,14 +94,7 @@ struct Rounds {
 impl<D: Driver> Worker<D> {
     /// Turns until told to stop. What ends a worker before that is told to the agent.
     pub fn run(mut self) {
-        let mut rounds = Rounds {
-            batch: Batch::new(),
-            snapshot: Snapshot::default(),
-            cpu_read: Instant::ZERO,
-            deferred: false,
-        };
-        // The engine's timers begin at zero; the first look at the clock brings them to the present.
-        self.engine.on_timeout(self.driver.now(), &mut self.arena);
+        let mut rounds = self.start();
         let end = loop {
             match self.turn(&mut rounds) {
                 Ok(Flow::Continue) => {}
@@ -118,8 +113,23 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// One turn, in the order that everything else relies on.
-    fn turn(&mut self, rounds: &mut Rounds) -> Result<Flow, Fatal> {
+    /// To be called once, before the first turn.
+    pub fn start(&mut self) -> Rounds {
+        // The engine's timers begin at zero; the first look at the clock brings them to the present.
+        self.engine.on_timeout(self.driver.now(), &mut self.arena);
+        Rounds {
+            batch: Batch::new(),
+            snapshot: Snapshot::default(),
+            cpu_read: Instant::ZERO,
+            deferred: false,
+        }
+    }
+
+    /// One turn, in the order that everything else relies on. Simulation calls it; everybody else calls [`Worker::run`].
+    ///
+    /// # Errors
+    /// What the driver can't go on after.
+    pub fn turn(&mut self, rounds: &mut Rounds) -> Result<Flow, Fatal> {
         // 1. What the last turn wrote leaves, then we wait for packets or the next deadline.
         let wait = self.wait(rounds);
         let Self {
