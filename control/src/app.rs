@@ -319,3 +319,85 @@ pub fn now_millis() -> Millis {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as Millis)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use crate::cluster::Health;
+    use crate::testing::master;
+
+    use super::*;
+
+    fn health(app: &App) -> Health {
+        app.step(|core| core.registry.nodes()[0].health)
+    }
+
+    #[test]
+    fn our_own_sleep_is_nobody_elses_silence() {
+        let (app, node) = master();
+        let recovery = Duration::from_secs(3);
+        node.up.store(false, Ordering::SeqCst);
+        app.step(|core| {
+            let woken = core.last_tick + Duration::from_secs(60);
+            assert!(core.was_asleep(woken, recovery));
+            core.look_at_nodes(Duration::from_secs(1));
+        });
+        assert_eq!(health(&app), Health::Up, "it has not been judged");
+        app.step(|core| {
+            let mut now = core.last_tick;
+            while core.was_asleep(now, recovery) {
+                now += Duration::from_millis(200);
+            }
+            core.look_at_nodes(Duration::from_secs(1));
+        });
+        assert_eq!(health(&app), Health::Crashed);
+    }
+
+    #[test]
+    fn sessions_are_placed_once_and_only_on_what_is_up() {
+        let (app, node) = master();
+        let session = SessionId::new("S");
+        let refused = app.step(|core| core.place(&session));
+        assert_eq!(
+            refused.map_err(|refused| refused.code),
+            Err(Code::SessionNotFound)
+        );
+        app.step(|core| {
+            let properties = crate::domain::SessionProperties {
+                media_mode: "ROUTED".to_owned(),
+                recording_mode: "MANUAL".to_owned(),
+                custom_session_id: "S".to_owned(),
+                default_recording_properties: serde_json::Value::Null,
+                media_node: None,
+                forced_video_codec: "NONE".to_owned(),
+                allow_transcoding: false,
+            };
+            let made = core
+                .domain
+                .create_session(properties, 0, core.chance.as_mut());
+            assert!(made.is_ok());
+            assert!(core.place(&session).is_ok());
+        });
+        node.up.store(false, Ordering::SeqCst);
+        let refused = app.step(|core| core.place(&session));
+        assert_eq!(
+            refused.map_err(|refused| refused.code),
+            Err(Code::NoMediaNode)
+        );
+    }
+
+    #[test]
+    fn a_client_is_never_left_without_an_ice_server() {
+        let (app, _) = master();
+        let node = NodeId::new("media_1");
+        let (own, configured) = ([IceServer::stun("own")], [IceServer::stun("configured")]);
+        app.step(|core| {
+            assert_eq!(core.ice_servers(&own, &configured, &node), own);
+            assert_eq!(core.ice_servers(&[], &configured, &node), configured);
+            let fallback = core.ice_servers(&[], &[], &node);
+            assert_eq!(fallback.len(), 1);
+            assert!(fallback[0].url.starts_with("stun:127.0.0.1"));
+        });
+    }
+}

@@ -339,3 +339,95 @@ impl RpcSessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Reason;
+
+    fn member() -> Member {
+        (SessionId::new("S"), ConnectionId::new("con_A"))
+    }
+
+    fn joined(room: usize) -> (RpcSessions, SocketId, mpsc::Receiver<Frame>) {
+        let mut rpc = RpcSessions::default();
+        let (sender, frames) = mpsc::channel(room);
+        let socket = rpc.open(sender);
+        rpc.join(socket, "secret".to_owned(), member());
+        (rpc, socket, frames)
+    }
+
+    fn left() -> Notification {
+        Notification::ParticipantLeft {
+            connection_id: ConnectionId::new("con_B"),
+            reason: Reason::Disconnect,
+        }
+    }
+
+    #[test]
+    fn an_evicted_client_that_hangs_on_is_cut_off() {
+        let (mut rpc, socket, mut frames) = joined(8);
+        let now = Instant::now();
+        rpc.evicted(&member(), now);
+        assert_eq!(rpc.overdue(now + EVICTION_GRACE / 2), []);
+        assert!(rpc.is_open(socket));
+        assert_eq!(rpc.overdue(now + EVICTION_GRACE), []);
+        assert!(!rpc.is_open(socket));
+        assert_eq!(frames.try_recv(), Ok(Frame::Close(1000, "Evicted")));
+        assert_eq!(rpc.resume(socket, "secret"), None);
+    }
+
+    #[test]
+    fn a_socket_that_takes_nothing_is_given_up_and_nothing_is_lost() {
+        let (mut rpc, socket, mut frames) = joined(1);
+        assert!(rpc.notify(&member(), &left()));
+        assert!(rpc.notify(&member(), &left()));
+        assert!(matches!(frames.try_recv(), Ok(Frame::Notification(1, _))));
+        let closed = mpsc::error::TryRecvError::Disconnected;
+        assert_eq!(frames.try_recv(), Err(closed), "its task ends");
+        let deadline = Instant::now();
+        assert_eq!(rpc.closed(socket, deadline), Some(member()));
+        let (sender, mut frames) = mpsc::channel(8);
+        let socket = rpc.open(sender);
+        assert_eq!(rpc.resume(socket, "secret"), Some(member()));
+        rpc.replay(socket, &HashSet::new());
+        for number in 1..=2 {
+            let frame = frames.try_recv();
+            assert!(matches!(frame, Ok(Frame::Notification(n, _)) if n == number));
+        }
+        assert_eq!(rpc.overdue(deadline), [], "it came back in time");
+    }
+
+    #[test]
+    fn what_was_heard_is_forgotten() {
+        let (mut rpc, socket, _frames) = joined(SOCKET_QUEUE);
+        for _ in 0..UNHEARD_MAX {
+            assert!(rpc.notify(&member(), &left()));
+        }
+        assert!(!rpc.notify(&member(), &left()));
+        rpc.heard(socket, 10);
+        assert!(rpc.notify(&member(), &left()));
+        rpc.heard(SocketId(99), 1000);
+        rpc.heard(socket, u64::MAX);
+        rpc.closed(socket, Instant::now());
+        let (sender, mut frames) = mpsc::channel(8);
+        let socket = rpc.open(sender);
+        assert_eq!(rpc.resume(socket, "secret"), Some(member()));
+        rpc.replay(socket, &HashSet::new());
+        assert!(frames.try_recv().is_err());
+    }
+
+    #[test]
+    fn unheard_notifications_are_bounded_in_bytes_too() {
+        let (mut rpc, _socket, _frames) = joined(SOCKET_QUEUE);
+        let long = Notification::SendMessage {
+            from: None,
+            kind: None,
+            data: Some("x".repeat(1024 * 1024)),
+        };
+        let taken = (0..100)
+            .take_while(|_| rpc.notify(&member(), &long))
+            .count();
+        assert_eq!(taken, UNHEARD_BYTES_MAX / (1024 * 1024) - 1);
+    }
+}
