@@ -44,3 +44,9 @@ export function hostAddress() {
   for (const list of Object.values(os.networkInterfaces())) for (const a of list) if (a.family === 'IPv4' && !a.internal) return a.address;
   throw new Error('this machine has no address but loopback: Firefox needs one');
 }
+
+// An IPv6 address of this machine that browsers take for a host's: neither loopback nor link-local. Null if there is none.
+export function hostAddress6() {
+  for (const list of Object.values(os.networkInterfaces())) for (const a of list) if (a.family === 'IPv6' && !a.internal && !a.address.startsWith('fe80')) return a.address;
+  return null;
+}
