@@ -144,6 +144,7 @@ window.client = (() => {
     unsubscribe: (streamId) => { session.unsubscribe(subscriptions.get(streamId).subscriber); subscriptions.get(streamId).video.remove(); subscriptions.delete(streamId); },
     propertiesOf: (streamId) => { const s = subscriptions.get(streamId).subscriber.stream; return { audioActive: s.audioActive, videoActive: s.videoActive, typeOfVideo: s.typeOfVideo, hasVideo: s.hasVideo, hasAudio: s.hasAudio }; },
     connectionOf: (streamId) => subscriptions.get(streamId).subscriber.stream.getRTCPeerConnection(),
+    ownConnection: () => publisher.stream.getRTCPeerConnection(),
     remoteConnections: () => [...session.remoteConnections.keys()],
     capabilities: () => session.capabilities,
   };

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { launchChromium, servePage } from '../lib/browser.mjs';
-import { COLORS, assertReceives, enter } from '../lib/call.mjs';
+import { COLORS, assertReceives, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { syscallsOnMediaPort } from '../lib/strace.mjs';
+import { until } from '../lib/wait.mjs';
 
 let browser, page;
 before(async () => { browser = await launchChromium(); page = await servePage(); });
@@ -33,6 +34,29 @@ for (const driver of ['uring', 'mmsg']) {
       assert.ok(calls.total > 0, 'strace saw the workers at all');
       for (const person of people) await person.close();
     });
+  });
+}
+
+for (const feedback of ['transport-cc', 'goog-remb']) {
+  test(`a publisher leaves its start bitrate by ${feedback}`, async (t) => {
+    const cluster = await startCluster({ master: { transport_cc: feedback === 'transport-cc' } });
+    try {
+      // The camera, not a plain colour: the encoder has to have something to spend bits on.
+      const a = await enter({ cluster, browser, page, sessionId: 'rate', name: 'a', options: { width: 1280, height: 720 } });
+      const b = await enter({ cluster, browser, page, sessionId: 'rate', name: 'b', publish: false });
+      await seen(b, a.streamId);
+      assert.equal(a.typeOfVideo, 'CAMERA');
+      const offered = await a.page.evaluate(() => window.client.ownConnection().remoteDescription.sdp);
+      assert.equal(offered.includes('transport-cc'), feedback === 'transport-cc');
+      const sent = await until('the estimate is far above the start', async () => {
+        const stats = await a.call('sent');
+        return stats.availableOutgoingBitrate > 600_000 && stats; // it starts at 300 kbit/s
+      }, { timeout: 20_000 });
+      t.diagnostic(`estimate ${(sent.availableOutgoingBitrate / 1e6).toFixed(2)} Mbit/s, encoder target ${(sent.targetBitrate / 1e6).toFixed(2)} Mbit/s at ${sent.width} pixels`);
+      await a.close(); await b.close();
+    } finally {
+      await cluster.stop();
+    }
   });
 }
 
