@@ -1,5 +1,6 @@
 import crypto from 'node:crypto';
 import { bindUdp } from './net.mjs';
+import { check } from './stun.mjs';
 import { sleep } from './wait.mjs';
 
 // Sends `count` datagrams of every shape that reaches a media port, random and mutated, and measures what comes back.
@@ -41,28 +42,8 @@ function flip(datagram) {
   return crypto.randomInt(4) === 0 ? copy.subarray(0, length(copy.length)) : copy;
 }
 
-function attribute(type, value) {
-  const head = Buffer.alloc(4);
-  head.writeUInt16BE(type, 0);
-  head.writeUInt16BE(value.length, 2);
-  return Buffer.concat([head, value, Buffer.alloc((4 - (value.length % 4)) % 4)]);
-}
-
 // A Binding request with a name and a MESSAGE-INTEGRITY under a password that is not the right one.
-function check(ufrag, { type = 0x0001 } = {}) {
-  const transaction = bytes(12);
-  const head = (size) => {
-    const h = Buffer.alloc(8);
-    h.writeUInt16BE(type, 0);
-    h.writeUInt16BE(size, 2);
-    h.writeUInt32BE(0x2112a442, 4);
-    return Buffer.concat([h, transaction]);
-  };
-  let body = Buffer.concat([attribute(0x0006, Buffer.from(`${ufrag}:zzzz`)), attribute(0x002a, bytes(8)), attribute(0x0024, bytes(4)), attribute(0x0025, Buffer.alloc(0))]);
-  const mac = crypto.createHmac('sha1', 'not the password at all').update(Buffer.concat([head(body.length + 24), body])).digest();
-  body = Buffer.concat([body, attribute(0x0008, mac)]);
-  return Buffer.concat([head(body.length), body]);
-}
+const forged = (ufrag, options = {}) => check({ username: `${ufrag}:zzzz`, password: 'not the password at all', ...options });
 
 function clientHello() {
   const hello = Buffer.concat([Buffer.from([22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, crypto.randomInt(256)]), Buffer.alloc(2), Buffer.from([1]), bytes(11), Buffer.from([0xfe, 0xfd]), bytes(32 + length(200))]);
@@ -84,10 +65,10 @@ function rtcp() {
 
 const shapes = [
   () => bytes(length(1400)),
-  (ufrag) => check(ufrag),
-  () => check(crypto.randomBytes(4).toString('hex')),
-  (ufrag) => flip(check(ufrag)),
-  (ufrag) => check(ufrag, { type: [0x0101, 0x0111, 0x0011, 0x0003][crypto.randomInt(4)] }),
+  (ufrag) => forged(ufrag),
+  () => forged(crypto.randomBytes(4).toString('hex')),
+  (ufrag) => flip(forged(ufrag)),
+  (ufrag) => forged(ufrag, { type: [0x0101, 0x0111, 0x0011, 0x0003][crypto.randomInt(4)] }),
   () => clientHello(),
   () => flip(clientHello()),
   () => Buffer.concat([Buffer.from([20 + crypto.randomInt(44)]), bytes(length(300))]),
