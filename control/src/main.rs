@@ -1,8 +1,17 @@
 //! `ringcast-master`: see `--help`.
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 
-fn main() -> anyhow::Result<()> {
-    control::cli::run(control::cli::Cli::parse())
+fn main() -> ExitCode {
+    match control::cli::run(control::cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // One line with all causes: a backtrace says nothing to whoever mistyped a port.
+        Err(error) => {
+            eprintln!("ringcast-master: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
