@@ -14,6 +14,11 @@ use zeroize::Zeroizing;
 
 use crate::srtp::{KeyingMaterial, Profile};
 
+mod fuzz;
+
+#[doc(hidden)]
+pub use fuzz::fuzz_dtls;
+
 /// Longer datagrams are ignored; handshakes stay below the path's MTU.
 pub const MAX_DATAGRAM: usize = 4_096;
 /// Expected fingerprints that are remembered; SDP seldom has more than three.

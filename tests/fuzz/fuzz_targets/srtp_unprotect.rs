@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| proto::srtp::fuzz_unprotect(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| proto::srtp::fuzz::fuzz_unprotect(data));
