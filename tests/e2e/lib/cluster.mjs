@@ -30,7 +30,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
   const secret = 'E2E_SECRET';
   const running = [];
-  const cluster = { dir, secret, nodes: [], impairer: null };
+  const cluster = { dir, secret, pki: path.join(dir, 'pki'), nodes: [], impairer: null };
   cluster.stop = async () => {
     cluster.impairer?.close();
     await Promise.all(running.map((p) => p.stop()));
@@ -79,7 +79,7 @@ nack = ${!faults.includes('no-nack')}
   const admin = `127.0.0.1:${adminPort}`;
   await until(`${id} is alive`, () => child.alive() && fetch(`http://${admin}/healthz/live`).then((r) => r.ok, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
   return {
-    id, address: advertise[0], admin, linkPort, pid: child.pid, log: child.log, kill: child.kill, signal: child.signal,
+    id, address: advertise[0], admin, linkPort, pid: child.pid, log: child.log, kill: child.kill, signal: child.signal, ended: child.ended,
     mediaPorts: [...Array(workers)].map((_, i) => base + i),
     advertisedPorts: [...Array(workers)].map((_, i) => advertisedBase + i),
     metrics: () => scrape(admin),
@@ -111,7 +111,7 @@ async function startMaster(cluster, { dir, secret, mediaServer, master, running 
   };
   await until('the cluster is up', () => child.alive() && rest('GET', '/health').then((r) => r.status === 200, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
   Object.assign(cluster, {
-    url, httpPort, admin: `127.0.0.1:${adminPort}`, rest, masterPid: child.pid, masterLog: child.log, killMaster: child.kill,
+    url, httpPort, admin: `127.0.0.1:${adminPort}`, rest, masterPid: child.pid, masterLog: child.log, killMaster: child.kill, signalMaster: child.signal, masterEnded: child.ended,
     masterMetrics: () => scrape(`127.0.0.1:${adminPort}`),
     token: async (sessionId, connection = {}) => {
       const made = await rest('POST', '/sessions', { customSessionId: sessionId });
@@ -127,14 +127,14 @@ async function start(program, args, logFile, running) {
   const out = fs.openSync(logFile, 'a');
   const child = spawn(path.join(binaries(), program), args, { stdio: ['ignore', out, out], env: { ...process.env, RUST_BACKTRACE: '1' } });
   fs.closeSync(out);
-  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
   const log = () => fs.readFileSync(logFile, 'utf8').split('\n').slice(-40).join('\n');
   const alive = () => {
     if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${program} ended (${child.exitCode ?? child.signalCode}):\n${log()}`);
     return true;
   };
   const handle = {
-    pid: child.pid, log, alive,
+    pid: child.pid, log, alive, ended,
     kill: async () => { child.kill('SIGKILL'); await ended; },
     signal: (name) => child.kill(name),
     stop: async () => {
