@@ -29,6 +29,8 @@ pub struct Node {
     names: HashMap<api::TransportId, state::TransportId>,
     publishers: HashMap<state::PublisherId, Publisher>,
     subscribers: HashMap<state::SubscriberId, Subscriber>,
+    /// Publishers and subscribers that should be, by their transport, whether it is there or not.
+    hanging: HashMap<state::TransportId, BTreeMap<state::Key, Entry>>,
     /// Our own ufrags, by which a first check finds its transport.
     ufrags: HashSet<String>,
     next_id: u64,
@@ -93,6 +95,7 @@ impl Node {
             names: HashMap::new(),
             publishers: HashMap::new(),
             subscribers: HashMap::new(),
+            hanging: HashMap::new(),
             ufrags: HashSet::new(),
             next_id: 0,
             orders: VecDeque::new(),
@@ -207,20 +210,29 @@ impl Node {
 
     fn add(&mut self, now: Instant, entry: Entry) {
         let key = entry.key();
-        let outcome = match entry {
-            Entry::Transport(transport) => self.add_transport(now, &transport),
-            Entry::Publisher(publisher) => self.add_publisher(&publisher),
-            Entry::Subscriber(subscriber) => self.add_subscriber(&subscriber),
+        let outcome = match &entry {
+            Entry::Transport(transport) => self.add_transport(now, transport),
+            Entry::Publisher(_) | Entry::Subscriber(_) => {
+                self.hang(&entry);
+                self.place(&entry)
+            }
         };
-        if let Err(limit) = outcome {
-            tracing::warn!(entry = ?key, %limit, "refused");
-            self.counters.refusals += 1;
-            self.reported.put(Report::Refused(Refusal { key, limit }));
+        match (outcome, entry) {
+            (Err(limit), _) => self.refuse(key, limit),
+            (Ok(()), Entry::Transport(transport)) => self.place_all_on(&transport.id),
+            (Ok(()), Entry::Publisher(_) | Entry::Subscriber(_)) => {}
         }
+    }
+
+    fn refuse(&mut self, key: state::Key, limit: String) {
+        tracing::warn!(entry = ?key, %limit, "refused");
+        self.counters.refusals += 1;
+        self.reported.put(Report::Refused(Refusal { key, limit }));
     }
 
     fn remove(&mut self, now: Instant, entry: Entry) {
         let key = entry.key();
+        self.unhang(&entry);
         match entry {
             Entry::Transport(transport) => {
                 let known = self.transports.get(&transport.id).map(|known| known.id);
@@ -233,6 +245,67 @@ impl Node {
             Entry::Subscriber(subscriber) => self.remove_subscriber(&subscriber.id),
         }
         self.reported.remove(&key);
+    }
+
+    /// Remembers what should be on a transport.
+    fn hang(&mut self, entry: &Entry) {
+        if let Some(transport) = transport_of(entry) {
+            let hanging = self.hanging.entry(transport.clone()).or_default();
+            hanging.insert(entry.key(), entry.clone());
+        }
+    }
+
+    fn unhang(&mut self, entry: &Entry) {
+        let Some(transport) = transport_of(entry) else {
+            return;
+        };
+        if let Some(hanging) = self.hanging.get_mut(transport) {
+            hanging.remove(&entry.key());
+            if hanging.is_empty() {
+                self.hanging.remove(transport);
+            }
+        }
+    }
+
+    /// Puts a publisher or subscriber on its transport.
+    fn place(&mut self, entry: &Entry) -> Result<(), String> {
+        match entry {
+            Entry::Transport(_) => Ok(()),
+            Entry::Publisher(publisher) => self.add_publisher(publisher),
+            Entry::Subscriber(subscriber) => self.add_subscriber(subscriber),
+        }
+    }
+
+    /// A transport is there: whatever was waiting for it, refused or left over from one of the same name, goes on it.
+    fn place_all_on(&mut self, transport: &state::TransportId) {
+        let waiting = self.hanging.get(transport).cloned().unwrap_or_default();
+        for (key, entry) in waiting {
+            match self.place(&entry) {
+                Ok(()) => {
+                    self.reported.remove(&key);
+                }
+                Err(limit) => self.refuse(key, limit),
+            }
+        }
+    }
+
+    /// A transport has ended, and everything on it with it; the worker knows.
+    fn displace_all_on(&mut self, transport: &state::TransportId) {
+        let hanging = self.hanging.get(transport).cloned().unwrap_or_default();
+        for entry in hanging.into_values() {
+            match entry {
+                Entry::Transport(_) => {}
+                Entry::Publisher(publisher) => {
+                    if let Some(publisher) = self.publishers.get_mut(&publisher.id) {
+                        publisher.on = None;
+                    }
+                    self.forget_unmentioned(&publisher.id);
+                }
+                Entry::Subscriber(subscriber) => {
+                    self.take_subscriber(&subscriber.id);
+                }
+            }
+        }
     }
 
     fn add_transport(&mut self, now: Instant, wanted: &state::Transport) -> Result<(), String> {
@@ -368,14 +441,18 @@ impl Node {
     }
 
     fn remove_subscriber(&mut self, name: &state::SubscriberId) {
-        let Some(subscriber) = self.subscribers.remove(name) else {
-            return;
-        };
-        self.order(subscriber.worker, Command::RemoveSubscriber(subscriber.id));
+        if let Some(subscriber) = self.take_subscriber(name) {
+            self.order(subscriber.worker, Command::RemoveSubscriber(subscriber.id));
+        }
+    }
+
+    fn take_subscriber(&mut self, name: &state::SubscriberId) -> Option<Subscriber> {
+        let subscriber = self.subscribers.remove(name)?;
         if let Some(publisher) = self.publishers.get_mut(&subscriber.publisher) {
             publisher.subscribers -= 1;
         }
         self.forget_unmentioned(&subscriber.publisher);
+        Some(subscriber)
     }
 
     /// The transport of this name: `None` if it has closed, an error if it was never there.
@@ -477,6 +554,7 @@ impl Node {
             .entry(reason_label(reason))
             .or_default() += 1;
         tracing::info!(transport = %name, ?reason, "transport closed");
+        self.displace_all_on(&name);
         if let Some(found) = self.transports.get(&name) {
             self.placement.give_back(&found.session);
             self.ufrags.remove(&found.ufrag);
@@ -535,6 +613,15 @@ impl Node {
 /// What a peer may learn later, or change while it goes on: its own side. The rest makes another association.
 fn is_same_association(old: &state::Transport, new: &state::Transport) -> bool {
     old.session == new.session && old.connection == new.connection && old.local_ice == new.local_ice
+}
+
+/// The transport that an entry hangs on.
+fn transport_of(entry: &Entry) -> Option<&state::TransportId> {
+    match entry {
+        Entry::Transport(_) => None,
+        Entry::Publisher(publisher) => Some(&publisher.transport),
+        Entry::Subscriber(subscriber) => Some(&subscriber.transport),
+    }
 }
 
 fn close_reason(reason: dtls::CloseReason) -> (&'static str, CloseReason) {

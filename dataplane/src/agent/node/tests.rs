@@ -199,6 +199,72 @@ fn subscribers_may_come_before_their_publisher_and_survive_its_change() {
 }
 
 #[test]
+fn entries_may_come_in_any_order() {
+    let entries = [
+        Entry::Transport(wanted("a", "one")),
+        Entry::Transport(wanted("b", "one")),
+        publisher("p", "a"),
+        subscriber("s", "b", "p"),
+    ];
+    // All permutations of four.
+    for first in 0..256usize {
+        let order = [first % 4, first / 4 % 4, first / 16 % 4, first / 64];
+        if (0..4).any(|which| !order.contains(&which)) {
+            continue;
+        }
+        let mut node = node(10);
+        for which in order {
+            add(&mut node, entries[which].clone());
+        }
+        assert_eq!(node.sizes(), (2, 1, 1), "{order:?}");
+        let told = orders(&mut node);
+        let place = |name: &str| told.iter().position(|(_, order)| order == name);
+        assert_eq!(told.len(), 4, "{order:?}: {told:?}");
+        assert!(place("AddTransport") < place("AddPublisher").min(place("AddSubscriber")));
+        let refused = node.reported.reports();
+        let refused = refused.filter(|report| matches!(report, Report::Refused(_)));
+        assert_eq!(refused.count(), 0, "{order:?}");
+        for which in order {
+            node.on_step(Instant::ZERO, Step::Remove(entries[which].clone()));
+        }
+        assert_eq!(node.sizes(), (0, 0, 0), "{order:?}");
+        let left = (node.publishers.len(), node.hanging.len());
+        assert_eq!(left, (0, 0), "{order:?}");
+    }
+}
+
+#[test]
+fn a_transport_made_anew_carries_what_hung_on_the_old_one() {
+    let mut node = node(10);
+    let (old, other) = (wanted("a", "one"), wanted("b", "one"));
+    add(&mut node, Entry::Transport(old.clone()));
+    add(&mut node, Entry::Transport(other.clone()));
+    add(&mut node, publisher("p", "a"));
+    add(&mut node, subscriber("s", "b", "p"));
+    orders(&mut node);
+    let anew = |from: &Wanted, ufrag: &str| Step::Change {
+        old: Entry::Transport(from.clone()),
+        new: Entry::Transport(Wanted {
+            local_ice: wanted(ufrag, "one").local_ice,
+            ..from.clone()
+        }),
+    };
+    node.on_step(Instant::ZERO, anew(&old, "c"));
+    let expected = ["RemoveTransport", "AddTransport", "AddPublisher"];
+    assert_eq!(
+        orders(&mut node),
+        expected.map(|order| (0, order.to_owned()))
+    );
+    node.on_step(Instant::ZERO, anew(&other, "d"));
+    let expected = ["RemoveTransport", "AddTransport", "AddSubscriber"];
+    assert_eq!(
+        orders(&mut node),
+        expected.map(|order| (0, order.to_owned()))
+    );
+    assert_eq!(node.sizes(), (2, 1, 1));
+}
+
+#[test]
 fn what_ends_by_itself_is_reported_and_makes_room() {
     let mut node = node(1);
     add(&mut node, Entry::Transport(wanted("a", "one")));
@@ -221,6 +287,7 @@ fn what_ends_by_itself_is_reported_and_makes_room() {
     // What was to be on it is not refused, it only comes to nothing.
     add(&mut node, publisher("p", "a"));
     assert_eq!(orders(&mut node), []);
+    assert_eq!(node.sizes(), (0, 0, 0));
     add(&mut node, Entry::Transport(wanted("b", "two")));
     add(&mut node, Entry::Transport(wanted("c", "three")));
     assert_eq!(state_of(&node, "c"), TransportState::New);
