@@ -85,6 +85,9 @@ fn on_news(app: &App, node: &NodeId, news: News) {
         News::Up { hello, restarted } => {
             tracing::info!(%node, instance = hello.instance, software = hello.software, workers = hello.capacity.workers, restarted, "media node connected");
             app.step(|core| {
+                if let Some(known) = core.registry.node_mut(node) {
+                    known.reached();
+                }
                 if restarted {
                     core.node_lost(node);
                 }
@@ -95,7 +98,18 @@ fn on_news(app: &App, node: &NodeId, news: News) {
             tracing::warn!(%node, why, "link to media node lost");
             app.step(|core| core.look_at_nodes(crashed_after));
         }
-        News::Down { why, was_up: false } => tracing::debug!(%node, why, "media node not reached"),
+        News::Down { why, was_up: false } => {
+            let news = app.step(|core| {
+                let known = core.registry.node_mut(node);
+                known.is_some_and(|known| known.failed_to_reach(&why))
+            });
+            match news {
+                true => {
+                    tracing::warn!(%node, why, "media node can't be reached; trying on");
+                }
+                false => tracing::debug!(%node, why, "media node still can't be reached"),
+            }
+        }
         News::Heartbeat(_) => {}
         News::Reports(steps) => app.step(|core| {
             for step in steps {

@@ -100,6 +100,8 @@ pub struct MediaNode {
     pub disconnection_time: Option<Millis>,
     /// Where its media arrive, by its own last report: the best first.
     pub media_address: Option<SocketAddr>,
+    /// Why the last attempt to dial it failed, for people.
+    unreached: Option<String>,
 }
 
 impl MediaNode {
@@ -122,7 +124,20 @@ impl MediaNode {
             connection_time: None,
             disconnection_time: None,
             media_address: None,
+            unreached: None,
         }
+    }
+
+    /// An attempt to dial it failed. Answers whether that is news: attempts are many, and their reason is mostly the same.
+    pub fn failed_to_reach(&mut self, why: &str) -> bool {
+        let news = self.unreached.as_deref() != Some(why);
+        self.unreached = Some(why.to_owned());
+        news
+    }
+
+    /// It answered.
+    pub fn reached(&mut self) {
+        self.unreached = None;
     }
 
     /// Where browsers may ask for their own address when there is no better server: the node, on the port of STUN.
