@@ -11,6 +11,9 @@ use crate::tidy;
 /// Crypto libraries that must not enter what we ship: aws-lc-rs is the one.
 const UNWANTED_CRYPTO: [&str; 3] = ["ring", "openssl-sys", "mbedtls"];
 
+/// One input that takes longer hangs, as far as a call is concerned.
+const FUZZ_INPUT_SECONDS_MAX: u32 = 10;
+
 /// The folder with the workspace's Cargo.toml.
 pub fn workspace_root() -> Result<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -68,33 +71,58 @@ pub fn e2e(root: &Path, filter: Option<&str>) -> Result<()> {
     step(&folder, "node", &arguments)
 }
 
-/// Each fuzz target for `seconds`.
+/// Each fuzz target, or `only` one, for `seconds`, after the inputs that the repository keeps. A finding fails the task;
+/// its input lies in `tests/fuzz/artifacts`.
 pub fn fuzz(root: &Path, seconds: u32, only: Option<&str>) -> Result<()> {
     if !installed("cargo-fuzz") {
         bail!("cargo-fuzz is not installed: cargo install --locked cargo-fuzz");
     }
     let folder = root.join("tests/fuzz");
-    for target in fuzz_targets(&folder)? {
+    let targets = fuzz_targets(&folder)?;
+    if let Some(only) = only
+        && !targets.iter().any(|target| target == only)
+    {
+        bail!("no fuzz target {only}; there are {}", targets.join(", "));
+    }
+    for target in targets {
         if only.is_some_and(|only| only != target) {
             continue;
         }
-        let corpus = root.join("tests/data/corpus").join(&target);
-        std::fs::create_dir_all(&corpus)?;
-        let corpus = corpus.to_string_lossy().into_owned();
-        let limit = format!("-max_total_time={seconds}");
-        let arguments = [
-            "fuzz",
-            "run",
-            "--fuzz-dir",
-            ".",
-            &target,
-            &corpus,
-            "--",
-            &limit,
-        ];
-        step(&folder, "cargo", &arguments)?;
+        fuzz_one(root, &folder, &target, seconds)?;
     }
     Ok(())
+}
+
+fn fuzz_one(root: &Path, folder: &Path, target: &str, seconds: u32) -> Result<()> {
+    // What is found goes to the first folder, which git ignores; the others are only read.
+    let found = folder.join("corpus").join(target);
+    std::fs::create_dir_all(&found)?;
+    let kept = root.join("tests/data/corpus").join(target);
+    let is_empty = std::fs::read_dir(&kept)
+        .with_context(|| format!("{} can't be read", kept.display()))?
+        .next()
+        .is_none();
+    if is_empty {
+        bail!("{} has no inputs to start from", kept.display());
+    }
+    let mut arguments = ["fuzz", "run", "--fuzz-dir", ".", target]
+        .map(str::to_owned)
+        .to_vec();
+    arguments.extend([found, kept].map(|path| path.to_string_lossy().into_owned()));
+    let captures = root.join("tests/data").join(target);
+    if captures.is_dir() {
+        arguments.push(captures.to_string_lossy().into_owned());
+    }
+    arguments.push("--".to_owned());
+    arguments.push(format!("-max_total_time={seconds}"));
+    arguments.push(format!("-timeout={FUZZ_INPUT_SECONDS_MAX}"));
+    let words = folder.join("words").join(format!("{target}.dict"));
+    if words.is_file() {
+        arguments.push(format!("-dict={}", words.display()));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // cargo-fuzz needs flags that only nightly has; the stable compiler takes them with this variable.
+    step_with(folder, "cargo", &arguments, &[("RUSTC_BOOTSTRAP", "1")])
 }
 
 fn fuzz_targets(folder: &Path) -> Result<Vec<String>> {
@@ -140,20 +168,21 @@ fn installed(program: &str) -> bool {
 }
 
 fn step(folder: &Path, program: &str, arguments: &[&str]) -> Result<()> {
+    step_with(folder, program, arguments, &[])
+}
+
+fn step_with(
+    folder: &Path,
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<()> {
     println!("── {program} {}", arguments.join(" "));
     let started = Instant::now();
-    // cargo-fuzz needs flags that only nightly has; the stable compiler takes them with this variable.
     let status = Command::new(program)
         .args(arguments)
         .current_dir(folder)
-        .env(
-            "RUSTC_BOOTSTRAP",
-            if arguments.first() == Some(&"fuzz") {
-                "1"
-            } else {
-                "0"
-            },
-        )
+        .envs(environment.iter().copied())
         .status()
         .with_context(|| format!("{program} did not start"))?;
     if !status.success() {
