@@ -1,0 +1,36 @@
+//! Simulation of a media node: the production worker and engine, real STUN, SRTP and RTCP, simulated browsers, and a
+//! network and a clock that exist only in memory.
+//!
+//! One thread, no socket, no real time: everything follows from one number, the seed. After every turn of the worker the
+//! promises that must always hold are asserted ([`Node`]), and every datagram that leaves is looked at ([`Oracle`]).
+//!
+//! ```text
+//! Browser ──▶ Network (loss, delay, jitter, reordering, duplication) ──▶ SimDriver ──▶ Worker
+//!    ▲                                                                                   │
+//!    └──────────────── Network ◀── Oracle ◀── SimDriver ◀── bursts ◀─────────────────────┘
+//! ```
+#![forbid(unsafe_code)]
+
+mod browser;
+mod conditions;
+mod driver;
+mod media;
+mod network;
+mod node;
+mod oracle;
+mod seeds;
+mod simulation;
+mod sink;
+mod source;
+
+pub use browser::Browser;
+pub use conditions::{Conditions, Loss};
+pub use driver::SimDriver;
+pub use media::Style;
+pub use network::{HostId, Network, Seen};
+pub use node::Node;
+pub use oracle::Oracle;
+pub use seeds::over_seeds;
+pub use simulation::{BrowserId, Settings, Simulation};
+pub use sink::Sink;
+pub use source::Source;

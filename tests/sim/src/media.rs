@@ -1,0 +1,292 @@
+//! What simulated browsers negotiate, and pictures and sounds that say themselves whether they arrived whole.
+
+use std::hash::BuildHasher;
+
+use clock::NtpTime;
+use foldhash::fast::FixedState;
+use proto::codec::{Codec, vp8};
+use proto::rtp::Uri;
+use sfu::api::{
+    EncodingSpec, Kind, PayloadType, PublishedMedia, PublisherId, PublisherSpec, SubscribedMedia,
+    SubscriberId, SubscriberSpec, TransportId,
+};
+
+// What publishers negotiate; subscribers have other numbers for the same things.
+pub(crate) const IN_OPUS: u8 = 111;
+pub(crate) const IN_VP8: u8 = 96;
+pub(crate) const IN_RTX: u8 = 97;
+const OUT_OPUS: u8 = 109;
+const OUT_VP8: u8 = 39;
+const OUT_RTX: u8 = 40;
+pub(crate) const IN_MID: u8 = 4;
+pub(crate) const IN_LEVEL: u8 = 1;
+pub(crate) const IN_TWCC: u8 = 3;
+const OUT_MID: u8 = 9;
+const OUT_LEVEL: u8 = 5;
+pub(crate) const AUDIO_MID: &str = "0";
+pub(crate) const VIDEO_MID: &str = "1";
+pub(crate) const CLOCK_VIDEO: u32 = 90_000;
+pub(crate) const CLOCK_AUDIO: u32 = 48_000;
+
+/// Number, length and checksum around the filler.
+const PICTURE_MIN: usize = 40;
+
+/// How somebody publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Pictures per second.
+    pub pictures: u32,
+    /// Whether there is sound, 50 packets a second.
+    pub sound: bool,
+    /// Whether the node is told the SSRCs beforehand.
+    pub announced: bool,
+    /// The sequence number of the first picture's first packet. Browsers begin below 2^15.
+    pub first_sequence: u16,
+}
+
+/// SSRCs of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ssrcs {
+    pub(crate) audio: u32,
+    pub(crate) video: u32,
+    pub(crate) rtx: u32,
+}
+
+/// A part of a picture as big as a packet, or a sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Counts pictures, or sounds.
+    pub(crate) number: u32,
+    /// Which part of the picture this is.
+    pub(crate) part: u16,
+    /// How many parts it has.
+    pub(crate) parts: u16,
+    pub(crate) is_key: bool,
+    /// When it was taken, by the clock of whoever took it.
+    pub(crate) taken: NtpTime,
+}
+
+/// A VP8 payload (RFC 7741): descriptor with a picture id, payload header if it starts the frame, and the part.
+pub(crate) fn write_picture(part: &Part, len: usize) -> Vec<u8> {
+    let starts = part.part == 0;
+    let id = (part.number & 0x7fff) as u16 | 0x8000;
+    let mut payload = vec![if starts { 0x90 } else { 0x80 }, 0x80];
+    payload.extend(id.to_be_bytes());
+    if starts && part.is_key {
+        // RFC 6386 §9.1: frame tag with P = 0, start code, 320 × 240.
+        payload.extend([0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00]);
+    } else if starts {
+        payload.extend([0x11, 0x02, 0x00]);
+    }
+    let content_at = payload.len();
+    write_part(part, &mut payload);
+    payload.resize(len.max(PICTURE_MIN), part.number as u8);
+    seal(&mut payload, content_at);
+    payload
+}
+
+/// The part in a VP8 payload.
+///
+/// # Panics
+/// If it is not as it was written.
+pub(crate) fn read_picture(payload: &[u8]) -> Part {
+    let descriptor = vp8::Descriptor::parse(payload).expect("a VP8 descriptor");
+    let mut content = &payload[descriptor.len()..];
+    if descriptor.starts_frame() {
+        let header = if content[0] & 1 == 0 { 10 } else { 3 };
+        assert_eq!(
+            vp8::is_key_frame_start(payload),
+            header == 10,
+            "the header says what the P bit says"
+        );
+        content = &content[header..];
+    }
+    let part = read_part(content);
+    assert_eq!(descriptor.starts_frame(), part.part == 0);
+    let id = descriptor.picture_id.expect("a picture id").value();
+    assert_eq!(
+        id,
+        (part.number & 0x7fff) as u16,
+        "one stream, one numbering"
+    );
+    part
+}
+
+pub(crate) fn write_sound(part: &Part, len: usize) -> Vec<u8> {
+    let mut payload = Vec::new();
+    write_part(part, &mut payload);
+    payload.resize(len.max(PICTURE_MIN), part.number as u8);
+    seal(&mut payload, 0);
+    payload
+}
+
+pub(crate) fn read_sound(payload: &[u8]) -> Part {
+    read_part(payload)
+}
+
+fn write_part(part: &Part, out: &mut Vec<u8>) {
+    out.extend(part.number.to_be_bytes());
+    out.extend(part.part.to_be_bytes());
+    out.extend(part.parts.to_be_bytes());
+    out.push(u8::from(part.is_key));
+    out.extend(part.taken.to_bits().to_be_bytes());
+}
+
+/// Makes the last eight bytes a checksum over the rest.
+fn seal(payload: &mut [u8], content_at: usize) {
+    let content = &mut payload[content_at..];
+    let end = content.len() - 8;
+    let sum = FixedState::with_seed(0).hash_one(&content[..end]);
+    content[end..].copy_from_slice(&sum.to_be_bytes());
+}
+
+fn read_part(content: &[u8]) -> Part {
+    let (body, sum) = content
+        .split_last_chunk::<8>()
+        .expect("there is a checksum");
+    assert_eq!(
+        u64::from_be_bytes(*sum),
+        FixedState::with_seed(0).hash_one(body),
+        "the payload leaves as it came in"
+    );
+    let bytes = |at: usize, len: usize| &body[at..at + len];
+    let two = |at: usize| u16::from_be_bytes(bytes(at, 2).try_into().expect("two bytes"));
+    Part {
+        number: u32::from_be_bytes(bytes(0, 4).try_into().expect("four bytes")),
+        part: two(4),
+        parts: two(6),
+        is_key: body[8] == 1,
+        taken: NtpTime::from_bits(u64::from_be_bytes(
+            bytes(9, 8).try_into().expect("eight bytes"),
+        )),
+    }
+}
+
+fn payload_type(number: u8, codec: Codec, clock_rate: u32, rtx: Option<u8>) -> PayloadType {
+    let video = codec.is_video();
+    PayloadType {
+        payload_type: number,
+        codec,
+        clock_rate,
+        rtx,
+        nack: video,
+        pli: video,
+        fir: video,
+        remb: video,
+        transport_cc: true,
+    }
+}
+
+/// Camera and microphone.
+pub(crate) fn publisher(
+    id: PublisherId,
+    transport: TransportId,
+    ssrcs: Ssrcs,
+    is_announced: bool,
+) -> PublisherSpec {
+    let announce = |ssrc| is_announced.then_some(ssrc);
+    let extensions = vec![
+        (IN_MID, Uri::Mid),
+        (IN_LEVEL, Uri::AudioLevel),
+        (IN_TWCC, Uri::TransportCc),
+    ];
+    PublisherSpec {
+        id,
+        transport,
+        media: vec![
+            PublishedMedia {
+                kind: Kind::Audio,
+                mid: AUDIO_MID.into(),
+                codecs: vec![payload_type(IN_OPUS, Codec::Opus, CLOCK_AUDIO, None)],
+                extensions: extensions.clone(),
+                encodings: vec![EncodingSpec {
+                    ssrc: announce(ssrcs.audio),
+                    ..EncodingSpec::default()
+                }],
+            },
+            PublishedMedia {
+                kind: Kind::Video,
+                mid: VIDEO_MID.into(),
+                codecs: vec![payload_type(IN_VP8, Codec::Vp8, CLOCK_VIDEO, Some(IN_RTX))],
+                extensions,
+                encodings: vec![EncodingSpec {
+                    rid: None,
+                    ssrc: announce(ssrcs.video),
+                    rtx_ssrc: announce(ssrcs.rtx),
+                }],
+            },
+        ],
+    }
+}
+
+/// Who watches and listens.
+pub(crate) fn subscriber(
+    id: SubscriberId,
+    transport: TransportId,
+    publisher: PublisherId,
+    ssrcs: Ssrcs,
+) -> SubscriberSpec {
+    let extensions = vec![(OUT_MID, Uri::Mid), (OUT_LEVEL, Uri::AudioLevel)];
+    let opus = payload_type(OUT_OPUS, Codec::Opus, CLOCK_AUDIO, None);
+    let vp8 = payload_type(OUT_VP8, Codec::Vp8, CLOCK_VIDEO, Some(OUT_RTX));
+    SubscriberSpec {
+        id,
+        transport,
+        publisher,
+        media: vec![
+            SubscribedMedia {
+                kind: Kind::Audio,
+                mid: "a".into(),
+                ssrc: ssrcs.audio,
+                rtx_ssrc: None,
+                cname: "someone".into(),
+                codecs: vec![(IN_OPUS, opus)],
+                extensions: extensions.clone(),
+            },
+            SubscribedMedia {
+                kind: Kind::Video,
+                mid: "v".into(),
+                ssrc: ssrcs.video,
+                rtx_ssrc: Some(ssrcs.rtx),
+                cname: "someone".into(),
+                codecs: vec![(IN_VP8, vp8)],
+                extensions,
+            },
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_read_as_written() {
+        for (part, is_key) in [(0, true), (0, false), (3, true)] {
+            let part = Part {
+                number: 40_000,
+                part,
+                parts: 4,
+                is_key,
+                taken: NtpTime::from_bits(77),
+            };
+            assert_eq!(read_picture(&write_picture(&part, 900)), part);
+            assert_eq!(read_sound(&write_sound(&part, 80)), part);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "leaves as it came in")]
+    fn a_changed_byte_is_noticed() {
+        let part = Part {
+            number: 1,
+            part: 0,
+            parts: 1,
+            is_key: true,
+            taken: NtpTime::from_bits(0),
+        };
+        let mut payload = write_picture(&part, 100);
+        payload[50] ^= 1;
+        read_picture(&payload);
+    }
+}

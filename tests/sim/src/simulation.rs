@@ -1,0 +1,386 @@
+//! One world: a node, browsers, a network, and the loop that moves the clock.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use clock::{Duration, Instant, NtpTime, Rng};
+use proto::srtp::{KeyingMaterial, Profile};
+use sfu::api::{
+    CloseReason, Command, Config, Event, PublisherId, SubscriberId, TransportId, TransportSpec,
+};
+
+use crate::browser::{Browser, drain};
+use crate::conditions::Conditions;
+use crate::media::{self, Ssrcs, Style};
+use crate::network::{HostId, Network};
+use crate::node::Node;
+use crate::sink::Sink;
+use crate::source::Source;
+
+const NODE: ([u8; 4], u16) = ([192, 0, 2, 1], 7_000);
+/// Where time begins; not at zero, so that times before the beginning exist.
+const BEGINNING: Instant = Instant::from_millis(10_000);
+/// How long a handshake takes.
+const HANDSHAKE: Duration = Duration::from_millis(60);
+
+/// A browser of a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BrowserId(usize);
+
+/// What simulations differ in besides the seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether the node knows NACK.
+    pub nack: bool,
+    /// Most transports of the node.
+    pub transports_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            nack: true,
+            transports_max: 200,
+        }
+    }
+}
+
+/// What will happen at its time.
+#[derive(Clone, Copy, Debug)]
+enum Plan {
+    /// The node's end of the handshake is done.
+    NodeKeys(BrowserId),
+    /// The browser's end is.
+    BrowserKeys(BrowserId),
+}
+
+/// A node and its browsers.
+pub struct Simulation {
+    network: Rc<RefCell<Network>>,
+    /// Dice for scenarios.
+    pub rng: Rng,
+    /// The node.
+    pub node: Node,
+    browsers: Vec<Browser>,
+    plans: BTreeMap<(Instant, u64), Plan>,
+    planned: u64,
+    hosts: u8,
+    streams: u64,
+    /// Transports that the node let go, when, and why.
+    pub closed: Vec<(Instant, BrowserId, CloseReason)>,
+}
+
+impl Simulation {
+    /// A node without browsers. Everything random follows from `seed`.
+    pub fn new(seed: u64, settings: Settings) -> Self {
+        let mut rng = Rng::from_number(seed);
+        let network = Network::new(BEGINNING, rng.fork());
+        let network = Rc::new(RefCell::new(network));
+        let config = Config {
+            ntp_at_zero: NtpTime::from_unix(Duration::from_secs(1_750_000_000)),
+            transports_max: settings.transports_max,
+            cache_packets_max: 512,
+            nack: settings.nack,
+            drop_rtp: false,
+        };
+        Self {
+            node: Node::new(&network, NODE.into(), config, rng.fork()),
+            network,
+            rng,
+            browsers: Vec::new(),
+            plans: BTreeMap::new(),
+            planned: 0,
+            hosts: 0,
+            streams: 0,
+            closed: Vec::new(),
+        }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Instant {
+        self.network.borrow().now()
+    }
+
+    /// The network.
+    pub fn network(&self) -> std::cell::RefMut<'_, Network> {
+        self.network.borrow_mut()
+    }
+
+    /// A browser.
+    pub fn browser(&self, id: BrowserId) -> &Browser {
+        &self.browsers[id.0]
+    }
+
+    /// A browser, to be changed.
+    pub fn browser_mut(&mut self, id: BrowserId) -> &mut Browser {
+        &mut self.browsers[id.0]
+    }
+
+    /// Who watches there.
+    pub fn sink(&self, id: BrowserId) -> &Sink {
+        self.browser(id).sink()
+    }
+
+    /// What is published there.
+    pub fn source(&self, id: BrowserId) -> &Source {
+        self.browser(id).source()
+    }
+
+    /// A host that is no browser.
+    pub fn add_host(&mut self, up: Conditions, down: Conditions) -> (HostId, SocketAddr) {
+        let address = self.fresh_address();
+        let host = self.network.borrow_mut().add_host(address, up, down);
+        (host, address)
+    }
+
+    /// A browser and its transport, with the same conditions both ways.
+    pub fn join(&mut self, conditions: Conditions) -> BrowserId {
+        let id = BrowserId(self.browsers.len());
+        let transport = TransportId(id.0 as u64 + 1);
+        let (host, _) = self.add_host(conditions, conditions);
+        let nth = self.rng.below(Profile::ALL.len() as u64) as usize;
+        let profile = Profile::ALL[nth];
+        let mut exported = vec![0; profile.exporter_len()];
+        self.rng.fill(&mut exported);
+        let keys = KeyingMaterial::from_exporter(profile, &exported, true);
+        let keys = keys.expect("the profile says how long it is");
+        let now = self.now();
+        let browser = Browser::new(now, host, transport, NODE.into(), keys, &mut self.rng);
+        self.node
+            .order(Command::AddTransport(Box::new(TransportSpec {
+                id: transport,
+                local_ufrag: browser.nodes.ufrag().into(),
+                local_pwd: browser.nodes.password().into(),
+                remote: Some((browser.own.ufrag().into(), browser.own.password().into())),
+            })));
+        self.browsers.push(browser);
+        id
+    }
+
+    /// A browser that publishes as soon as it is connected.
+    pub fn publish(&mut self, conditions: Conditions, style: Style) -> (BrowserId, PublisherId) {
+        let id = self.join(conditions);
+        let ssrcs = self.fresh_ssrcs();
+        let (now, rng) = (self.now(), self.rng.fork());
+        let browser = &mut self.browsers[id.0];
+        browser.source = Some(Source::new(now, style, ssrcs, rng));
+        self.streams += 1;
+        let publisher = PublisherId(self.streams);
+        let spec = media::publisher(publisher, browser.transport, ssrcs, style.announced);
+        self.node.order(Command::AddPublisher(Box::new(spec)));
+        (id, publisher)
+    }
+
+    /// A browser that subscribes.
+    pub fn subscribe(&mut self, conditions: Conditions, publisher: PublisherId) -> BrowserId {
+        let id = self.join(conditions);
+        let ssrcs = self.fresh_ssrcs();
+        let (now, own) = (self.now(), self.rng.next_u32());
+        let browser = &mut self.browsers[id.0];
+        browser.sink = Some(Sink::new(now, ssrcs, own));
+        self.streams += 1;
+        let subscriber = SubscriberId(self.streams);
+        let spec = media::subscriber(subscriber, browser.transport, publisher, ssrcs);
+        self.node.order(Command::AddSubscriber(Box::new(spec)));
+        id
+    }
+
+    /// The browser ends its transport and says so to the master.
+    pub fn leave(&mut self, id: BrowserId) {
+        let browser = &mut self.browsers[id.0];
+        browser.is_online = false;
+        self.node.order(Command::RemoveTransport(browser.transport));
+    }
+
+    /// The browser is gone and nobody says so.
+    pub fn vanish(&mut self, id: BrowserId) {
+        self.browsers[id.0].is_online = false;
+    }
+
+    /// The browser continues from another address, as after a change from Wi-Fi to a mobile network.
+    pub fn move_browser(&mut self, id: BrowserId) {
+        let address = self.fresh_address();
+        let host = self.browsers[id.0].host;
+        self.network.borrow_mut().move_host(host, address);
+    }
+
+    /// Somebody who knows a browser's credentials sends its first check from `host`, with a lie about where it comes from.
+    pub fn send_false_check(&mut self, id: BrowserId, host: HostId, source: SocketAddr) {
+        let now = self.now();
+        let mut impostor = self.browsers[id.0].impostor(now, &mut self.rng);
+        impostor.on_timeout(now);
+        let mut out = Vec::new();
+        drain(&mut impostor, &mut out);
+        for datagram in out {
+            let mut network = self.network.borrow_mut();
+            network.send(host, source, NODE.into(), datagram);
+        }
+    }
+
+    /// A host sends any bytes to the node, from its own address or as somebody else.
+    pub fn send_bytes(&mut self, host: HostId, source: Option<SocketAddr>, bytes: Vec<u8>) {
+        let mut network = self.network.borrow_mut();
+        let source = source.unwrap_or_else(|| network.address(host));
+        network.send(host, source, NODE.into(), bytes);
+    }
+
+    /// One of the last datagrams that reached the node, and whose address it came from.
+    pub fn overhear(&self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.network.borrow_mut().overhear()
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now() + duration;
+        loop {
+            self.settle();
+            let next = self.next_moment().min(end);
+            self.network.borrow_mut().advance(next);
+            if next == end {
+                break;
+            }
+        }
+        self.settle();
+    }
+
+    /// Removes every transport; nothing may be left then.
+    pub fn finish(&mut self) {
+        for place in 0..self.browsers.len() {
+            let transport = self.browsers[place].transport;
+            self.node.order(Command::RemoveTransport(transport));
+        }
+        self.run(Duration::from_millis(1));
+        self.node.check_empty();
+        assert_eq!(self.network.borrow().overflowed(), 0);
+    }
+
+    /// Does everything that is due at this instant.
+    fn settle(&mut self) {
+        let now = self.now();
+        loop {
+            let mut is_idle = true;
+            while let Some(entry) = self.plans.first_entry() {
+                if entry.key().0 > now {
+                    break;
+                }
+                let plan = entry.remove();
+                self.follow(plan);
+                is_idle = false;
+            }
+            let arrived = self.network.borrow_mut().arrive();
+            is_idle &= arrived.is_empty();
+            for (host, bytes) in arrived {
+                let at = |browser: &Browser| browser.host == host && browser.is_online;
+                let Some(place) = self.browsers.iter().position(at) else {
+                    continue;
+                };
+                self.visit(place, |browser, out| browser.on_datagram(now, &bytes, out));
+            }
+            for place in 0..self.browsers.len() {
+                while self.browsers[place]
+                    .deadline()
+                    .is_some_and(|due| due <= now)
+                {
+                    self.visit(place, |browser, out| browser.on_timeout(now, out));
+                    is_idle = false;
+                }
+            }
+            if self.node.is_due() {
+                let events = self.node.turn();
+                events.into_iter().for_each(|event| self.on_event(event));
+                is_idle = false;
+            }
+            if is_idle {
+                return;
+            }
+        }
+    }
+
+    fn visit(&mut self, place: usize, visit: impl FnOnce(&mut Browser, &mut Vec<Vec<u8>>)) {
+        let mut out = Vec::new();
+        let browser = &mut self.browsers[place];
+        visit(browser, &mut out);
+        let mut network = self.network.borrow_mut();
+        for datagram in out {
+            let source = network.address(browser.host);
+            network.send(browser.host, source, browser.node, datagram);
+        }
+    }
+
+    fn next_moment(&self) -> Instant {
+        let browsers = self.browsers.iter().filter_map(Browser::deadline);
+        let plans = self.plans.keys().next().map(|(at, _)| *at);
+        let arrival = self.network.borrow().next_arrival();
+        browsers
+            .chain(plans)
+            .chain(arrival)
+            .fold(self.node.wake_at(), Instant::min)
+    }
+
+    fn plan(&mut self, at: Instant, plan: Plan) {
+        self.planned += 1;
+        self.plans.insert((at, self.planned), plan);
+    }
+
+    fn follow(&mut self, plan: Plan) {
+        match plan {
+            Plan::NodeKeys(id) => {
+                let browser = &self.browsers[id.0];
+                let (host, profile) = (browser.host, browser.keys.local.profile());
+                self.network.borrow_mut().oracle().expect(host, profile);
+                self.node.order(Command::KeysReady {
+                    transport: browser.transport,
+                    keys: Box::new(browser.keys.mirrored()),
+                });
+                // The flight with the server's Finished.
+                let arrival = self.now() + self.network.borrow().delay_down(host);
+                self.plan(arrival, Plan::BrowserKeys(id));
+            }
+            Plan::BrowserKeys(id) => self.browsers[id.0].on_keys(),
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::IceConnected(transport) => {
+                let id = id_of(transport);
+                assert!(!self.browsers[id.0].has_keys(), "it connects once");
+                self.plan(self.now() + HANDSHAKE, Plan::NodeKeys(id));
+            }
+            Event::Closed { transport, reason } => {
+                self.closed.push((self.now(), id_of(transport), reason));
+            }
+            // The transport ended during its handshake.
+            Event::Refused {
+                why: "no such transport",
+                transport,
+            } => {
+                assert!(!self.browsers[id_of(transport).0].is_online);
+            }
+            Event::Refused { transport, why } => panic!("{transport:?} is refused: {why}"),
+            // Only garbage looks like DTLS here; the handshake would ignore it.
+            Event::Dtls { .. } => {}
+        }
+    }
+
+    fn fresh_address(&mut self) -> SocketAddr {
+        self.hosts = self.hosts.checked_add(1).expect("at most 255 addresses");
+        SocketAddr::from(([198, 51, 100, self.hosts], 5_000))
+    }
+
+    fn fresh_ssrcs(&mut self) -> Ssrcs {
+        // Distinct by their last bits, whatever the dice say.
+        let mut ssrc = |last| (self.rng.next_u32() & !3) | last;
+        Ssrcs {
+            audio: ssrc(1),
+            video: ssrc(2),
+            rtx: ssrc(3),
+        }
+    }
+}
+
+fn id_of(transport: TransportId) -> BrowserId {
+    BrowserId(usize::try_from(transport.0 - 1).expect("transports are counted from one"))
+}
