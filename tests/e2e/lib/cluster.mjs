@@ -75,16 +75,22 @@ listen = "127.0.0.1:${adminPort}"
 drop_rtp = ${faults.includes('drop-rtp')}
 nack = ${!faults.includes('no-nack')}
 `);
-  const child = await start('ringcast-node', ['--config', file], path.join(dir, `${id}.log`), running);
   const admin = `127.0.0.1:${adminPort}`;
-  await until(`${id} is alive`, () => child.alive() && fetch(`http://${admin}/healthz/live`).then((r) => r.ok, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
-  return {
-    id, address: advertise[0], admin, linkPort, pid: child.pid, log: child.log, kill: child.kill, signal: child.signal, ended: child.ended,
+  // Also once more, when it has ended: a supervisor does the same.
+  const launch = async () => {
+    const child = await start('ringcast-node', ['--config', file], path.join(dir, `${id}.log`), running);
+    Object.assign(node, { pid: child.pid, log: child.log, kill: child.kill, signal: child.signal, ended: child.ended });
+    await until(`${id} is alive`, () => child.alive() && fetch(`http://${admin}/healthz/live`).then((r) => r.ok, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
+  };
+  const node = {
+    id, address: advertise[0], admin, linkPort, launch,
     mediaPorts: [...Array(workers)].map((_, i) => base + i),
     advertisedPorts: [...Array(workers)].map((_, i) => advertisedBase + i),
     metrics: () => scrape(admin),
-    residentMemory: async () => Number(/VmRSS:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${child.pid}/status`, 'utf8'))[1]) * 1024,
+    residentMemory: async () => Number(/VmRSS:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${node.pid}/status`, 'utf8'))[1]) * 1024,
   };
+  await launch();
+  return node;
 }
 
 async function startMaster(cluster, { dir, secret, mediaServer, master, running }) {
@@ -97,7 +103,6 @@ async function startMaster(cluster, { dir, secret, mediaServer, master, running 
   for (const node of cluster.nodes) toml.push('[[nodes]]', `id = "${node.id}"`, `uri = "quic://127.0.0.1:${node.linkPort}"`);
   const file = path.join(dir, 'master.toml');
   fs.writeFileSync(file, `${toml.join('\n')}\n`);
-  const child = await start('ringcast-master', ['--config', file], path.join(dir, 'master.log'), running);
   const url = `http://localhost:${httpPort}`;
   const authorization = (password) => `Basic ${Buffer.from(`OPENVIDUAPP:${password}`).toString('base64')}`;
   const rest = async (method, where, body, password = secret) => {
@@ -109,9 +114,14 @@ async function startMaster(cluster, { dir, secret, mediaServer, master, running 
     try { parsed = JSON.parse(text); } catch { /* some answers are plain text */ }
     return { status: answer.status, body: parsed };
   };
-  await until('the cluster is up', () => child.alive() && rest('GET', '/health').then((r) => r.status === 200, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
+  const launchMaster = async () => {
+    const child = await start('ringcast-master', ['--config', file], path.join(dir, 'master.log'), running);
+    Object.assign(cluster, { masterPid: child.pid, masterLog: child.log, killMaster: child.kill, signalMaster: child.signal, masterEnded: child.ended });
+    await until('the cluster is up', () => child.alive() && rest('GET', '/health').then((r) => r.status === 200, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
+  };
+  await launchMaster();
   Object.assign(cluster, {
-    url, httpPort, admin: `127.0.0.1:${adminPort}`, rest, masterPid: child.pid, masterLog: child.log, killMaster: child.kill, signalMaster: child.signal, masterEnded: child.ended,
+    url, httpPort, admin: `127.0.0.1:${adminPort}`, rest, launchMaster,
     masterMetrics: () => scrape(`127.0.0.1:${adminPort}`),
     token: async (sessionId, connection = {}) => {
       const made = await rest('POST', '/sessions', { customSessionId: sessionId });

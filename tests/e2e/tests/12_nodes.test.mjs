@@ -1,4 +1,4 @@
-// More than one media node, and fewer: placement, a node that dies, a node that stands still, none at all.
+// More than one media node, and fewer: placement, a node that dies, a node that stands still, none at all; and new processes in place of old ones.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { launchChromium, participant, servePage } from '../lib/browser.mjs';
@@ -19,6 +19,8 @@ const ends = (who) => who.call('eventsOf', 'sessionDisconnected');
 const framesOf = async (who, streamId) => (await who.call('received', streamId)).framesDecoded;
 const crashSeen = (who, timeout) => until(`${who.name} is told of the crash`, async () => (await ends(who)).find((e) => e.reason === 'nodeCrashed'), { timeout });
 const gauge = async (node, name) => (await node.metrics()).sum(`ringcast_node_${name}`);
+// A node's numbers follow what it does by a moment.
+const publishers = (nodes, wanted) => until(`the nodes have ${wanted} publishers`, async () => String(await Promise.all(nodes.map((n) => gauge(n, 'publishers')))) === String(wanted), { timeout: 3_000 });
 
 async function nodeOf(cluster, sessionId) {
   const { mediaNodeId } = (await cluster.rest('GET', `/sessions/${sessionId}`)).body;
@@ -50,9 +52,9 @@ describe('two nodes', () => {
     people.a = await enter({ cluster, browser, page, sessionId: 'left', name: 'a', color: COLORS.red });
     left = await nodeOf(cluster, 'left');
     right = cluster.nodes.find((n) => n !== left);
-    assert.deepEqual([await gauge(left, 'publishers'), await gauge(right, 'publishers')], [1, 0], 'the control: one node is idle');
+    await publishers([left, right], [1, 0]);
     people.b = await enter({ cluster, browser, page, sessionId: 'right', name: 'b', color: COLORS.blue });
-    assert.equal(await nodeOf(cluster, 'right'), right);
+    assert.equal((await nodeOf(cluster, 'right')).id, right.id);
     // A session stays together, however full its node; the next one goes to the other.
     people.c = await enter({ cluster, browser, page, sessionId: 'left', name: 'c', color: COLORS.green });
     people.d = await enter({ cluster, browser, page, sessionId: 'right', name: 'd', publish: false });
@@ -60,8 +62,8 @@ describe('two nodes', () => {
     await assertReceives(people.a, people.c, { color: COLORS.green });
     await assertReceives(people.d, people.b, { color: COLORS.blue });
     const third = await enter({ cluster, browser, page, sessionId: 'third', name: 'third', color: COLORS.yellow });
-    assert.equal(await nodeOf(cluster, 'third'), right, 'four ends of streams on the one, two on the other');
-    assert.deepEqual([await gauge(left, 'publishers'), await gauge(right, 'publishers')], [2, 2]);
+    assert.equal((await nodeOf(cluster, 'third')).id, right.id, 'four ends of streams on the one, two on the other');
+    await publishers([left, right], [2, 2]);
     await third.call('leave');
     await third.close();
   });
@@ -89,7 +91,7 @@ describe('two nodes', () => {
       await enter({ cluster, browser, page, sessionId: 'left', name: 'a again', color: COLORS.yellow }),
       await enter({ cluster, browser, page, sessionId: 'left', name: 'c again', publish: false }),
     ];
-    assert.equal(await nodeOf(cluster, 'left'), right, 'although the other one is empty');
+    assert.equal((await nodeOf(cluster, 'left')).id, right.id, 'although the other one is empty');
     await assertReceives(c, a, { color: COLORS.yellow });
     for (const who of [a, c]) { await who.call('leave'); await who.close(); }
   });
@@ -169,5 +171,44 @@ describe('a node that stands still', () => {
     } finally {
       await cluster.stop();
     }
+  });
+});
+
+describe('a process that is started again', () => {
+  let cluster, node;
+  before(async () => { cluster = await startCluster({ workers: 1 }); [node] = cluster.nodes; });
+  after(() => cluster?.stop());
+
+  async function callOf(color) {
+    const a = await enter({ cluster, browser, page, sessionId: 'again', name: 'a', color });
+    const b = await enter({ cluster, browser, page, sessionId: 'again', name: 'b', publish: false });
+    await assertReceives(b, a, { color });
+    return [a, b];
+  }
+  const leave = (people) => Promise.all(people.map(async (who) => { await who.call('leave'); await who.close(); }));
+
+  test('a node: nobody waits for the silence to end, and the next call is as good as the first', async (t) => {
+    const people = await callOf(COLORS.red);
+    await node.kill();
+    await node.launch();
+    const at = Date.now();
+    await Promise.all(people.map((who) => crashSeen(who, 2_500)));
+    t.diagnostic(`told ${Date.now() - at} ms after the start`);
+    for (const who of people) await who.close();
+    await leave(await callOf(COLORS.blue));
+  });
+
+  test('a master: who was in is told, the node lets go of what nobody knows, and the next call is as good', async (t) => {
+    const people = await callOf(COLORS.green);
+    await cluster.killMaster();
+    await cluster.launchMaster();
+    const at = Date.now();
+    // The client tries again every three seconds; the second master answers that it knows nothing of it.
+    await Promise.all(people.map((who) => crashSeen(who, 12_000)));
+    t.diagnostic(`told ${Date.now() - at} ms after the start`);
+    await until('the node is empty', async () => (await gauge(node, 'transports')) === 0, { timeout: 3_000 });
+    assert.equal((await cluster.rest('GET', '/sessions')).body.numberOfElements, 0);
+    for (const who of people) await who.close();
+    await leave(await callOf(COLORS.yellow));
   });
 });
