@@ -125,7 +125,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         },
         round_trip: None,
         retired: Vec::new(),
-        dtls_in_batch: (0, 0),
+        dtls_lately: (now, 0),
         reference_time: None,
     };
     *engine.stats.transports(transport.state()) += 1;

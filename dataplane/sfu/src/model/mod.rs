@@ -48,8 +48,8 @@ pub(crate) struct Model {
     pub(crate) ufrags: Map<Box<[u8]>, u32>,
     /// Whose datagrams come from an address: the transport that a valid check came for.
     pub(crate) addresses: Map<SocketAddr, u32>,
-    /// Who else sent a valid check from an address that its owner has proven. The source of a check can be faked, so only a
-    /// proof takes an address over.
+    /// Who else sent a valid check from an address: its former owner, or whoever wants it of one that has proven it. The
+    /// source of a check can be faked, so only a proof decides.
     claims: Map<SocketAddr, u32>,
 }
 
@@ -128,7 +128,10 @@ impl Model {
                 self.claims.insert(address, transport);
             }
             _ => {
-                self.addresses.insert(address, transport);
+                // Whoever was asked there may still answer.
+                if let Some(former) = self.addresses.insert(address, transport) {
+                    self.claims.insert(address, former);
+                }
             }
         }
     }

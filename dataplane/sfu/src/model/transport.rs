@@ -55,8 +55,8 @@ pub(crate) struct Transport {
     pub(crate) round_trip: Option<Duration>,
     /// The next index of SSRCs that were in use: they continue, for a packet index never returns.
     pub(crate) retired: Vec<(u32, u64)>,
-    /// Handshake datagrams taken from it: in which batch, how many.
-    pub(crate) dtls_in_batch: (u64, u8),
+    /// Handshake datagrams taken from it: since when, how many.
+    pub(crate) dtls_lately: (Instant, u8),
     /// A receiver's clock that is to be answered (RFC 3611 §4.4): SSRC, its time, arrival.
     pub(crate) reference_time: Option<(u32, NtpTime, Instant)>,
 }

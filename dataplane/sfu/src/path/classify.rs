@@ -3,7 +3,7 @@
 //! A stranger costs no state: until a check proves the password of a ufrag, an address is looked up and forgotten, and no
 //! answer is longer than its question.
 
-use clock::Instant;
+use clock::{Duration, Instant};
 use packet::{Arena, Batch, Datagram};
 use proto::demux::{self, Packet};
 use proto::ice::{self, Ignored};
@@ -16,20 +16,22 @@ use crate::engine::Engine;
 use crate::model::Path;
 use crate::stats::{Consumed, Direction, PacketKind};
 
-/// Most handshake datagrams that one transport may hand in per batch.
-const DTLS_PER_BATCH_MAX: u8 = 16;
+/// Most handshake datagrams that one transport may hand in per [`DTLS_INTERVAL`]: a flight or two, fragments included. More
+/// would fill the queue that the handshakes of all others go through.
+const DTLS_MAX: u8 = 16;
+/// A client repeats its flight no sooner than this.
+const DTLS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// `batch` → `arrived`.
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, batch: &mut Batch) {
     let cells = engine.stats.stage_mut(Stage::Classify);
     cells.calls += 1;
     cells.packets_in += batch.len() as u64;
-    engine.batches += 1;
     for datagram in batch.drain() {
         let payload = datagram.payload(arena);
         let (kind, consumed) = match demux::classify(payload) {
             Packet::Stun => (PacketKind::Stun, stun(engine, now, payload, &datagram)),
-            Packet::Dtls => (PacketKind::Dtls, dtls(engine, payload, &datagram)),
+            Packet::Dtls => (PacketKind::Dtls, dtls(engine, now, payload, &datagram)),
             Packet::Rtp => (PacketKind::Srtp, media(engine, &datagram, false)),
             Packet::Rtcp => (PacketKind::Srtcp, media(engine, &datagram, true)),
             Packet::Other => (PacketKind::Other, Err(DropReason::UnknownProtocol)),
@@ -62,18 +64,18 @@ fn media(engine: &mut Engine, datagram: &Datagram, is_rtcp: bool) -> Outcome {
     Ok(None)
 }
 
-fn dtls(engine: &mut Engine, payload: &[u8], datagram: &Datagram) -> Outcome {
+fn dtls(engine: &mut Engine, now: Instant, payload: &[u8], datagram: &Datagram) -> Outcome {
     let key = engine.model.addresses.get(&datagram.source);
     let key = *key.ok_or(DropReason::Stranger)?;
     if engine.events_are_full() {
         return Err(DropReason::DtlsFlood);
     }
     let transport = &mut engine.model.transports[key];
-    let (batch, count) = &mut transport.dtls_in_batch;
-    if *batch != engine.batches {
-        (*batch, *count) = (engine.batches, 0);
+    let (since, count) = &mut transport.dtls_lately;
+    if now - *since >= DTLS_INTERVAL {
+        (*since, *count) = (now, 0);
     }
-    if *count >= DTLS_PER_BATCH_MAX {
+    if *count >= DTLS_MAX {
         return Err(DropReason::DtlsFlood);
     }
     *count += 1;
