@@ -16,6 +16,8 @@ pub(crate) const AGE_MAX: Duration = Duration::from_secs(1);
 const EXPIRY_SLACK: Duration = Duration::from_millis(500);
 /// Hard bound on packets of one encoding, whatever the configuration says.
 pub(crate) const PACKETS_MAX: usize = 512;
+/// Packets that are let go in one turn because of their age, so that no turn is long.
+const EXPIRED_MAX: usize = 1024;
 /// The caches together take at most this many percent of the arena.
 const ARENA_PERCENT_MAX: usize = 60;
 
@@ -110,10 +112,14 @@ impl Quota {
         true
     }
 
-    /// Lets go of what is too old.
+    /// Lets go of what is too old, some at a time.
     pub(crate) fn expire(&mut self, caches: &mut impl Caches, arena: &mut Arena, now: Instant) {
-        while let Some((_, _, since)) = self.order.front() {
-            if now - *since < AGE_MAX {
+        for _ in 0..EXPIRED_MAX {
+            if self
+                .order
+                .front()
+                .is_none_or(|(_, _, since)| now - *since < AGE_MAX)
+            {
                 break;
             }
             self.evict_oldest(caches, arena);
@@ -232,6 +238,28 @@ mod tests {
         quota.expire(&mut caches, &mut arena, Instant::from_millis(1_000));
         assert_eq!((quota.packets(), arena.in_use()), (0, 0));
         assert_eq!(quota.deadline(), None);
+    }
+
+    #[test]
+    fn a_cache_that_is_out_of_date_empties_in_steps() {
+        let (mut quota, mut arena) = (Quota::default(), arena(4096, 0));
+        let mut caches: Vec<Cache> = (0..4).map(|_| Cache::new(PACKETS_MAX)).collect();
+        for number in 0..4 * PACKETS_MAX as u64 {
+            let at = ((number % 4) as u32, number / 4);
+            assert!(keep(&mut quota, &mut caches, &mut arena, at, Instant::ZERO));
+        }
+        let late = Instant::from_millis(5_000);
+        let left = |quota: &mut Quota, caches: &mut Vec<Cache>, arena: &mut Arena| {
+            quota.expire(caches, arena, late);
+            quota.packets()
+        };
+        assert_eq!(
+            left(&mut quota, &mut caches, &mut arena),
+            4 * PACKETS_MAX - EXPIRED_MAX
+        );
+        assert!(quota.deadline().is_some_and(|deadline| deadline <= late));
+        assert_eq!(left(&mut quota, &mut caches, &mut arena), 0);
+        assert_eq!((arena.in_use(), quota.deadline()), (0, None));
     }
 
     #[test]

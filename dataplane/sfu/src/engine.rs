@@ -23,6 +23,8 @@ use crate::timers::Wheel;
 
 /// Events that may wait to be polled.
 const EVENTS_MAX: usize = 4096;
+/// Transports whose timers are served in one turn; the rest is due in the next.
+const TIMERS_MAX: usize = 256;
 
 /// Forwards what publishers send to whoever subscribed, on one worker.
 ///
@@ -40,8 +42,6 @@ pub struct Engine {
     events: VecDeque<Event>,
     /// Slots of things that went away while there was no arena at hand.
     pub(crate) orphans: Vec<SlotId>,
-    /// Counts [`Engine::receive`].
-    pub(crate) batches: u64,
     next_source: u32,
     // What lies between two stages. The vectors keep their memory from turn to turn.
     pub(crate) arrived: Vec<Arrived>,
@@ -71,7 +71,6 @@ impl Engine {
             outbox: Outbox::new(),
             events: VecDeque::new(),
             orphans: Vec::new(),
-            batches: 0,
             next_source: 0,
             arrived: Vec::new(),
             plain: Vec::new(),
@@ -104,7 +103,7 @@ impl Engine {
         self.release_orphans(arena);
         self.quota.expire(&mut self.model.encodings, arena, now);
         let mut due = core::mem::take(&mut self.due);
-        self.wheel.expire(now, &mut due);
+        self.wheel.expire(now, TIMERS_MAX, &mut due);
         for transport in due.drain(..) {
             self.serve(now, transport);
         }
@@ -186,6 +185,8 @@ impl Engine {
             .filter_map(|outgoing| self.model.media[outgoing.medium?].selected)
             .collect();
         for encoding in wanted {
+            // Others may have asked in vain for long; who is new does not wait for that.
+            self.model.encodings[encoding].key_frame.renew();
             self.want_key_frame(encoding);
         }
     }

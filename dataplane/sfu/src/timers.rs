@@ -63,8 +63,9 @@ impl Wheel {
         }
     }
 
-    /// Appends to `due` whoever is due by `now`; they have no deadline any more.
-    pub fn expire(&mut self, now: Instant, due: &mut Vec<u32>) {
+    /// Appends to `due` who is due by `now`, at most `limit` of them; they have no deadline any more. Who is left over is due
+    /// the next time.
+    pub fn expire(&mut self, now: Instant, limit: usize, due: &mut Vec<u32>) {
         let last = tick_of(now);
         // After a long silence one round visits every list.
         let from = self.next.max(last.saturating_sub(ROUND - 1));
@@ -74,6 +75,9 @@ impl Wheel {
             self.slots[slot].retain(|owner| {
                 let at = &mut listed[*owner as usize];
                 if *at <= last {
+                    if due.len() >= limit {
+                        return true;
+                    }
                     *at = NEVER;
                     due.push(*owner);
                 }
@@ -82,6 +86,10 @@ impl Wheel {
             });
             if self.slots[slot].is_empty() {
                 self.occupied[slot / 64] &= !(1 << (slot % 64));
+            }
+            if due.len() >= limit {
+                self.next = self.next.max(visited);
+                return;
             }
         }
         self.next = self.next.max(last + 1);
@@ -124,11 +132,11 @@ mod tests {
         wheel.schedule(7, Instant::from_millis(100));
         wheel.schedule(7, Instant::from_millis(20));
         wheel.schedule(9, Instant::from_millis(100));
-        wheel.expire(Instant::from_millis(19), &mut due);
+        wheel.expire(Instant::from_millis(19), usize::MAX, &mut due);
         assert!(due.is_empty());
-        wheel.expire(Instant::from_millis(26), &mut due);
+        wheel.expire(Instant::from_millis(26), usize::MAX, &mut due);
         assert_eq!(due, [7]);
-        wheel.expire(Instant::from_millis(200), &mut due);
+        wheel.expire(Instant::from_millis(200), usize::MAX, &mut due);
         assert_eq!(due, [7, 9]);
         assert_eq!(wheel.deadline(), None);
     }
@@ -138,13 +146,34 @@ mod tests {
         let mut wheel = Wheel::new(Instant::ZERO);
         let mut due = Vec::new();
         wheel.schedule(1, Instant::from_millis(60_000));
-        wheel.expire(Instant::from_millis(2_600), &mut due);
+        wheel.expire(Instant::from_millis(2_600), usize::MAX, &mut due);
         assert_eq!(due, [1]);
+    }
+
+    #[test]
+    fn a_crowd_is_served_in_turns_and_nobody_is_forgotten() {
+        let mut wheel = Wheel::new(Instant::ZERO);
+        for owner in 0..1_000 {
+            wheel.schedule(owner, Instant::from_millis(u64::from(owner % 50)));
+        }
+        // A standstill longer than a round.
+        let mut now = Instant::from_millis(10_000);
+        let mut served = Vec::new();
+        while wheel.deadline().is_some_and(|deadline| deadline <= now) {
+            let mut due = Vec::new();
+            wheel.expire(now, 64, &mut due);
+            assert!(due.len() <= 64);
+            served.extend(due);
+            now += Duration::from_millis(1);
+        }
+        served.sort_unstable();
+        assert_eq!(served, (0..1_000).collect::<Vec<_>>());
+        assert_eq!(wheel.deadline(), None);
     }
 
     proptest! {
         #[test]
-        fn agrees_with_a_list(steps in prop::collection::vec((0u32..8, 0u64..3_000, 0u64..400), 1..200)) {
+        fn agrees_with_a_list(steps in prop::collection::vec((0u32..8, 0u64..3_000, 0u64..400), 1..200), limit in 1usize..10) {
             let mut wheel = Wheel::new(Instant::ZERO);
             let mut wanted = [None; 8];
             let mut now = Instant::ZERO;
@@ -155,10 +184,14 @@ mod tests {
                 let slot: &mut Option<Instant> = &mut wanted[owner as usize];
                 *slot = Some(slot.map_or(deadline, |at: Instant| at.min(deadline)));
                 now += Duration::from_millis(pass_ms);
-                due.clear();
-                wheel.expire(now, &mut due);
-                for owner in &due {
-                    prop_assert!(wanted[*owner as usize].take().is_some());
+                // However few are served at a time, all are before long.
+                for _ in 0..10 {
+                    due.clear();
+                    wheel.expire(now, limit, &mut due);
+                    prop_assert!(due.len() <= limit);
+                    for owner in &due {
+                        prop_assert!(wanted[*owner as usize].take().is_some());
+                    }
                 }
                 for late in wanted.iter().flatten() {
                     prop_assert!(*late + TICK * 2 >= now);

@@ -125,6 +125,11 @@ impl KeyFrameRequest {
         self.in_vain = 0;
     }
 
+    /// Something has changed: to ask is worth a try again, as soon as the shortest interval allows.
+    pub(crate) fn renew(&mut self) {
+        self.in_vain = 0;
+    }
+
     /// Nobody needs it any more.
     pub(crate) fn give_up(&mut self) {
         self.satisfied();
@@ -228,11 +233,14 @@ mod tests {
             }
         }
         assert_eq!(asked, [1, 501, 1_501, 3_501, 7_501, 11_501, 15_501, 19_501]);
+        request.renew();
+        let renewed = (19_502..25_000).find(|ms| request.poll(Instant::from_millis(*ms)));
+        assert_eq!(renewed, Some(20_001));
         request.satisfied();
         assert_eq!(request.deadline(), None);
         request.want();
-        assert!(!request.poll(Instant::from_millis(19_999)));
-        assert!(request.poll(Instant::from_millis(20_001)));
+        assert!(!request.poll(Instant::from_millis(20_499)));
+        assert!(request.poll(Instant::from_millis(20_501)));
     }
 
     proptest! {

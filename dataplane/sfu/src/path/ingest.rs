@@ -172,7 +172,14 @@ fn note_arrival(
         encoding
             .reception
             .on_packet(sequence, header.timestamp, plain.arrival);
-        encoding.last_arrival = Some(plain.arrival);
+        let before = encoding.last_arrival.replace(plain.arrival);
+        if before.is_some_and(|before| plain.arrival - before > SILENCE) {
+            // Nobody could hear our requests meanwhile, so that they were in vain says nothing.
+            encoding.key_frame.renew();
+            if let Some(deadline) = encoding.key_frame.deadline() {
+                engine.wheel.schedule(plain.transport, deadline);
+            }
+        }
     }
     match encoding.seen.note(sequence) {
         Sighting::New => {}

@@ -244,6 +244,35 @@ fn picture_requests_of_many_are_merged_and_rate_limited() {
 }
 
 #[test]
+fn after_an_outage_a_picture_is_asked_for_without_delay() {
+    let mut net = Net::new();
+    let (mut source, receivers) = call(&mut net, 1);
+    net.run(1_000);
+    let media = out_ssrcs(receivers[0]).1;
+    // Nothing comes, and the subscriber asks for a picture all the time: the node asks ever more rarely.
+    for _ in 0..85 {
+        net.send_rtcp(receivers[0], |out| Pli { sender: 1, media }.write(out));
+        net.run(100);
+    }
+    let before = pictures_requested(&net, source.peer);
+    source.frame(&mut net, false, &[]);
+    net.run(50);
+    assert_eq!(pictures_requested(&net, source.peer), before + 1);
+    // The same for a subscriber that has just come.
+    for _ in 0..80 {
+        source.frame(&mut net, false, &[]);
+        net.run(100);
+    }
+    let late = net.connect();
+    let before = pictures_requested(&net, source.peer);
+    let spec = subscriber(&net, late, 1);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    net.run(600);
+    assert!(pictures_requested(&net, source.peer) > before);
+    net.finish();
+}
+
+#[test]
 fn publishers_hear_how_their_packets_arrive() {
     let mut net = Net::new();
     let (mut source, _) = call(&mut net, 1);
