@@ -85,6 +85,9 @@ pub enum NoReport {
     /// The node refuses the entry.
     #[error("the media node refuses: {0}")]
     Refused(String),
+    /// It is no longer wanted on the node.
+    #[error("it is no longer wanted")]
+    Withdrawn,
     /// It did not come in time.
     #[error("the media node did not answer in time")]
     Timeout,
@@ -214,6 +217,10 @@ impl NodeLink {
     pub fn change(&self, change: impl FnOnce(&mut DesiredState)) {
         change(&mut self.shared.lock().desired);
         self.shared.desired_changed.notify_one();
+        // Who waits for the report of what was just taken back waits in vain.
+        self.shared
+            .reported_changed
+            .send_modify(|count| *count += 1);
     }
 
     /// A copy of what should be there, to be saved.
@@ -260,7 +267,7 @@ impl NodeLink {
     ///
     /// # Errors
     ///
-    /// If the node refuses it, or nothing comes within `patience`.
+    /// If the node refuses it, if it is taken back meanwhile, or nothing comes within `patience`.
     pub async fn transport_report(
         &self,
         transport: &TransportId,
@@ -275,7 +282,13 @@ impl NodeLink {
                     Some(Report::Refused(refusal)) => return Err(NoReport::Refused(refusal.limit)),
                     None => {}
                 }
-                if *self.shared.stop.borrow() || changed.changed().await.is_err() {
+                if *self.shared.stop.borrow() {
+                    return Err(NoReport::Stopped);
+                }
+                if self.shared.lock().desired.get(&key).is_none() {
+                    return Err(NoReport::Withdrawn);
+                }
+                if changed.changed().await.is_err() {
                     return Err(NoReport::Stopped);
                 }
             }

@@ -177,10 +177,8 @@ async fn what_is_put_is_made_and_reported_and_survives_the_loss_of_the_connectio
     let refused = link.transport_report(&id("no-room"), PATIENCE).await;
     assert_eq!(refused, Err(NoReport::Refused("full".into())));
     assert!(link.report(&Key::Transport(id("t599"))).is_some());
-    let never = link
-        .transport_report(&id("unheard-of"), Duration::from_millis(50))
-        .await;
-    assert_eq!(never, Err(NoReport::Timeout));
+    let never = link.transport_report(&id("unheard-of"), PATIENCE).await;
+    assert_eq!(never, Err(NoReport::Withdrawn));
     next(
         &mut news,
         |news| matches!(news, News::Heartbeat(beat) if beat.applied == link.revision()),
@@ -195,6 +193,17 @@ async fn what_is_put_is_made_and_reported_and_survives_the_loss_of_the_connectio
     })
     .await;
     assert!(!link.is_up());
+    // Nobody answers; and who waits for something that is taken back need not wait to the end.
+    link.put(transport("unanswered"));
+    let none = link
+        .transport_report(&id("unanswered"), Duration::from_millis(50))
+        .await;
+    assert_eq!(none, Err(NoReport::Timeout));
+    let (asked, waited) = (link.clone(), id("unanswered"));
+    let waiting = tokio::spawn(async move { asked.transport_report(&waited, PATIENCE).await });
+    link.remove(&Key::Transport(id("unanswered")));
+    let taken_back = timeout(PATIENCE / 2, waiting).await.expect("at once");
+    assert_eq!(taken_back.expect("no panic"), Err(NoReport::Withdrawn));
     let listener = loop {
         match Listener::bind(address, &theirs) {
             Ok(listener) => break listener,
