@@ -193,8 +193,12 @@ impl Core {
     /// Where the media of a member are.
     ///
     /// # Errors
-    /// Code 202 or 204.
+    /// Code 102 when it is no longer here, 202 or 204.
     pub fn place_of(&mut self, (session, connection): &Member) -> Result<Place, Refused> {
+        if !self.domain.connection(session, connection)?.is_active() {
+            let text = format!("Connection '{connection}' is not in session '{session}'");
+            return Err(Refused::new(Code::UserNotFound, text));
+        }
         let node = self.place(session)?;
         let incarnation = self
             .domain

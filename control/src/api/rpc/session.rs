@@ -19,16 +19,18 @@ const RPC_ID_LENGTH: usize = 26;
 /// `joinRoom`
 pub fn join(call: &Call) {
     let app = &call.app;
+    // Before anything is looked at: guessing secrets and tokens costs as much as joining.
+    let allowed = app.step(|core| core.joins_by_address.allows(call.peer, Instant::now()));
+    if !allowed {
+        app.metrics.refused("joins_per_address");
+        let text = "Too many joins from this address";
+        return call.refuse(Refused::new(Code::Generic, text));
+    }
     let join = match request(call) {
         Ok(join) => join,
         Err(refused) => return call.refuse(refused),
     };
     call.finish(|core| {
-        if !core.joins_by_address.allows(call.peer, Instant::now()) {
-            app.metrics.refused("joins_per_address");
-            let text = "Too many joins from this address";
-            return Err(Refused::new(Code::Generic, text));
-        }
         if !core.rpc.is_open(call.socket) {
             // Nobody would ever hear the answer: joining would leave a ghost.
             return Err(Refused::new(Code::TransportGeneric, "The socket is gone"));
@@ -71,10 +73,9 @@ pub async fn connect(call: &Call) {
             ]))
         },
         |core| {
-            if let Some((member, _)) = core.rpc.member(call.socket) {
-                let received = core.received(&member);
-                core.rpc.replay(call.socket, &received);
-            }
+            let member = core.rpc.member(call.socket);
+            let received = member.map(|(member, _)| core.received(&member));
+            core.rpc.replay(call.socket, &received.unwrap_or_default());
         },
     );
 }

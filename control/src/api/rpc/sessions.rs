@@ -106,15 +106,20 @@ impl RpcSessions {
         self.sockets.contains_key(&socket)
     }
 
-    /// Whose socket it is, and the lane of its requests.
+    /// Whose socket it is, and the lane of its requests. Who was put out speaks for nobody, though its socket is still open: its
+    /// connection is gone, and another may have its id by now.
     pub fn member(&self, socket: SocketId) -> Option<(Member, Lane)> {
         let rpc = self.sockets.get(&socket)?.rpc.as_ref()?;
-        let session = self.sessions.get(rpc)?;
+        let session = self.sessions.get(rpc).filter(|one| !one.evicted)?;
         Some((session.member.clone(), session.lane.clone()))
     }
 
     /// A client joined on this socket.
     pub fn join(&mut self, socket: SocketId, rpc: RpcId, member: Member) {
+        // Put out of one session and in another by the same socket: the first may not cut it off.
+        if let Some(over) = self.sockets.get(&socket).and_then(|open| open.rpc.clone()) {
+            self.forget(&over);
+        }
         let Some(open) = self.sockets.get_mut(&socket) else {
             return;
         };

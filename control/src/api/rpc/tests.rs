@@ -644,6 +644,72 @@ async fn an_evicted_client_that_was_away_is_told_when_it_comes_back() {
 }
 
 #[tokio::test]
+async fn who_was_put_out_speaks_for_nobody() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Moderator).await;
+    let mut b = Client::join(&app, Role::Subscriber).await;
+    a.heard();
+    let stream = a.publish().await;
+    a.good("forceDisconnect", json!({"connectionId": b.id}))
+        .await;
+    a.heard();
+    b.heard();
+    // Its socket is open for another ten seconds, and whatever it asks comes from nobody.
+    let params = json!({"sender": stream, "reconnect": false});
+    assert_eq!(b.error("prepareReceiveVideoFrom", params).await, 803);
+    let message = json!({"to": [], "data": "still here", "type": "x"}).to_string();
+    let signal = json!({"message": message});
+    assert_eq!(b.error("sendMessage", signal).await, 803);
+    assert_eq!(a.heard(), []);
+    assert_eq!(node.counts(), (1, 1, 0));
+    // The same socket may join again, and then is not cut off for what was before.
+    b.good("joinRoom", join_params(&token(&app, Role::Subscriber)))
+        .await;
+    let later = Instant::now() + super::sessions::EVICTION_GRACE * 2;
+    app.step(|core| assert_eq!(core.rpc.overdue(later), []));
+    assert!(app.step(|core| core.rpc.is_open(b.socket)));
+    b.subscribe(&stream).await;
+}
+
+#[tokio::test]
+async fn an_order_that_comes_after_its_connection_is_refused() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let b = Client::join(&app, Role::Subscriber).await;
+    a.heard();
+    a.publish().await;
+    let member = (
+        SessionId::new("S"),
+        crate::domain::ConnectionId::new(&*b.id),
+    );
+    app.step(|core| {
+        core.domain
+            .evict(&member.0, &member.1, Reason::ForceDisconnectByUser)
+            .expect("it is here");
+    });
+    let refused = app.step(|core| core.place_of(&member));
+    assert_eq!(
+        refused.map_err(|refused| refused.code as i64),
+        Err(102),
+        "a request that waited in its lane meanwhile"
+    );
+    assert_eq!(node.counts(), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn guessed_secrets_count_as_joins() {
+    let (app, _) = master_with("joins_per_address_rate = 1");
+    session(&app);
+    let mut guesser = Client::connect(&app);
+    let mut params = join_params("");
+    params["secret"] = json!("guess");
+    for _ in 0..10 {
+        assert_eq!(guesser.error("joinRoom", params.clone()).await, 401);
+    }
+    assert_eq!(guesser.error("joinRoom", params).await, 999);
+}
+
+#[tokio::test]
 async fn a_client_that_hears_nothing_is_evicted_before_it_costs_too_much() {
     let (app, _) = master();
     let mut a = Client::join(&app, Role::Publisher).await;
