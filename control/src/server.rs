@@ -1,7 +1,7 @@
 //! The listeners: HTTPS (or HTTP) for browsers and applications, and the operator's own for metrics.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use crate::api::limits::Count;
 use crate::api::{pages, rest, rpc};
 use crate::app::App;
 
@@ -32,6 +33,8 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most TCP connections at a time; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 20_000;
+/// Most of them from one address, before they become WebSockets: nobody may take all places by being slow.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_000;
 /// The pause after a failed accept, which means that the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -61,18 +64,23 @@ pub fn admin_routes(app: &Arc<App>) -> Router {
 pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, routes: Router) {
     let acceptor = tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let by_address = Arc::new(Mutex::new(Count::new(CONNECTIONS_PER_ADDRESS_MAX)));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Some(guest) = Guest::admit(&by_address, peer.ip(), place) else {
+                    tracing::debug!(%peer, "too many connections from this address");
+                    continue;
+                };
                 tokio::spawn(connection(
                     stream,
                     peer,
                     acceptor.clone(),
                     routes.clone(),
-                    place,
+                    guest,
                 ));
             }
             Err(error) => {
@@ -83,12 +91,44 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, routes
     }
 }
 
+/// A connection's places, given back at its end.
+struct Guest {
+    by_address: Arc<Mutex<Count>>,
+    address: IpAddr,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Guest {
+    fn admit(
+        by_address: &Arc<Mutex<Count>>,
+        address: IpAddr,
+        place: OwnedSemaphorePermit,
+    ) -> Option<Self> {
+        lock(by_address).take(address).then(|| Self {
+            by_address: by_address.clone(),
+            address,
+            _place: place,
+        })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        lock(&self.by_address).give_back(self.address);
+    }
+}
+
+/// What it guards is a map of counts, whole at every moment.
+fn lock(counts: &Mutex<Count>) -> MutexGuard<'_, Count> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     routes: Router,
-    _place: OwnedSemaphorePermit,
+    _guest: Guest,
 ) {
     // Answers are small and somebody waits for each.
     let _ = stream.set_nodelay(true);
@@ -143,5 +183,28 @@ fn known(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_every_place() {
+        let places = Arc::new(Semaphore::new(10));
+        let by_address = Arc::new(Mutex::new(Count::new(2)));
+        let admit = |last: u8| {
+            let place = places.clone().try_acquire_owned().expect("free");
+            Guest::admit(&by_address, IpAddr::from([10, 0, 0, last]), place)
+        };
+        let (first, second) = (admit(1), admit(1));
+        assert!(first.is_some() && second.is_some());
+        assert!(admit(1).is_none());
+        assert!(admit(2).is_some());
+        drop(first);
+        assert!(admit(1).is_some());
+        drop(second);
+        assert_eq!(places.available_permits(), 10, "all are given back");
     }
 }

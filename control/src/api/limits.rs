@@ -10,6 +10,17 @@ const ADDRESSES_MAX: usize = 65_536;
 /// Seconds of its rate that an address may use at once.
 const BURST_SECONDS: f64 = 10.0;
 
+/// Whose limit an address counts against. A host has a whole /64 of IPv6 to take addresses from (RFC 6177), so that is one.
+fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = address.to_bits() & (u128::MAX << 64);
+            IpAddr::V6(prefix.into())
+        }
+        v4 => v4,
+    }
+}
+
 /// A rate per address.
 #[derive(Debug)]
 pub struct Rate {
@@ -34,6 +45,7 @@ impl Rate {
 
     /// Whether one more is within the rate; if so it is counted.
     pub fn allows(&mut self, address: IpAddr, now: Instant) -> bool {
+        let address = counted_as(address);
         let full = self.per_second * BURST_SECONDS;
         if self.buckets.len() >= ADDRESSES_MAX {
             // A bucket that has refilled says nothing.
@@ -77,7 +89,7 @@ impl Count {
 
     /// Takes one, if there is one left.
     pub fn take(&mut self, address: IpAddr) -> bool {
-        let count = self.counts.entry(address).or_default();
+        let count = self.counts.entry(counted_as(address)).or_default();
         let free = *count < self.max;
         *count += usize::from(free);
         free
@@ -85,6 +97,7 @@ impl Count {
 
     /// Gives one back.
     pub fn give_back(&mut self, address: IpAddr) {
+        let address = counted_as(address);
         if let Some(count) = self.counts.get_mut(&address) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -108,6 +121,19 @@ mod tests {
         let later = start + Duration::from_secs(3);
         assert_eq!((0..100).filter(|_| rate.allows(address, later)).count(), 6);
         assert!(rate.allows(IpAddr::from([10, 0, 0, 2]), later));
+    }
+
+    #[test]
+    fn a_host_with_many_ipv6_addresses_is_one() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let mut count = Count::new(1);
+        assert!(count.take(address("2001:db8::1")));
+        assert!(!count.take(address("2001:db8::ffff:2")));
+        assert!(count.take(address("2001:db8:0:1::1")));
+        assert!(count.take(address("10.0.0.1")));
+        assert!(!count.take(address("::ffff:10.0.0.1")), "the same, mapped");
+        count.give_back(address("2001:db8::3"));
+        assert!(count.take(address("2001:db8::1")));
     }
 
     #[test]
