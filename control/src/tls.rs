@@ -130,17 +130,45 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)?;
         }
+        // A full disk must not leave half a file behind, which every later start would trip over.
+        let new = path.with_extension("new");
+        let _ = std::fs::remove_file(&new);
         std::fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(mode)
-            .open(path)?
-            .write_all(text.as_bytes())
+            .open(&new)?
+            .write_all(text.as_bytes())?;
+        std::fs::rename(&new, path)
     };
     attempt().map_err(|error: std::io::Error| Error::File {
         what: "write",
         path: path.to_owned(),
         why: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn a_self_signed_certificate_is_made_once_and_whole() {
+        let dir = std::env::temp_dir().join(format!("ringcast-tls-{}", std::process::id()));
+        let settings = format!("secret = 's'\ndata_dir = '{}'", dir.display());
+        let settings: Settings = toml::from_str(&settings).expect("good");
+        let config = Config::load(None, settings, |_| None).expect("good");
+        assert!(server_config(&config).is_ok());
+        let first = std::fs::read(dir.join(CERTIFICATE_FILE)).expect("there");
+        assert!(server_config(&config).is_ok());
+        let again = std::fs::read(dir.join(CERTIFICATE_FILE)).expect("there");
+        assert_eq!(first, again);
+        // What an interrupted start left behind is no obstacle.
+        std::fs::remove_file(dir.join(CERTIFICATE_FILE)).expect("there");
+        std::fs::write(dir.join("https.new"), "half").expect("writable");
+        assert!(server_config(&config).is_ok());
+        assert!(!dir.join("https.new").exists());
+        std::fs::remove_dir_all(&dir).expect("removable");
+    }
 }
