@@ -9,9 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
+use tracing_subscriber::EnvFilter;
 
 use crate::app::{App, now_millis};
-use crate::config::{Config, Settings};
+use crate::config::{Config, LogFormat, Settings};
 use crate::metrics::Metrics;
 use crate::{api, epoch, nodes, pki, server, tls};
 
@@ -51,9 +52,6 @@ struct Run {
     /// Print the effective configuration, secrets hidden, and stop.
     #[arg(long)]
     check: bool,
-    /// Log as JSON lines.
-    #[arg(long, env = "RINGCAST_MASTER_LOG_JSON")]
-    log_json: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -105,7 +103,7 @@ fn start(run: Run) -> anyhow::Result<()> {
         );
         return Ok(());
     }
-    init_log(run.log_json);
+    log_to_stderr(&config)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -113,17 +111,19 @@ fn start(run: Run) -> anyhow::Result<()> {
         .block_on(serve(config))
 }
 
-fn init_log(json: bool) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log_level)
+        .with_context(|| format!("configuration: log_level: '{}'", config.log_level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match json {
-        true => log.json().init(),
-        false => log.init(),
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match config.log_format {
+        // Colours are for people who look on: a file or a pipe gets plain text.
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
     }
+    Ok(())
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

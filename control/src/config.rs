@@ -66,6 +66,17 @@ impl MediaServer {
     }
 }
 
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of words.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// A text that is never printed.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -121,7 +132,10 @@ impl NodeConfig {
             .strip_prefix("quic://")
             .and_then(|rest| rest.trim_end_matches('/').parse().ok())
             .ok_or_else(|| {
-                let why = format!("'{}' is not quic://ADDRESS:PORT", self.uri);
+                let why = format!(
+                    "'{}' is not quic://IP:PORT (a literal address, no name)",
+                    self.uri
+                );
                 value(&format!("nodes.{}.uri", self.id), why)
             })
     }
@@ -188,6 +202,10 @@ pub struct Config {
     pub sockets_per_address_max: usize,
     /// Most joins from one address in a second, averaged; bursts of ten seconds' worth.
     pub joins_per_address_rate: u32,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives like `info,control=debug`.
+    pub log_level: String,
+    /// For people or for machines.
+    pub log_format: LogFormat,
     /// The media nodes.
     pub nodes: Vec<NodeConfig>,
 }
@@ -273,7 +291,13 @@ pub struct Settings {
     /// Most joins a second from one address [default: 100].
     #[arg(long, env = "RINGCAST_MASTER_JOINS_PER_ADDRESS_RATE")]
     joins_per_address_rate: Option<u32>,
-    /// A media node, ID=quic://ADDRESS:PORT; may be given several times.
+    /// error, warn, info, debug, trace, or directives like info,control=debug [default: info].
+    #[arg(long, env = "RINGCAST_MASTER_LOG_LEVEL")]
+    log_level: Option<String>,
+    /// The form of log lines [default: text].
+    #[arg(long, env = "RINGCAST_MASTER_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+    /// A media node, ID=quic://IP:PORT; may be given several times.
     #[arg(long = "node", env = "RINGCAST_MASTER_NODES", value_delimiter = ',', value_parser = parse_node)]
     nodes: Option<Vec<NodeConfig>>,
 }
@@ -341,6 +365,8 @@ impl Settings {
             sessions_garbage_threshold,
             sockets_per_address_max,
             joins_per_address_rate,
+            log_level,
+            log_format,
             nodes,
         )
     }
@@ -380,6 +406,8 @@ impl Settings {
                 .unwrap_or(Duration::from_secs(3600)),
             sockets_per_address_max: self.sockets_per_address_max.unwrap_or(1000),
             joins_per_address_rate: self.joins_per_address_rate.unwrap_or(100),
+            log_level: self.log_level.unwrap_or_else(|| "info".to_owned()),
+            log_format: self.log_format.unwrap_or_default(),
             nodes: self.nodes.unwrap_or_default(),
         };
         config.check()?;
@@ -485,7 +513,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn parse_node(text: &str) -> Result<NodeConfig, String> {
     let (id, uri) = text
         .split_once('=')
-        .ok_or_else(|| format!("'{text}' is not ID=quic://ADDRESS:PORT"))?;
+        .ok_or_else(|| format!("'{text}' is not ID=quic://IP:PORT"))?;
     Ok(NodeConfig {
         id: NodeId::new(id),
         uri: uri.to_owned(),
@@ -555,6 +583,7 @@ mod tests {
             ("HTTPS_PORT", "4443"),
         ];
         let config = load(toml, &public).expect("good");
+        assert_eq!(config.log_level, "info");
         assert_eq!(
             config.public_url.as_deref(),
             Some("https://call.example:4443")
