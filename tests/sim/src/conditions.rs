@@ -2,6 +2,9 @@
 
 use clock::{Duration, Instant, Rng};
 
+/// The shortest time for which a path is good or bad.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// How a path loses datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -9,13 +12,14 @@ pub enum Loss {
     None,
     /// Each by itself, so many of a thousand.
     Independent(u64),
-    /// In bursts, after Gilbert and Elliott: the path is good and loses nothing, or bad and loses `lost`. All of a thousand.
+    /// In bursts, after Gilbert and Elliott: the path is good and loses nothing, or bad. It changes with time and not with
+    /// traffic, so that a path on which little travels isn't bad for long.
     Bursts {
-        /// How often a good path turns bad, per datagram.
-        begin: u64,
-        /// How often a bad path turns good, per datagram.
-        end: u64,
-        /// How many are lost while it is bad.
+        /// How long it is good, on average.
+        good: Duration,
+        /// How long it is bad, on average.
+        bad: Duration,
+        /// How many of a thousand are lost while it is bad.
         lost: u64,
     },
 }
@@ -62,6 +66,8 @@ impl Conditions {
 pub(crate) struct Direction {
     pub(crate) conditions: Conditions,
     is_bad: bool,
+    /// When it turns from good to bad or back.
+    turns: Instant,
     /// When the last one in order arrives.
     latest: Instant,
 }
@@ -71,13 +77,14 @@ impl Direction {
         Self {
             conditions,
             is_bad: false,
+            turns: Instant::ZERO,
             latest: Instant::ZERO,
         }
     }
 
     /// When a datagram that is sent `now` arrives: never, once or twice.
     pub(crate) fn arrivals(&mut self, now: Instant, rng: &mut Rng) -> [Option<Instant>; 2] {
-        if self.loses(rng) {
+        if self.loses(now, rng) {
             return [None; 2];
         }
         let first = self.arrival(now, rng);
@@ -85,13 +92,20 @@ impl Direction {
         [Some(first), again]
     }
 
-    fn loses(&mut self, rng: &mut Rng) -> bool {
+    fn loses(&mut self, now: Instant, rng: &mut Rng) -> bool {
         match self.conditions.loss {
             Loss::None => false,
             Loss::Independent(share) => happens(share, rng),
-            Loss::Bursts { begin, end, lost } => {
-                let turns = if self.is_bad { end } else { begin };
-                self.is_bad ^= happens(turns, rng);
+            Loss::Bursts { good, bad, lost } => {
+                if self.turns == Instant::ZERO {
+                    self.turns = now + up_to(2 * good, rng);
+                }
+                while self.turns <= now {
+                    self.is_bad = !self.is_bad;
+                    let mean = if self.is_bad { bad } else { good };
+                    // Never of no length, so that there is an end to it.
+                    self.turns += SHORTEST + up_to(2 * mean, rng);
+                }
                 self.is_bad && happens(lost, rng)
             }
         }
@@ -126,11 +140,12 @@ pub(crate) fn up_to(most: Duration, rng: &mut Rng) -> Duration {
 mod tests {
     use super::*;
 
-    fn lost_of(loss: Loss, count: usize) -> usize {
+    /// Of so many datagrams, one a millisecond.
+    fn lost_of(loss: Loss, count: u64) -> usize {
         let mut rng = Rng::from_number(1);
         let mut path = Direction::new(Conditions::delayed(Duration::ZERO).losing(loss));
-        (0..count)
-            .filter(|_| path.arrivals(Instant::ZERO, &mut rng)[0].is_none())
+        (1..=count)
+            .filter(|at| path.arrivals(Instant::from_millis(*at), &mut rng)[0].is_none())
             .count()
     }
 
@@ -139,11 +154,11 @@ mod tests {
         assert_eq!(lost_of(Loss::None, 10_000), 0);
         assert!((450..550).contains(&lost_of(Loss::Independent(50), 10_000)));
         let bursts = Loss::Bursts {
-            begin: 10,
-            end: 190,
+            good: Duration::from_millis(190),
+            bad: Duration::from_millis(10),
             lost: 1_000,
         };
-        assert!((350..650).contains(&lost_of(bursts, 10_000)));
+        assert!((350..700).contains(&lost_of(bursts, 10_000)));
     }
 
     #[test]

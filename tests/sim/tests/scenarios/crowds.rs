@@ -115,8 +115,8 @@ fn any_line(simulation: &mut Simulation) -> Conditions {
         0 => Loss::None,
         1 => Loss::Independent(rng.below(200)),
         _ => Loss::Bursts {
-            begin: rng.below(20),
-            end: 50 + rng.below(200),
+            good: millis(rng.below(2_000)),
+            bad: millis(rng.below(300)),
             lost: 500 + rng.below(500),
         },
     };

@@ -57,8 +57,9 @@ fn a_publisher_on_another_address_is_seen_again() {
         let before = before.expect("there is a picture");
         let moves = [publisher, receiver][(seed % 2) as usize];
         simulation.move_browser(moves);
-        // Until the browser's next check, which may be 3 s away, nobody knows the new address.
-        simulation.run(millis(4_000));
+        // Until the browser's next check, which may be 3 s away, nobody knows the new address. Then, as the cache has forgotten
+        // what it missed, a subscriber needs a second to see that only a key frame helps.
+        simulation.run(millis(5_000));
         let middle = simulation.sink(receiver).newest();
         let middle = middle.expect("there is a picture");
         assert!(middle > before + 10, "pictures again: {before}, {middle}");

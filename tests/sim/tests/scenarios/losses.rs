@@ -49,10 +49,9 @@ fn nack_repairs_five_percent_of_loss() {
 
 #[test]
 fn nack_repairs_bursts_of_loss() {
-    // A path that is bad for ten datagrams in two hundred.
     let bursts = Loss::Bursts {
-        begin: 5,
-        end: 100,
+        good: millis(800),
+        bad: millis(80),
         lost: 800,
     };
     over_seeds("nack_repairs_bursts_of_loss", |seed| {
