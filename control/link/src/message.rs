@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::state::{Entry, Fingerprint, Key, Report};
 
@@ -105,12 +105,21 @@ pub struct Load {
     pub publishers: u32,
     /// Subscribers.
     pub subscribers: u32,
-    /// Share of the node's cores in use since the last heartbeat, 0 to 1.
+    /// Share of the node's cores in use since the last heartbeat, 0 to 1, read to a millionth.
+    #[serde(deserialize_with = "ratio")]
     pub cpu_ratio: f64,
-    /// The busiest worker's share of time at work, 0 to 1.
+    /// The busiest worker's share of time at work, 0 to 1, read to a millionth.
+    #[serde(deserialize_with = "ratio")]
     pub busiest_worker_ratio: f64,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
+}
+
+/// Nobody is busier than 1. Long fractions are cut, because they need not read back as the same number.
+fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    const STEPS: f64 = 1e6;
+    let ratio = f64::deserialize(deserializer)?;
+    Ok((ratio.clamp(0.0, 1.0) * STEPS).round() / STEPS)
 }
 
 /// One change of a replicated map.
@@ -144,4 +153,24 @@ pub struct Snapshot<V> {
     /// Another part follows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_stays_between_0_and_1() {
+        for (written, read) in [
+            ("0.25", 0.25),
+            ("-3", 0.0),
+            ("1e300", 1.0),
+            ("0.7070499962283038836859e-181", 0.0),
+            ("0.333333333333", 0.333_333),
+        ] {
+            let load: Load =
+                serde_json::from_str(&format!(r#"{{"cpuRatio":{written}}}"#)).expect("a load");
+            assert_eq!(load.cpu_ratio, read, "{written}");
+        }
+    }
 }
