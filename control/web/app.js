@@ -2,7 +2,7 @@
 'use strict';
 
 const $ = (id) => document.getElementById(id);
-const tiles = new Map(); // stream id → tile
+const tiles = new Map(); // connection id → tile
 let openvidu = null;
 let session = null;
 let publisher = null;
@@ -23,6 +23,8 @@ function start() {
   $('leave').addEventListener('click', leave);
   $('invite').addEventListener('click', copyInvite);
   window.addEventListener('pagehide', () => session?.disconnect());
+  window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); }); // the session did not survive in the cache
+  new ResizeObserver(layOut).observe($('grid'));
   if (typeof OpenVidu === 'undefined') {
     fail('The client package openvidu-browser is not installed on this server. Run scripts/run again on a machine with npm.');
     $('join-button').disabled = true;
@@ -33,19 +35,33 @@ function start() {
 
 async function showPreview() {
   if (!navigator.mediaDevices?.getUserMedia) {
-    note('The browser gives camera and microphone only to pages opened as https:// or on localhost.');
+    note('The browser gives camera and microphone only to pages opened as https:// or on localhost. You can still join and watch.');
     return null;
   }
-  try {
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 }, audio: true });
-    $('preview').srcObject = stream;
-    note('');
-    return stream;
-  } catch (error) {
-    note(`No camera or microphone: ${error.message}. You can still join and watch.`);
-    return null;
+  const video = { width: 640, height: 480 };
+  let failure = null;
+  // Whoever lacks one of the two still has the other.
+  for (const wanted of [{ video, audio: true }, { audio: true }, { video }]) {
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia(wanted);
+      if (session || $('lobby').hidden) return stream; // joined meanwhile: `publish` takes it from here
+      $('preview').srcObject = stream;
+      note(wanted.video ? '' : 'No camera was found. The others will hear you.');
+      return stream;
+    } catch (error) {
+      failure ??= error;
+      if (error.name === 'NotAllowedError') break; // asking again would only annoy
+    }
   }
+  note(`${troubles[failure.name] || `Camera and microphone can't be used: ${failure.message}.`} You can still join and watch.`);
+  return null;
 }
+
+const troubles = {
+  NotAllowedError: 'Camera and microphone are blocked for this page. Allow them in the address bar and reload.',
+  NotFoundError: 'No camera or microphone was found.',
+  NotReadableError: 'Camera or microphone is used by another program.',
+};
 
 async function join(name, who) {
   busy(true);
@@ -58,17 +74,21 @@ async function join(name, who) {
     session = openvidu.initSession();
     listen(session);
     await session.connect(token, { clientData: who });
-    enterCall(name);
-    await publish(who);
+    enterCall(name, who);
+    await publish();
   } catch (error) {
-    session?.disconnect();
-    session = null;
-    showLobby();
-    fail(error.message || String(error));
+    const joined = session;
+    showLobby(); // first: what `disconnect()` tells must find no call
+    joined?.disconnect();
+    fail(refusals[error.code] || error.message || String(error));
   } finally {
     busy(false);
   }
 }
+
+const refusals = {
+  204: 'No media node can take the session now. Try again in a moment.',
+};
 
 async function requestToken(name) {
   let answer;
@@ -82,22 +102,31 @@ async function requestToken(name) {
     throw new Error('The server does not answer. Is it still running?');
   }
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.message || `The server refused to issue a token (HTTP ${answer.status}).`);
+  if (!answer.ok) throw new Error(body.message ? `${body.message}.` : `The server lets nobody in now (HTTP ${answer.status}).`);
   return body.token;
 }
 
 function listen(session) {
-  session.on('streamCreated', (event) => {
-    const tile = addTile(event.stream, nameOf(event.stream.connection), false);
-    const subscriber = session.subscribe(event.stream, undefined);
-    subscriber.addVideoElement(tile.querySelector('video'));
+  session.on('connectionCreated', ({ connection }) => {
+    if (connection.connectionId !== session.connection?.connectionId) addTile(connection.connectionId, nameOf(connection), false);
   });
-  session.on('streamDestroyed', (event) => removeTile(event.stream.streamId));
-  session.on('streamPropertyChanged', (event) => mark(event.stream));
-  session.on('publisherStartSpeaking', (event) => speaking(event.streamId, true));
-  session.on('publisherStopSpeaking', (event) => speaking(event.streamId, false));
-  session.on('connectionCreated', countPeople);
-  session.on('connectionDestroyed', countPeople);
+  session.on('connectionDestroyed', ({ connection }) => removeTile(connection.connectionId));
+  session.on('streamCreated', ({ stream }) => {
+    const id = stream.connection.connectionId;
+    const tile = tiles.get(id) ?? addTile(id, nameOf(stream.connection), false);
+    const subscriber = session.subscribe(stream, undefined, (error) => { if (error) toast(`${nameOf(stream.connection)} can't be shown: ${error.message}`, 6000); });
+    subscriber.addVideoElement(tile.querySelector('video'));
+    mark(stream);
+  });
+  session.on('streamDestroyed', ({ stream }) => {
+    const tile = tiles.get(stream.connection.connectionId);
+    if (!tile) return;
+    tile.querySelector('video').srcObject = null;
+    decorate(tile, { audio: true, video: false });
+  });
+  session.on('streamPropertyChanged', ({ stream }) => mark(stream));
+  session.on('publisherStartSpeaking', ({ connection }) => speaking(connection.connectionId, true));
+  session.on('publisherStopSpeaking', ({ connection }) => speaking(connection.connectionId, false));
   session.on('reconnecting', () => toast('Connection lost. Trying again…', 0));
   session.on('reconnected', () => toast('Connected again.'));
   session.on('exception', (event) => console.warn(event.name, event.message));
@@ -109,28 +138,45 @@ function listen(session) {
 }
 
 const endings = {
-  networkDisconnect: 'The connection was lost for too long.',
-  nodeCrashed: 'The server that carried this session went away. Join again to go on.',
+  networkDisconnect: 'The connection was lost for too long. Join again to go on.',
+  nodeCrashed: 'The server of this session went away or was started anew. Join again to go on.',
   sessionClosedByServer: 'The session was closed.',
   forceDisconnectByUser: 'A moderator removed you from the session.',
   forceDisconnectByServer: 'You were removed from the session.',
 };
 
-async function publish(who) {
+async function publish() {
   const shown = await preview;
-  if (!shown) return; // no camera, no microphone: watch only
-  const [audio, video] = [shown.getAudioTracks().length > 0, shown.getVideoTracks().length > 0];
+  const [audio, video] = [shown?.getAudioTracks().length > 0, shown?.getVideoTracks().length > 0];
+  available(audio, video);
+  if (!shown || !session) return; // no camera, no microphone: watch only; or gone meanwhile
   endPreview(shown);
-  publisher = await openvidu.initPublisherAsync(undefined, {
-    audioSource: audio ? undefined : false,
-    videoSource: video ? undefined : false,
-    resolution: '640x480',
-    frameRate: 30,
-    mirror: false,
-  });
+  try {
+    publisher = await openvidu.initPublisherAsync(undefined, {
+      audioSource: audio ? undefined : false,
+      videoSource: video ? undefined : false,
+      resolution: '640x480',
+      frameRate: 30,
+      mirror: false,
+    });
+  } catch (error) { // taken by another program since the preview
+    available(false, false);
+    toast(`You are watching only: ${error.message}`, 6000);
+    return;
+  }
   await session.publish(publisher);
-  const tile = addTile(publisher.stream, `${who} (you)`, true);
-  publisher.addVideoElement(tile.querySelector('video'));
+  publisher.addVideoElement(tiles.get(session.connection.connectionId).querySelector('video'));
+  mark(publisher.stream);
+}
+
+// What is not there can't be switched.
+function available(audio, video) {
+  for (const [what, there] of [['mic', audio], ['cam', video]]) {
+    $(what).disabled = !there;
+    $(what).title = there ? '' : what === 'mic' ? 'No microphone' : 'No camera';
+    pressed(what, there);
+    if (!there) $(what).querySelector('.text').textContent = what === 'mic' ? 'No mic' : 'No camera';
+  }
 }
 
 function endPreview(stream) {
@@ -139,14 +185,13 @@ function endPreview(stream) {
 }
 
 function toggle(what) {
-  if (!publisher) return void toast('You are watching only: no camera or microphone was available.');
+  if (!publisher || !session) return;
   const button = $(what);
   const on = button.getAttribute('aria-pressed') !== 'true';
   if (what === 'mic') publisher.publishAudio(on);
   else publisher.publishVideo(on);
   pressed(what, on);
-  const tile = tiles.get(publisher.stream.streamId);
-  if (tile) decorate(tile, what === 'mic' ? { audio: on } : { video: on });
+  decorate(tiles.get(session.connection.connectionId), what === 'mic' ? { audio: on } : { video: on });
 }
 
 function pressed(what, on) {
@@ -161,7 +206,7 @@ function leave() {
   showLobby();
 }
 
-function enterCall(name) {
+function enterCall(name, who) {
   $('lobby').hidden = true;
   $('call').hidden = false;
   $('call-info').hidden = false;
@@ -170,7 +215,7 @@ function enterCall(name) {
   document.title = `${name} · Ringcast`;
   pressed('mic', true);
   pressed('cam', true);
-  countPeople();
+  addTile(session.connection.connectionId, `${who} (you)`, true);
 }
 
 function showLobby() {
@@ -185,8 +230,9 @@ function showLobby() {
   if (!$('preview').srcObject) preview = showPreview();
 }
 
-function addTile(stream, who, own) {
-  removeTile(stream.streamId);
+// Everybody has a tile, with or without a picture.
+function addTile(id, who, own) {
+  removeTile(id);
   const tile = document.createElement('article');
   tile.className = own ? 'tile own' : 'tile';
   const initial = Object.assign(document.createElement('div'), { className: 'initial', textContent: who.charAt(0).toUpperCase() });
@@ -198,8 +244,9 @@ function addTile(stream, who, own) {
   );
   tile.append(initial, video, plate);
   $('grid').append(tile);
-  tiles.set(stream.streamId, tile);
-  decorate(tile, { audio: stream.audioActive, video: stream.videoActive });
+  tiles.set(id, tile);
+  decorate(tile, { audio: true, video: false });
+  countPeople();
   layOut();
   return tile;
 }
@@ -207,17 +254,30 @@ function addTile(stream, who, own) {
 function removeTile(id) {
   tiles.get(id)?.remove();
   tiles.delete(id);
+  countPeople();
   layOut();
 }
 
+// As many columns as make the tiles largest, at the ratio of the pictures.
 function layOut() {
-  const count = tiles.size;
-  $('grid').dataset.count = count > 4 ? 'many' : String(Math.max(count, 1));
+  const [ratio, gap, margin, smallest] = [4 / 3, 12, 14, 140];
+  const grid = $('grid');
+  const [width, height] = [grid.clientWidth - 2 * margin, grid.clientHeight - 2 * margin];
+  if (width < smallest) return; // not on the screen
+  let best = { columns: Math.max(1, Math.floor((width + gap) / (smallest + gap))), tile: smallest }; // then it scrolls
+  for (let columns = 1; columns <= tiles.size; columns++) {
+    const rows = Math.ceil(tiles.size / columns);
+    const tile = Math.floor(Math.min((width - gap * (columns - 1)) / columns, ((height - gap * (rows - 1)) / rows) * ratio));
+    if (tile > best.tile) best = { columns, tile };
+  }
+  const used = best.columns * best.tile + (best.columns - 1) * gap;
+  grid.style.setProperty('--tile-width', `${best.tile}px`);
+  grid.style.setProperty('--side', `${Math.max(margin, Math.floor((grid.clientWidth - used) / 2) - 1)}px`);
 }
 
 function mark(stream) {
-  const tile = tiles.get(stream.streamId);
-  if (tile) decorate(tile, { audio: stream.audioActive, video: stream.videoActive });
+  const tile = tiles.get(stream.connection.connectionId);
+  if (tile) decorate(tile, { audio: stream.hasAudio && stream.audioActive, video: stream.hasVideo && stream.videoActive });
 }
 
 function decorate(tile, { audio, video }) {
@@ -230,9 +290,7 @@ function speaking(id, on) {
 }
 
 function countPeople() {
-  if (!session) return;
-  const people = session.remoteConnections.size + 1;
-  $('call-count').textContent = people === 1 ? 'Only you so far' : `${people} people`;
+  $('call-count').textContent = tiles.size <= 1 ? 'Only you so far' : `${tiles.size} people`;
 }
 
 function nameOf(connection) {
@@ -260,6 +318,7 @@ function busy(on) {
 function fail(message) {
   $('join-error').hidden = !message;
   $('join-error').textContent = message;
+  if (message) $('join-error').scrollIntoView({ block: 'nearest' });
 }
 
 function note(message) {

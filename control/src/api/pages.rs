@@ -8,7 +8,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
@@ -23,9 +23,7 @@ pub const CLIENT_PACKAGE: &str = "/openvidu-browser-2.32.2.min.js";
 const INDEX: &str = include_str!("../../web/index.html");
 const SCRIPT: &str = include_str!("../../web/app.js");
 const STYLE: &str = include_str!("../../web/style.css");
-const NO_PACKAGE: &str = "<!doctype html><meta charset=utf-8><title>Ringcast</title>\
-    <p>Ringcast is running. This page needs the file <code>openvidu-browser-2.32.2.min.js</code> of the npm package \
-    <code>openvidu-browser</code> 2.32.2: start the master with <code>--client-package PATH</code>.";
+const NO_PACKAGE: &str = include_str!("../../web/missing.html");
 
 /// The longest body of a request for a demonstration token, bytes.
 const BODY_MAX: usize = 1024;
@@ -43,7 +41,10 @@ pub fn router(package: Option<Bytes>) -> Router<Arc<App>> {
         }
     };
     Router::new()
-        .route("/", get(move || async move { Html(index) }))
+        .route(
+            "/",
+            get(move || async move { text_file("text/html; charset=utf-8", index) }),
+        )
         .route(
             "/app.js",
             get(|| async { text_file("text/javascript; charset=utf-8", SCRIPT) }),
@@ -90,19 +91,24 @@ async fn demo_token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let refuse = |status: StatusCode, message: &str| {
+        (status, Json(json!({"message": message}))).into_response()
+    };
     if !app.config.demo_page {
-        return StatusCode::NOT_FOUND.into_response();
+        let message = "This server lets nobody in without an application (start it with --demo-page to change that)";
+        return refuse(StatusCode::NOT_FOUND, message);
     }
     let allowed = app.step(|core| {
         core.demo_tokens_by_address
             .allows(peer.ip(), Instant::now())
     });
     if !allowed {
-        return StatusCode::TOO_MANY_REQUESTS.into_response();
+        let message = "Too many people are joining from your network. Try again in a moment";
+        return refuse(StatusCode::TOO_MANY_REQUESTS, message);
     }
     let Some(session) = wanted_session(&body) else {
-        let message = "'sessionId' must have letters, digits, '_' and '-' only";
-        return (StatusCode::BAD_REQUEST, Json(json!({"message": message}))).into_response();
+        let message = "A session's name has letters, digits, '_' and '-' only";
+        return refuse(StatusCode::BAD_REQUEST, message);
     };
     let url = public_url(&app.config, &headers);
     let token = app.step(|core| {
