@@ -138,6 +138,10 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         return response;
     }
     let mut response = next.run(request).await;
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let problem = Problem::new(response.status(), "The body is longer than 1 MiB");
+        response = problem.into_response();
+    }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let body = json!({
             "timestamp": now_millis(),
