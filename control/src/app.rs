@@ -58,7 +58,7 @@ pub struct Core {
     /// Where ids and secrets come from.
     pub chance: Box<dyn Chance>,
     metrics: Metrics,
-    last_tick: Instant,
+    last_look: Instant,
     /// We stood still and have not heard what was said meanwhile: nobody's silence counts until then.
     deaf_until: Option<Instant>,
 }
@@ -76,7 +76,7 @@ impl App {
             demo_tokens_by_address: Rate::new(DEMO_TOKENS_RATE),
             chance: Box::new(SystemChance),
             metrics: metrics.clone(),
-            last_tick: Instant::now(),
+            last_look: Instant::now(),
             deaf_until: None,
         };
         Arc::new(Self {
@@ -100,10 +100,9 @@ impl App {
     pub fn tick(&self) {
         let crashed_after = self.config.node_silence;
         self.step(|core| {
-            if core.was_asleep(Instant::now(), crashed_after) {
+            if !core.look_at_nodes(Instant::now(), crashed_after) {
                 return;
             }
-            core.look_at_nodes(crashed_after);
             for Overdue::Lost((session, connection)) in core.rpc.overdue(Instant::now()) {
                 tracing::info!(%session, %connection, "client lost: grace period over");
                 // It may have gone at the same moment.
@@ -154,10 +153,10 @@ impl Core {
             self.expect_up(&node)?;
             return Ok(node);
         }
-        let load = self.domain.streams_by_node();
+        let occupancy = self.domain.occupancy();
         let candidates = self
             .registry
-            .candidates(|node| load.get(node).copied().unwrap_or(0));
+            .candidates(|node| occupancy.get(node).copied().unwrap_or_default());
         let wanted = session.properties.media_node.as_ref();
         match placement::choose(&candidates, wanted) {
             Ok(node) => {
@@ -287,8 +286,8 @@ impl Core {
 
     /// Whether this process stood still so lately (stopped, or starved) that silence is ours and not that of others.
     fn was_asleep(&mut self, now: Instant, recovery: Duration) -> bool {
-        let slept = now.duration_since(self.last_tick);
-        self.last_tick = now;
+        let slept = now.duration_since(self.last_look);
+        self.last_look = now;
         if slept >= ASLEEP_AFTER {
             tracing::warn!(?slept, "this process stood still");
             self.deaf_until = Some(now + recovery);
@@ -297,10 +296,12 @@ impl Core {
         self.deaf_until.is_some()
     }
 
-    /// Looks at every node's silence again.
-    pub fn look_at_nodes(&mut self, crashed_after: Duration) {
-        if self.deaf_until.is_some() {
-            return;
+    /// Looks at every node's silence again, unless the silence is our own. Answers whether it was looked at.
+    ///
+    /// Whoever looks first after a standstill, a timer or a lost link, must find out that there was one.
+    pub fn look_at_nodes(&mut self, now: Instant, crashed_after: Duration) -> bool {
+        if self.was_asleep(now, crashed_after) {
+            return false;
         }
         for (node, was, is) in self.registry.look(crashed_after, now_millis()) {
             tracing::info!(%node, was = was.as_str(), is = is.as_str(), "media node");
@@ -308,6 +309,7 @@ impl Core {
                 self.node_lost(&node);
             }
         }
+        true
     }
 
     /// A node is dead: its sessions are over.
@@ -340,21 +342,21 @@ mod tests {
     #[test]
     fn our_own_sleep_is_nobody_elses_silence() {
         let (app, node) = master();
-        let recovery = Duration::from_secs(3);
+        let recovery = Duration::from_secs(2);
         node.up.store(false, Ordering::SeqCst);
-        app.step(|core| {
-            let woken = core.last_tick + Duration::from_secs(60);
-            assert!(core.was_asleep(woken, recovery));
-            core.look_at_nodes(Duration::from_secs(1));
+        // The lost links are news before the timer runs again.
+        let woken = app.step(|core| {
+            let woken = core.last_look + Duration::from_secs(60);
+            assert!(!core.look_at_nodes(woken, recovery));
+            woken
         });
-        assert_eq!(health(&app), Health::Up, "it has not been judged");
-        app.step(|core| {
-            let mut now = core.last_tick;
-            while core.was_asleep(now, recovery) {
-                now += Duration::from_millis(200);
-            }
-            core.look_at_nodes(Duration::from_secs(1));
-        });
+        let step = Duration::from_millis(200);
+        let mut now = woken + step;
+        while app.step(|core| !core.look_at_nodes(now, recovery)) {
+            assert_eq!(health(&app), Health::Up, "it has not been judged");
+            now += step;
+        }
+        assert!(now >= woken + recovery);
         assert_eq!(health(&app), Health::Crashed);
     }
 

@@ -1,6 +1,7 @@
 //! The links to all media nodes: dialled at the start, and what they report carried into the calls.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use link::desired::DesiredState;
 use link::quic::Credentials;
@@ -91,12 +92,12 @@ fn on_news(app: &App, node: &NodeId, news: News) {
                 if restarted {
                     core.node_lost(node);
                 }
-                core.look_at_nodes(crashed_after);
+                core.look_at_nodes(Instant::now(), crashed_after);
             });
         }
         News::Down { why, was_up: true } => {
             tracing::warn!(%node, why, "link to media node lost");
-            app.step(|core| core.look_at_nodes(crashed_after));
+            app.step(|core| core.look_at_nodes(Instant::now(), crashed_after));
         }
         News::Down { why, was_up: false } => {
             let news = app.step(|core| {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use link::desired::DesiredState;
 use link::quic::master::NoReport;
@@ -140,7 +140,7 @@ pub fn master_with(toml: &str) -> (Arc<App>, Arc<FakeNode>) {
     app.step(|core| {
         core.chance = Box::new(Seeded(7));
         core.registry.add(known);
-        core.look_at_nodes(Duration::from_secs(3));
+        core.look_at_nodes(Instant::now(), Duration::from_secs(3));
     });
     (app, node)
 }

@@ -1,7 +1,7 @@
 //! Which node takes a session: a pure function of what is known of them.
 
 use super::Health;
-use crate::domain::NodeId;
+use crate::domain::{NodeId, Occupancy};
 
 /// A node as placement sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub struct Candidate {
     pub id: NodeId,
     /// How it is.
     pub health: Health,
-    /// Publishers and subscribers on it.
-    pub streams: usize,
+    /// What is on it.
+    pub occupancy: Occupancy,
 }
 
 /// Why no node takes a session.
@@ -25,7 +25,9 @@ pub enum NoNode {
     WantedNotUp(NodeId),
 }
 
-/// The wanted node, or the one with the fewest streams; among equals the first.
+/// The wanted node, or the one with the fewest streams; among equals the one with the fewest sessions, then the first.
+///
+/// Sessions count because streams come after them: many that begin at once must not all go to the same node.
 ///
 /// # Errors
 /// [`NoNode`] when nobody can.
@@ -38,7 +40,7 @@ pub fn choose(candidates: &[Candidate], wanted: Option<&NodeId>) -> Result<NodeI
             .cloned()
             .ok_or_else(|| NoNode::WantedNotUp(wanted.clone())),
         None => up
-            .min_by_key(|one| one.streams)
+            .min_by_key(|one| one.occupancy)
             .map(|one| one.id.clone())
             .ok_or(NoNode::NoneUp),
     }
@@ -52,7 +54,10 @@ mod tests {
         Candidate {
             id: NodeId::new(id),
             health,
-            streams,
+            occupancy: Occupancy {
+                streams,
+                sessions: 1,
+            },
         }
     }
 
@@ -65,6 +70,9 @@ mod tests {
             candidate("d", Health::Up, 3),
         ];
         assert_eq!(choose(&nodes, None), Ok(NodeId::new("c")));
+        let mut crowded = nodes.clone();
+        crowded[2].occupancy.sessions = 2;
+        assert_eq!(choose(&crowded, None), Ok(NodeId::new("d")));
         assert_eq!(
             choose(&nodes, Some(&NodeId::new("b"))),
             Ok(NodeId::new("b"))

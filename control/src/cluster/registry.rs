@@ -11,7 +11,7 @@ use link::{Change, Entry, Hello, Load, TransportId, TransportReport};
 
 use super::Health;
 use super::placement::Candidate;
-use crate::domain::{Millis, NodeId};
+use crate::domain::{Millis, NodeId, Occupancy};
 
 /// What the master needs of the link to one node. Nothing here waits, but for reports.
 pub trait Link: Send + Sync {
@@ -207,13 +207,13 @@ impl Registry {
     }
 
     /// The nodes as placement sees them.
-    pub fn candidates(&self, streams: impl Fn(&NodeId) -> usize) -> Vec<Candidate> {
+    pub fn candidates(&self, occupancy: impl Fn(&NodeId) -> Occupancy) -> Vec<Candidate> {
         self.nodes
             .iter()
             .map(|node| Candidate {
                 id: node.id.clone(),
                 health: node.health,
-                streams: streams(&node.id),
+                occupancy: occupancy(&node.id),
             })
             .collect()
     }

@@ -44,6 +44,15 @@ pub struct Domain {
     outputs: VecDeque<Output>,
 }
 
+/// How much is on a media node; in order of how full it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Occupancy {
+    /// Publishers and subscribers.
+    pub streams: usize,
+    /// Sessions, those without any stream included.
+    pub sessions: usize,
+}
+
 impl Domain {
     /// A master without calls.
     pub fn new() -> Self {
@@ -218,15 +227,17 @@ impl Domain {
             .ok_or_else(|| no_user(id))
     }
 
-    /// Publishers and subscribers on each node, by node.
-    pub fn streams_by_node(&self) -> BTreeMap<NodeId, usize> {
-        let mut load = BTreeMap::new();
+    /// What is on each node, by node.
+    pub fn occupancy(&self) -> BTreeMap<NodeId, Occupancy> {
+        let mut nodes: BTreeMap<NodeId, Occupancy> = BTreeMap::new();
         for session in self.sessions.values() {
             if let Some(node) = &session.node {
-                *load.entry(node.clone()).or_default() += session.stream_ends();
+                let on_it = nodes.entry(node.clone()).or_default();
+                on_it.streams += session.stream_ends();
+                on_it.sessions += 1;
             }
         }
-        load
+        nodes
     }
 
     fn free_session_id(&self, chance: &mut dyn Chance) -> SessionId {

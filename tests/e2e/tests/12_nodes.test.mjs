@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { launchChromium, participant, servePage } from '../lib/browser.mjs';
 import { COLORS, assertReceives, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
+import { rpcSocket } from '../lib/rpc.mjs';
 import { sleep, until } from '../lib/wait.mjs';
 
 // The master's default: after so much silence a node has crashed.
@@ -174,6 +175,18 @@ describe('a node that stands still', () => {
   });
 });
 
+test('sessions that begin at once are spread over idle nodes, although nobody publishes yet', async () => {
+  const cluster = await startCluster({ nodes: 2, workers: 1 });
+  try {
+    for (let n = 0; n < 6; n += 1) await (await rpcSocket(cluster, `burst${n}`)).join(await cluster.token(`burst${n}`));
+    const { body } = await cluster.rest('GET', '/sessions');
+    const on = (id) => body.content.filter((s) => s.mediaNodeId === id).length;
+    assert.deepEqual(cluster.nodes.map((n) => on(n.id)), [3, 3]);
+  } finally {
+    await cluster.stop();
+  }
+});
+
 describe('a process that is started again', () => {
   let cluster, node;
   before(async () => { cluster = await startCluster({ workers: 1 }); [node] = cluster.nodes; });
@@ -211,4 +224,25 @@ describe('a process that is started again', () => {
     for (const who of people) await who.close();
     await leave(await callOf(COLORS.yellow));
   });
+});
+
+test('a master that stands still blames nobody but itself', async () => {
+  const cluster = await startCluster({ workers: 1 });
+  try {
+    const a = await enter({ cluster, browser, page, sessionId: 'pause', name: 'a', color: COLORS.red });
+    const b = await enter({ cluster, browser, page, sessionId: 'pause', name: 'b', publish: false });
+    await seen(b, a.streamId);
+    cluster.signalMaster('SIGSTOP');
+    const before = await framesOf(b, a.streamId);
+    await sleep(SILENCE_MS + 1_500);
+    assert.ok((await framesOf(b, a.streamId)) - before > 40, 'media need no master');
+    cluster.signalMaster('SIGCONT');
+    await until('the cluster is up', async () => (await cluster.rest('GET', '/health')).status === 200, { timeout: 5_000 });
+    await sleep(SILENCE_MS + 500);
+    for (const who of [a, b]) assert.deepEqual(await ends(who), [], `${who.name} is still in`);
+    await until('they can talk again', async () => { await a.call('signal', { type: 'here', data: 'yes' }).catch(() => {}); return (await b.call('eventsOf', 'signal')).length > 0; }, { timeout: 5_000, every: 500 });
+    for (const who of [a, b]) await who.close();
+  } finally {
+    await cluster.stop();
+  }
 });
