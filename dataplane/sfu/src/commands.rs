@@ -481,6 +481,7 @@ fn new_outgoing(engine: &mut Engine, key: u32, spec: SubscribedMedia) -> Outgoin
         rewriter,
         source: None,
         awaiting_key_frame: spec.kind == Kind::Video,
+        passed_over: None,
         sent: Sent {
             timestamp: rng.next_u32(),
             ..Sent::default()

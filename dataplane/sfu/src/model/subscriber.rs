@@ -42,6 +42,8 @@ pub(crate) struct Outgoing {
     /// [`Encoding::source`](super::Encoding) that the rewriter follows.
     pub(crate) source: Option<u32>,
     pub(crate) awaiting_key_frame: bool,
+    /// The newest packet that was passed over while waiting: its source and its number there.
+    pub(crate) passed_over: Option<(u32, u64)>,
     pub(crate) sent: Sent,
     pub(crate) rtx: Option<Rtx>,
     /// The last sender report: the middle of its NTP time, and when it left.

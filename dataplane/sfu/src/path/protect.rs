@@ -60,7 +60,7 @@ fn rewrite_all(engine: &mut Engine, now: Instant, arena: &mut Arena, key: u32) {
             Ok(rewritten) => {
                 engine.stats.stage_mut(Stage::Rewrite).packets_out += 1;
                 engine.rewritten.push((job.outgoing, rewritten));
-                if rewritten.starts && packet.recovered {
+                if rewritten.starts_late {
                     catch_up(engine, now, arena, job.outgoing, &packet);
                 }
             }

@@ -35,8 +35,8 @@ pub(crate) struct Rewritten {
     /// Which packet of this turn has the payload.
     pub(crate) packet: u32,
     pub(crate) is_retransmission: bool,
-    /// It is the first packet of its source for this subscriber.
-    pub(crate) starts: bool,
+    /// It is the first packet of its source for this subscriber, and came late: later ones were passed over.
+    pub(crate) starts_late: bool,
 }
 
 impl Rewritten {
@@ -57,7 +57,7 @@ struct Numbers {
     payload_type: u8,
     timestamp: u32,
     prefix: Option<u16>,
-    starts: bool,
+    starts_late: bool,
 }
 
 /// Writes the header of `job`.
@@ -93,7 +93,7 @@ pub(crate) fn rewrite(
         prefix_len: numbers.prefix.map_or(0, |_| rtx::PREFIX_LENGTH),
         packet: job.packet,
         is_retransmission: numbers.prefix.is_some(),
-        starts: numbers.starts,
+        starts_late: numbers.starts_late,
     })
 }
 
@@ -110,11 +110,19 @@ fn fresh(
     };
     let payload_type = codec.payload_type;
     let starts = outgoing.awaiting_key_frame || outgoing.source != Some(source);
+    let mut starts_late = false;
     if starts {
         if outgoing.kind == Kind::Video && !packet.key_frame {
             outgoing.awaiting_key_frame = true;
+            let before = outgoing.passed_over.filter(|(of, _)| *of == source);
+            let newest = before.max(Some((source, packet.sequence)));
+            outgoing.passed_over = newest;
             return Err(DropReason::AwaitingKeyFrame);
         }
+        let passed_over = outgoing.passed_over.take();
+        let overtaken =
+            passed_over.is_some_and(|(of, newest)| of == source && newest > packet.sequence);
+        starts_late = packet.recovered || overtaken;
         outgoing.switch(source, packet.sequence, packet.timestamp, clock_rate, now);
     }
     let mapped = outgoing
@@ -132,7 +140,7 @@ fn fresh(
         payload_type,
         timestamp: mapped.timestamp,
         prefix: None,
-        starts,
+        starts_late,
     })
 }
 
@@ -158,7 +166,7 @@ fn again(outgoing: &mut Outgoing, packet: &Packet, sequence: u16) -> Result<Numb
         payload_type,
         timestamp: mapped.timestamp,
         prefix: Some(sequence),
-        starts: false,
+        starts_late: false,
     })
 }
 

@@ -436,6 +436,30 @@ fn who_starts_with_a_recovered_packet_gets_the_whole_picture() {
     net.finish();
 }
 
+#[test]
+fn who_starts_with_an_overtaken_packet_gets_the_whole_picture() {
+    let mut net = Net::new();
+    let (mut source, _) = call(&mut net, 1);
+    let late = net.connect();
+    let spec = subscriber(&net, late, 1);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    net.run(10);
+    let first = source.sequence;
+    source.frame(&mut net, true, &[]);
+    net.hold_first_back();
+    net.run(5);
+    let got = net.peers[late].of(out_ssrcs(late).1);
+    assert_eq!(got.len(), usize::from(PACKETS_PER_FRAME));
+    for (nth, packet) in got.iter().enumerate() {
+        assert_eq!(packet.index, got[0].index + nth as u64);
+        assert_eq!(
+            packet.payload,
+            source.payloads[&first.wrapping_add(nth as u16)]
+        );
+    }
+    net.finish();
+}
+
 /// A tenth of everything is lost in both directions; browsers ask and answer as they do.
 fn share_that_arrives(repair: bool) -> f64 {
     let mut net = Net::with(Config {

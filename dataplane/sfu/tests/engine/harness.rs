@@ -233,6 +233,11 @@ impl Net {
         self.inbox.push((from, datagram));
     }
 
+    /// The next datagram to arrive is overtaken by all others that are on their way.
+    pub fn hold_first_back(&mut self) {
+        self.inbox.rotate_left(1);
+    }
+
     /// Encrypts and sends an RTP packet of a peer.
     pub fn send_rtp(
         &mut self,
