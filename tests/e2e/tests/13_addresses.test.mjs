@@ -114,7 +114,7 @@ describe('a mapping between browsers and node', () => {
     // Once more as it happens in life, with nothing blocked.
     const [seenBefore, strange, movedAt] = [await frames(), await strangers(), Date.now()];
     cluster.impairer.rebind();
-    await until('the picture moves again', async () => (await frames()) > seenBefore + 20, { timeout: 6_000, every: 50 });
+    await until('the picture moves again', async () => (await frames()) > seenBefore + 20, { timeout: 10_000, every: 50 });
     t.diagnostic(`20 frames ${Date.now() - movedAt} ms after the address changed`);
     assert.ok((await strangers()) > strange, 'for a moment they were strangers');
     await seen(a, b.streamId, { frames: (await a.call('received', b.streamId)).framesDecoded + 15, timeout: 6_000 });

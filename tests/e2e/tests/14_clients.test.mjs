@@ -70,7 +70,7 @@ describe('a client that offers', () => {
     });
   }
 
-  test('nothing that we speak is told so, and is not kept', async () => {
+  test('nothing that we speak is closed, and the reason is named', async () => {
     const { peer, close } = await publishWith('SRTP_AES128_CM_SHA1_32');
     try {
       await until('the transport is closed', async () => (await closed('no_common_srtp_profile')) === 1, { timeout: 6_000 }).catch((e) => { throw new Error(`${e.message}\n${peer.output}\n${cluster.masterLog()}`); });
