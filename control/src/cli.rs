@@ -93,6 +93,18 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
+/// An error and its causes, without those that the text tells already.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn start(run: Run) -> anyhow::Result<()> {
     let env = |name: &str| std::env::var(name).ok();
     let config = Config::load(run.config.as_deref(), run.settings, env)?;
@@ -192,4 +204,23 @@ async fn stopped() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let inner = || std::io::Error::other("disk on fire");
+        let outer = anyhow::Error::new(inner()).context("write x");
+        assert_eq!(in_words(&outer), "write x: disk on fire");
+        // What carries its cause in its own text.
+        let named = crate::config::Error::Read {
+            path: "x".into(),
+            source: inner(),
+        };
+        let text = in_words(&anyhow::Error::new(named).context("start"));
+        assert_eq!(text, "start: read configuration x: disk on fire");
+    }
 }

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // One line with all causes: a backtrace says nothing to whoever mistyped a port.
         Err(error) => {
-            eprintln!("ringcast-master: {error:#}");
+            eprintln!("ringcast-master: {}", control::cli::in_words(&error));
             ExitCode::FAILURE
         }
     }

@@ -68,6 +68,10 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|error| unreadable("read certificate", certificate, error.to_string()))?;
+    if chain.is_empty() {
+        let why = "it holds no certificate in PEM form".to_owned();
+        return Err(unreadable("read certificate", certificate, why));
+    }
     let key = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| unreadable("read private key", key, error.to_string()))?;
     let unusable = |source| Error::Unusable {
@@ -164,6 +168,12 @@ mod tests {
         assert!(server_config(&config).is_ok());
         let again = std::fs::read(dir.join(CERTIFICATE_FILE)).expect("there");
         assert_eq!(first, again);
+        let empty = dir.join("empty.pem");
+        std::fs::write(&empty, "no PEM").expect("writable");
+        let refused = load(&empty, &empty)
+            .expect_err("no certificate")
+            .to_string();
+        assert!(refused.contains("no certificate in PEM form"), "{refused}");
         // What an interrupted start left behind is no obstacle.
         std::fs::remove_file(dir.join(CERTIFICATE_FILE)).expect("there");
         std::fs::write(dir.join("https.new"), "half").expect("writable");
