@@ -57,6 +57,7 @@ pub fn admin_routes(app: &Arc<App>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz/live", get(|| async { "ok" }))
+        .route("/healthz/ready", get(rest::usable))
         .with_state(app.clone())
 }
 
@@ -189,6 +190,21 @@ fn known(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_master_is_ready_when_somebody_can_join() {
+        let (app, node) = crate::testing::master();
+        let ready = async || {
+            let request = Request::get("/healthz/ready")
+                .body(Body::empty())
+                .expect("a request");
+            let answered = admin_routes(&app).oneshot(request).await;
+            answered.expect("infallible").status()
+        };
+        assert_eq!(ready().await, StatusCode::OK);
+        node.up.store(false, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(ready().await, StatusCode::SERVICE_UNAVAILABLE);
+    }
 
     #[test]
     fn one_address_cannot_take_every_place() {

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::app::{App, now_millis};
 use crate::auth;
 
+pub use health::usable;
 pub use recordings::default_recording_properties;
 pub use sessions::is_video_codec;
 
