@@ -138,9 +138,16 @@ impl Metrics {
         self.placements.with_label_values(&[outcome]).inc();
     }
 
-    /// A node let a transport go.
-    pub fn transport_closed(&self, reason: &str) {
-        self.transports_closed.with_label_values(&[reason]).inc();
+    /// A node let a transport go. The label is spelled as nodes spell it in their own metrics.
+    pub fn transport_closed(&self, reason: link::CloseReason) {
+        let mut label = String::new();
+        for letter in format!("{reason:?}").chars() {
+            if letter.is_ascii_uppercase() && !label.is_empty() {
+                label.push('_');
+            }
+            label.push(letter.to_ascii_lowercase());
+        }
+        self.transports_closed.with_label_values(&[&label]).inc();
     }
 
     /// A node refused an entry.
@@ -187,6 +194,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.rpc("joinRoom", "ok", Duration::from_millis(2));
         metrics.placement("placed");
+        metrics.transport_closed(link::CloseReason::NoCommonSrtpProfile);
         let text = metrics.render();
         for (name, help) in Metrics::NAMES {
             assert!(name.starts_with("ringcast_master_"), "{name}");
@@ -199,5 +207,6 @@ mod tests {
             )
         );
         assert!(text.contains("ringcast_master_sessions 0"));
+        assert!(text.contains("closed_total{reason=\"no_common_srtp_profile\"} 1"));
     }
 }

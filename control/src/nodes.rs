@@ -148,7 +148,7 @@ fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportRep
         TransportState::Closed { reason } => {
             // What we took down ourselves ends as well; that is no news.
             if let Some(owner) = core.media.owner(transport) {
-                app.metrics.transport_closed(&format!("{reason:?}"));
+                app.metrics.transport_closed(*reason);
                 match reason {
                     // A browser that reconnects, or a page that is closed, says goodbye first.
                     CloseReason::ClosedByPeer => {
