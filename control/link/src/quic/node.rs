@@ -63,8 +63,14 @@ impl Listener {
     /// Waits for someone to dial; `None` after [`close`](Self::close). [`Incoming::establish`] belongs into a task of its
     /// own, so that a slow stranger holds nobody up.
     pub async fn accept(&self) -> Option<Incoming> {
-        let incoming = self.endpoint.accept().await?;
-        Some(Incoming(incoming))
+        loop {
+            let incoming = self.endpoint.accept().await?;
+            if incoming.remote_address_validated() {
+                return Some(Incoming(incoming));
+            }
+            // RFC 9000 §8.1.2: whoever only claims to be there costs an answer and no state, and keeps no master waiting.
+            let _ = incoming.retry();
+        }
     }
 
     /// Ends all connections and waits until the peers have been told.
@@ -75,6 +81,11 @@ impl Listener {
 }
 
 impl Incoming {
+    /// Where it comes from.
+    pub fn address(&self) -> SocketAddr {
+        self.0.remote_address()
+    }
+
     /// Sees the certificate and hears the welcome.
     ///
     /// # Errors
