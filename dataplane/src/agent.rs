@@ -23,7 +23,7 @@ pub mod link;
 pub mod node;
 mod translate;
 
-use self::link::{FromLink, Master};
+use self::link::{FromLink, Master, Seldom};
 use crate::mailbox::{Outbox, Receiver};
 use crate::metrics::{self, AgentCounters, Cells};
 use crate::worker::{News, Order, What};
@@ -79,6 +79,7 @@ pub struct Agent {
     next_report: Option<ToMaster>,
     connections: u64,
     refused: u64,
+    turned_away: Seldom,
     usage: Usage,
     failed: Option<End>,
     stopping: bool,
@@ -120,6 +121,7 @@ impl Agent {
             next_report: None,
             connections: 0,
             refused: 0,
+            turned_away: Seldom::default(),
             usage,
             failed: None,
             stopping: false,
@@ -221,9 +223,11 @@ impl Agent {
     fn hear_link(&mut self, said: FromLink, to_agent: &mpsc::Sender<FromLink>) {
         match said {
             FromLink::Connected(connection) => self.meet(*connection, to_agent),
-            FromLink::Refused(error) => {
+            FromLink::Refused(from, error) => {
                 self.refused += 1;
-                tracing::warn!(%error, "turned someone away on the link");
+                if let Some(left_out) = self.turned_away.pass(net::now()) {
+                    tracing::warn!(%from, %error, left_out, "turned someone away on the link");
+                }
             }
             FromLink::Message(id, message) => {
                 if self.master.as_ref().is_some_and(|master| master.id == id) {

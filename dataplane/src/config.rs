@@ -24,8 +24,10 @@ pub const TRANSPORTS_MAX: u32 = 65_536;
 pub const ARENA_MAX: u64 = 16 << 30;
 /// The least receive memory with which a worker can work.
 pub const ARENA_MIN: u64 = 4 << 20;
-/// The hard bound on packets that are kept for one encoding.
-pub const CACHE_PACKETS_MAX: usize = 4096;
+/// The hard bound on packets that are kept for one encoding: a second of a few Mbit/s, and the cache keeps no longer.
+pub const CACHE_PACKETS_MAX: usize = 512;
+/// The hard bounds on the queues of a socket in the kernel.
+pub const SOCKET_BUFFER: (u64, u64) = (64 << 10, 1 << 30);
 
 /// What is wrong with a configuration, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -375,12 +377,15 @@ impl Config {
                 format!("1 to {CACHE_PACKETS_MAX}"),
             );
         }
-        for (key, bytes) in [("media.arena", media.arena), ("media.bursts", media.bursts)] {
-            if !(ARENA_MIN..=ARENA_MAX).contains(&bytes.0) {
-                return bad(
-                    key,
-                    format!("{} to {} per worker", Bytes(ARENA_MIN), Bytes(ARENA_MAX)),
-                );
+        for (key, bytes, (least, most)) in [
+            ("media.arena", media.arena, (ARENA_MIN, ARENA_MAX)),
+            ("media.bursts", media.bursts, (ARENA_MIN, ARENA_MAX)),
+            ("media.receive_buffer", media.receive_buffer, SOCKET_BUFFER),
+            ("media.send_buffer", media.send_buffer, SOCKET_BUFFER),
+        ] {
+            if !(least..=most).contains(&bytes.0) {
+                let why = format!("{} to {} per worker", Bytes(least), Bytes(most));
+                return bad(key, why);
             }
         }
         if !self.node_id.is_ascii() || self.node_id.contains(['/', ' ']) {
@@ -501,6 +506,9 @@ mod tests {
                 "media.base_port",
             ),
             ("media.transports_max = 0", "media.transports_max"),
+            ("media.cache_packets_max = 513", "media.cache_packets_max"),
+            ("media.receive_buffer = '0B'", "media.receive_buffer"),
+            ("media.send_buffer = '2GiB'", "media.send_buffer"),
             ("media.bind = []", "media.bind"),
             ("media.bind = ['0.0.0.0', '127.0.0.1']", "media.bind"),
             ("media.advertise = ['0.0.0.0']", "media.advertise"),

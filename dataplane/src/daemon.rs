@@ -121,7 +121,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let handshakes = handshakes()?;
     let wake = Waker::new().map_err(system("make a waker"))?;
     let (ports, threads, choice) = start_workers(config, &wake)?;
-    tracing::info!(node = %config.node_id, "{choice}");
+    tracing::info!(node = %config.node_id, version = env!("CARGO_PKG_VERSION"), "{choice}");
     announce(config);
     let view = Arc::new(admin::View {
         cells: ports.iter().map(|port| port.cells.clone()).collect(),
@@ -159,11 +159,16 @@ async fn serve(
     view: Arc<admin::View>,
 ) -> Result<End, Error> {
     let listener = Listener::bind(config.link.listen, credentials).map_err(|source| {
-        let mend = "if another process has the port, choose another with --link-listen";
-        Error::Link {
-            source,
-            mend: mend.into(),
-        }
+        let mend = match source {
+            link::quic::Error::Socket { .. } => {
+                "if another process has the port, choose another with --link-listen".into()
+            }
+            _ => format!(
+                "certificate and key must be a pair: `ringcast-master pki node --id {}` makes one",
+                config.node_id
+            ),
+        };
+        Error::Link { source, mend }
     })?;
     let address = config.admin.listen;
     let page = tokio::net::TcpListener::bind(address)

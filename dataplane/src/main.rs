@@ -9,6 +9,7 @@ use clap::Parser;
 use dataplane::config::{self, Config, Driver, LogFormat};
 use dataplane::daemon;
 use toml::{Table, Value};
+use tracing_subscriber::EnvFilter;
 
 /// Ringcast's media node: receives streams and forwards them.
 ///
@@ -100,18 +101,18 @@ fn start(flags: Flags) -> anyhow::Result<()> {
     let mut overrides = config::from_environment(std::env::vars());
     config::overlay(&mut overrides, flags.as_table());
     let config = Config::load(flags.config.as_deref(), overrides)?;
+    let filter = EnvFilter::try_new(&config.log.level)
+        .map_err(|error| anyhow::anyhow!("log.level {:?}: {error}", config.log.level))?;
     if flags.check {
         print!("{}", config.to_toml());
         return Ok(());
     }
-    log_to_stderr(&config)?;
+    log_to_stderr(&config, filter);
     daemon::run(&config)?;
     Ok(())
 }
 
-fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
-        .map_err(|error| anyhow::anyhow!("log.level {:?}: {error}", config.log.level))?;
+fn log_to_stderr(config: &Config, filter: EnvFilter) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -122,7 +123,6 @@ fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
             .init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
-    Ok(())
 }
 
 impl Flags {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::Instant;
 use link::message::{ToMaster, ToNode, Welcome};
 use link::quic::Error;
 use link::quic::node::{HangUp, Listener, MasterConnection};
@@ -15,13 +16,15 @@ use tokio::task::JoinHandle;
 const QUEUE: usize = 16;
 /// Most introductions under way at once.
 const INTRODUCTIONS_MAX: usize = 8;
+/// Least time between two lines of the log about people who were turned away.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the link tells the agent.
 pub enum FromLink {
     /// A master is there.
     Connected(Box<MasterConnection>),
-    /// Someone was turned away.
-    Refused(Error),
+    /// Someone at this address was turned away.
+    Refused(SocketAddr, Error),
     /// The master of this connection speaks.
     Message(u64, ToNode),
     /// This connection is gone.
@@ -38,15 +41,35 @@ pub fn accept(listener: Arc<Listener>, agent: mpsc::Sender<FromLink>) -> JoinHan
             };
             let agent = agent.clone();
             tokio::spawn(async move {
+                let from = incoming.address();
                 let said = match incoming.establish().await {
                     Ok(master) => FromLink::Connected(Box::new(master)),
-                    Err(error) => FromLink::Refused(error),
+                    Err(error) => FromLink::Refused(from, error),
                 };
                 let _ = agent.send(said).await;
                 drop(permit);
             });
         }
     })
+}
+
+/// Lets a line of the log through now and then, so that strangers can't fill a disk.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Seldom {
+    /// How many lines were left out before this one, if it is to be written.
+    pub fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now - last < LOG_INTERVAL) {
+            self.left_out += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
 }
 
 /// The queue into which [`FromLink`] goes.
@@ -128,5 +151,19 @@ impl Master {
         self.hang_up.because(why);
         self.speaking.abort();
         self.listening.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_come_too_often_are_counted_instead() {
+        let mut seldom = Seldom::default();
+        let passed: Vec<_> = (0..2_500)
+            .filter_map(|ms| seldom.pass(Instant::from_millis(ms)))
+            .collect();
+        assert_eq!(passed, [0, 999, 999]);
     }
 }

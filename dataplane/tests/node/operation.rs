@@ -1,8 +1,10 @@
 //! Starting, watching and stopping a node; living without a master.
 
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
+use link::pki::Authority;
 use link::quic::master::News;
 use link::state::*;
 use rustix::process::Signal;
@@ -164,4 +166,39 @@ fn a_bad_start_says_what_is_wrong_and_what_to_do() {
     assert!(!fine && said.contains("media.base_port"), "{said}");
     let (fine, said) = run(&["--advertise", "192.0.2.1", "--check"]);
     assert!(fine, "{said}");
+    let (fine, said) = run(&["--log-level", "loud=!", "--check"]);
+    assert!(!fine && said.contains("log.level"), "{said}");
+}
+
+#[test]
+fn a_key_of_another_certificate_is_called_that() {
+    let directory = std::env::temp_dir().join(format!("ringcast-keys-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("created");
+    let authority = Authority::generate("test").expect("randomness");
+    authority.store(&directory).expect("stored");
+    for name in ["n", "m"] {
+        let identity = authority.issue_node(name).expect("issued");
+        identity.store(&directory, name).expect("stored");
+    }
+    let [media, link] = [(); 2].map(|()| {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.local_addr().expect("bound")
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_ringcast-node"))
+        .args(["--node-id", "n", "--workers", "1", "--arena", "4MiB"])
+        .args(["--bind", "127.0.0.1", "--pki"])
+        .arg(&directory)
+        .arg("--key")
+        .arg(directory.join("m.key"))
+        .args(["--base-port", &media.port().to_string()])
+        .args(["--link-listen", &link.to_string()])
+        .output()
+        .expect("the program starts");
+    std::fs::remove_dir_all(&directory).expect("removed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("pki node --id n"),
+        "{said}"
+    );
+    assert!(!said.contains("--link-listen"), "{said}");
 }
