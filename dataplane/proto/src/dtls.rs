@@ -413,7 +413,7 @@ impl Handshake {
             .collect();
         if self.is_mismatch() {
             self.close_with(now, CloseReason::FingerprintMismatch);
-        } else if matches!(self.phase, Phase::Withholding { .. }) {
+        } else if matches!(self.phase, Phase::Withholding { .. }) && !self.expected.is_empty() {
             self.accept_peer();
         }
     }
@@ -923,6 +923,10 @@ mod tests {
             "the client does not wait"
         );
         assert!(!pair.sides[SERVER].is_connected());
+        assert_eq!(pair.keys(SERVER), None);
+        // That there are none yet is no fingerprint that fits.
+        pair.sides[SERVER].set_remote_fingerprints(pair.now, &[]);
+        pair.run(Duration::from_millis(500));
         assert_eq!(pair.keys(SERVER), None);
         pair.introduce(SERVER);
         pair.run(Duration::from_secs(60));
