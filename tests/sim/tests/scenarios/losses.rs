@@ -72,11 +72,9 @@ fn reordering_and_repetition_lose_nothing() {
         let (mut simulation, publisher, receiver) = call(seed, line, true);
         let sink = simulation.sink(receiver);
         let due = due_pictures(&simulation, publisher, sink, millis(1_000));
-        let missing: Vec<_> = due
-            .iter()
-            .filter(|number| !sink.decoded.contains(number))
-            .collect();
-        assert!(missing.is_empty(), "never shown: {missing:?}");
+        // Nothing is missing for ever. (A picture may come whole after a later key frame; then nobody shows it.)
+        let missing: Vec<_> = due.iter().filter(|number| !sink.has(**number)).collect();
+        assert!(missing.is_empty(), "never whole: {missing:?}");
         sink.check_order();
         assert!(
             simulation.browser(receiver).unopened > 5,

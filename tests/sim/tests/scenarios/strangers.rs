@@ -54,6 +54,9 @@ fn garbage_changes_nothing() {
         let (publisher, stream) = simulation.publish(good(), style);
         let receiver = simulation.subscribe(good(), stream);
         let (host, _) = simulation.add_host(good(), good());
+        // One of them never repeats what somebody said, so nothing of its makes it known.
+        let (stranger, _) = simulation.add_host(good(), good());
+        simulation.send_bytes(stranger, None, vec![0x80; 40]);
         simulation.run(millis(500));
         for _ in 0..400 {
             throw(&mut simulation, host);
