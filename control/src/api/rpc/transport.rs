@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use link::TransportState;
+use link::quic::master::NoReport;
 use sdp::{LocalParameters, RemoteDescription};
 
 use super::Call;
@@ -30,8 +31,10 @@ pub async fn open(
     let patience: Duration = call.app.config.node_answer_timeout;
     let reported = link
         .transport_report(pending.transport.clone(), patience)
-        .await
-        .map_err(|error| endpoint(&error.to_string()));
+        .await;
+    // Stream or client went away meanwhile: that happens, and is nobody's fault.
+    let withdrawn = reported == Err(NoReport::Withdrawn);
+    let reported = reported.map_err(|error| endpoint(&error.to_string()));
     let local = reported.and_then(|report| {
         if let TransportState::Closed { reason } = report.state {
             return Err(endpoint(&format!("closed at once: {reason:?}")));
@@ -59,7 +62,9 @@ pub async fn open(
     match local {
         Ok(local) => Ok((pending, local)),
         Err(refused) => {
-            tracing::warn!(session = %member.0, connection = %member.1, %node, %refused, "no transport");
+            if !withdrawn {
+                tracing::warn!(session = %member.0, connection = %member.1, %node, %refused, "no transport");
+            }
             call.app.step(|core| core.media.abandon(&pending.transport));
             Err(refused)
         }
