@@ -326,8 +326,13 @@ impl Config {
     }
 
     fn checked(self) -> Result<Self, Error> {
+        self.check_addresses()?;
+        self.check_limits()?;
+        Ok(self)
+    }
+
+    fn check_addresses(&self) -> Result<(), Error> {
         let media = &self.media;
-        let bad = |key, why: String| Err(Error::Bounds { key, why });
         if media.bind.is_empty() {
             return bad(
                 "media.bind",
@@ -350,6 +355,17 @@ impl Config {
                 format!("{ip} is no address that a browser can reach"),
             );
         }
+        if !self.node_id.is_ascii() || self.node_id.contains(['/', ' ']) {
+            return bad(
+                "node_id",
+                "letters, digits, '-', '_' and '.' only, as it stands in a certificate".into(),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), Error> {
+        let media = &self.media;
         if media.workers > WORKERS_MAX {
             return bad("media.workers", format!("at most {WORKERS_MAX}"));
         }
@@ -388,14 +404,12 @@ impl Config {
                 return bad(key, why);
             }
         }
-        if !self.node_id.is_ascii() || self.node_id.contains(['/', ' ']) {
-            return bad(
-                "node_id",
-                "letters, digits, '-', '_' and '.' only, as it stands in a certificate".into(),
-            );
-        }
-        Ok(self)
+        Ok(())
     }
+}
+
+fn bad(key: &'static str, why: String) -> Result<(), Error> {
+    Err(Error::Bounds { key, why })
 }
 
 /// An amount of memory, written with its unit.

@@ -81,6 +81,9 @@ mod tests {
         assert_eq!(Instant::from_millis(8) - start, Duration::from_millis(3));
         assert_eq!(start - Instant::from_millis(8), Duration::ZERO);
         assert_eq!(start.saturating_sub(Duration::from_secs(1)), Instant::ZERO);
-        assert_eq!(Instant::FAR_FUTURE + Duration::from_secs(1), Instant::FAR_FUTURE);
+        assert_eq!(
+            Instant::FAR_FUTURE + Duration::from_secs(1),
+            Instant::FAR_FUTURE
+        );
     }
 }

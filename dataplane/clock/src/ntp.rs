@@ -47,7 +47,13 @@ mod tests {
         let time = NtpTime::from_unix(Duration::from_millis(1_500));
         assert_eq!(time.to_bits() >> 32, UNIX_EPOCH_IN_NTP + 1);
         assert_eq!(time.to_bits() & 0xffff_ffff, 0x8000_0000);
-        assert_eq!(time.plus(Duration::from_millis(500)).to_bits() & 0xffff_ffff, 0);
-        assert_eq!(NtpTime::from_bits(0x1122_3344_5566_7788).middle_bits(), 0x3344_5566);
+        assert_eq!(
+            time.plus(Duration::from_millis(500)).to_bits() & 0xffff_ffff,
+            0
+        );
+        assert_eq!(
+            NtpTime::from_bits(0x1122_3344_5566_7788).middle_bits(),
+            0x3344_5566
+        );
     }
 }

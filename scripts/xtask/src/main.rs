@@ -4,6 +4,8 @@
 mod run;
 mod tidy;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -39,9 +41,19 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match perform(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
     let root = run::workspace_root()?;
-    match Arguments::parse().task {
+    match task {
         Task::Tidy => tidy::check(&root),
         Task::Ci => run::ci(&root),
         Task::E2e { filter } => run::e2e(&root, filter.as_deref()),
