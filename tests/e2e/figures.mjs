@@ -41,6 +41,12 @@ async function joining() {
 }
 
 async function shares() {
+  const a = await enter({ cluster, browser, page, sessionId: 'shares', name: 'a', publish: false });
+  for (let n = 0; n < 20; n += 1) {
+    await a.call('publish', { color: COLORS.red });
+    await a.call('unpublish');
+  }
+  await a.close();
   const metrics = await cluster.masterMetrics();
   for (const method of ['publishVideo', 'prepareReceiveVideoFrom', 'receiveVideoFrom', 'joinRoom']) {
     const sum = metrics.sum('ringcast_master_rpc_duration_seconds_sum', { method });
