@@ -55,7 +55,12 @@ for (const flags of [['--plain-http'], ['--nodes', '2']]) {
       await sleep(300);
       for (const pid of started) assert.ok(!fs.existsSync(`/proc/${pid}`), `process ${pid} is still there`);
     } finally {
-      if (run.exitCode === null) run.kill('SIGKILL');
+      if (run.exitCode === null && run.signalCode === null) {
+        // By SIGTERM, so that it ends what it started, also when the test failed half-way.
+        run.kill('SIGTERM');
+        await Promise.race([ended, sleep(10_000)]);
+        run.kill('SIGKILL');
+      }
       fs.rmSync(dir, { recursive: true, force: true });
     }
   });
