@@ -1,0 +1,7 @@
+//! Load from simulated browsers, and what it costs the media node to serve them.
+//!
+//! It meets the node on the wire only: nothing here uses the forwarding engine, the daemon or the master.
+
+#![warn(missing_docs)]
+
+pub mod plan;

@@ -1,0 +1,122 @@
+//! What a run consists of: who publishes what, who watches, how they come and go.
+//!
+//! Scenarios make plans, the runner follows them. A plan says nothing about who forwards.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One load, held for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// A name for people, such as `fanout 1→100, bursts of 4`.
+    pub name: String,
+    /// The calls.
+    pub sessions: Vec<Session>,
+    /// What the peers offer for SRTP.
+    pub suite: Suite,
+    /// How fast people join, per second; none: as fast as they are let in.
+    pub joins_per_second: Option<f64>,
+    /// Viewers that leave and are replaced, per second, over all sessions.
+    pub churn_per_second: f64,
+    /// Time between the last join and the measurement.
+    pub warm_up: Duration,
+    /// How long is measured.
+    pub measure: Duration,
+    /// Everything random is drawn from it.
+    pub seed: u64,
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// One publisher each.
+    pub streams: Vec<Stream>,
+    /// People who publish nothing and watch every stream.
+    pub viewers: usize,
+    /// Whether publishers watch the streams of all others (a mesh of people) or nobody's.
+    pub publishers_watch: bool,
+}
+
+/// What one publisher sends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Pictures.
+    pub video: Option<Medium>,
+    /// Sound.
+    pub audio: Option<Medium>,
+}
+
+/// One medium of a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Medium {
+    /// Made up while the run goes on.
+    Synthetic(Synthetic),
+    /// Played from a file (rtpdump or pcap) in a loop, with its own timing.
+    Recorded {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What its payloads are.
+        codec: Codec,
+    },
+}
+
+/// A stream with the structure of a real one: frames of several packets, key frames, codec headers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Synthetic {
+    /// What the payloads look like.
+    pub codec: Codec,
+    /// Frames per second; of audio, packets per second.
+    pub frames_per_second: f64,
+    /// Packets of a frame.
+    pub packets_per_frame: Packets,
+    /// Whole RTP packet before encryption, header of 12 bytes included, in bytes.
+    pub packet_bytes: Sizes,
+    /// Time between the packets of a frame, as paced by the sender; zero: back to back.
+    pub spacing: Duration,
+    /// Every so many frames one is a key frame; none: only the first and when asked.
+    pub key_frame_every: Option<u32>,
+}
+
+/// How many packets a frame has.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Packets {
+    /// Always as many.
+    Fixed(u32),
+    /// As browsers have it: mostly the mean, sometimes twice it, key frames several times.
+    AroundMean(f64),
+}
+
+/// How large packets are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Sizes {
+    /// All alike.
+    Fixed(u16),
+    /// As Chromium cuts a frame: equal parts, some one byte longer, at most so many bytes.
+    EqualParts {
+        /// The largest.
+        max: u16,
+    },
+}
+
+/// What a payload looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Codec {
+    /// RFC 7741.
+    Vp8,
+    /// RFC 6184.
+    H264,
+    /// RFC 7587.
+    Opus,
+}
+
+/// SRTP protection profile (RFC 5764 §4.1.2, RFC 7714 §14.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Suite {
+    /// What browsers get today.
+    Aes256Gcm,
+    /// A third fewer rounds.
+    Aes128Gcm,
+    /// For peers that know nothing else.
+    AesCm80,
+}
