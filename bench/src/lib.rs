@@ -4,4 +4,6 @@
 
 #![warn(missing_docs)]
 
+pub mod exit;
+pub mod measure;
 pub mod plan;
