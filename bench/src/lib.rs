@@ -6,4 +6,7 @@
 
 pub mod exit;
 pub mod measure;
+pub mod outcome;
 pub mod plan;
+pub mod progress;
+pub mod stream;

@@ -19,6 +19,9 @@ pub struct Plan {
     pub joins_per_second: Option<f64>,
     /// Viewers that leave and are replaced, per second, over all sessions.
     pub churn_per_second: f64,
+    /// Packets per second that strangers send at the forwarder while it is measured: rubbish of every kind, from many addresses.
+    #[serde(default)]
+    pub strangers_per_second: u32,
     /// Time between the last join and the measurement.
     pub warm_up: Duration,
     /// How long is measured.
@@ -119,4 +122,40 @@ pub enum Suite {
     Aes128Gcm,
     /// For peers that know nothing else.
     AesCm80,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Two publishers and three viewers for a second.
+    pub(crate) fn example() -> Plan {
+        let video = Medium::Synthetic(Synthetic {
+            codec: Codec::Vp8,
+            frames_per_second: 30.0,
+            packets_per_frame: Packets::AroundMean(3.0),
+            packet_bytes: Sizes::EqualParts { max: 1_200 },
+            spacing: Duration::ZERO,
+            key_frame_every: None,
+        });
+        let stream = Stream {
+            video: Some(video),
+            audio: None,
+        };
+        Plan {
+            name: "an example".to_owned(),
+            sessions: vec![Session {
+                streams: vec![stream.clone(), stream],
+                viewers: 3,
+                publishers_watch: true,
+            }],
+            suite: Suite::Aes256Gcm,
+            joins_per_second: None,
+            churn_per_second: 0.0,
+            strangers_per_second: 0,
+            warm_up: Duration::ZERO,
+            measure: Duration::from_secs(1),
+            seed: 1,
+        }
+    }
 }

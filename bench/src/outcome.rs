@@ -1,0 +1,429 @@
+//! What one run measured: the record that reports are made from, and that JSON files hold.
+//!
+//! Whatever could not be measured is absent rather than zero, and a run whose forwarding was not right has no result at all.
+
+use core::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::exit;
+use crate::measure::Machine;
+use crate::plan::{Plan, Suite};
+
+/// A run counts only if at least this share of the packets that were due was delivered.
+pub const DELIVERED_MIN: f64 = 0.999;
+
+/// One run: one plan through one forwarder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Who forwarded.
+    pub subject: String,
+    /// Where the packets went.
+    pub exit: exit::Kind,
+    /// The plan's name.
+    pub load: String,
+    /// Which SRTP profile the peers got.
+    pub suite: Suite,
+    /// When the run ended, in seconds since the Unix epoch.
+    pub ended_at: u64,
+    /// Length of the measurement.
+    pub measured: Duration,
+    /// Whether the figures below may be used.
+    pub verdict: Verdict,
+    /// What came and went while it was measured.
+    pub packets: Packets,
+    /// Who was busy meanwhile.
+    pub processor: Processor,
+    /// From the publisher's stamp to the subscriber's kernel, in nanoseconds.
+    pub latency: Option<Distribution>,
+    /// From arrival to sending within the forwarder, in nanoseconds, where it tells.
+    pub forwarding_latency: Option<Distribution>,
+    /// Of the forwarder, per delivered packet, where it can be counted.
+    pub syscalls_per_packet: Option<f64>,
+    /// How many packets left in one send, where the forwarder tells.
+    pub run_lengths: Option<Distribution>,
+    /// At the end of the measurement.
+    pub memory: Option<Memory>,
+    /// From the decision to join to the first media, in nanoseconds.
+    pub joins: Option<Distribution>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Whatever else a reader must know.
+    pub notes: Vec<String>,
+}
+
+/// Whether a run's figures mean anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// They do.
+    Result,
+    /// They don't.
+    NoResult {
+        /// Why, for people.
+        because: String,
+    },
+}
+
+/// Packets of the measurement. A *copy* is one packet on its way to one subscriber.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packets {
+    /// What publishers sent.
+    pub published: u64,
+    /// Copies that were due.
+    pub expected: u64,
+    /// Copies that arrived, each counted once; at an exit that drops, copies that were counted there.
+    pub delivered: u64,
+    /// Copies that arrived again.
+    pub duplicates: u64,
+    /// Copies that were decrypted with an independent library and compared with what was sent.
+    pub checked: u64,
+    /// Of these, copies that did not pass authentication.
+    pub unauthentic: u64,
+    /// Of these, copies with another payload than was sent.
+    pub wrong: u64,
+    /// Copies that came as retransmissions.
+    pub retransmitted: u64,
+    /// Packets that publishers left out because the generator could not keep up.
+    pub left_out: u64,
+}
+
+/// Processor time of the measurement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Processor {
+    /// The forwarder's, all threads and kernel workers.
+    pub subject: Duration,
+    /// The load generator's.
+    pub generator: Duration,
+    /// The whole machine's, interrupts included.
+    pub machine: Duration,
+    /// What a hypervisor gave to others meanwhile.
+    pub stolen: Duration,
+    /// The forwarder's share of one processor, in equal parts of the measurement.
+    pub timeline: Vec<f64>,
+}
+
+/// What the forwarder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident set, in bytes.
+    pub resident: u64,
+    /// What the kernel's slab grew by since before anybody joined, in bytes.
+    pub slab_growth: i64,
+    /// Resident set before anybody joined, in bytes.
+    pub resident_before: u64,
+    /// Transports at the time.
+    pub transports: u64,
+}
+
+/// A histogram in few enough numbers to keep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// How many values.
+    pub count: u64,
+    /// The smallest.
+    pub min: u64,
+    /// Their mean.
+    pub mean: f64,
+    /// Half are below.
+    pub p50: u64,
+    /// Nine of ten are below.
+    pub p90: u64,
+    /// 99 of 100 are below.
+    pub p99: u64,
+    /// 999 of 1000 are below.
+    pub p999: u64,
+    /// The largest.
+    pub max: u64,
+    /// The histogram itself: upper end of a bucket, and how many values are in it; empty buckets are left out.
+    pub buckets: Vec<(u64, u64)>,
+}
+
+impl Outcome {
+    /// A run that did not take place, or came to nothing.
+    pub fn impossible(subject: &str, exit: exit::Kind, plan: &Plan, because: String) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            exit,
+            load: plan.name.clone(),
+            suite: plan.suite,
+            ended_at: 0,
+            measured: Duration::ZERO,
+            verdict: Verdict::NoResult { because },
+            packets: Packets::default(),
+            processor: Processor::default(),
+            latency: None,
+            forwarding_latency: None,
+            syscalls_per_packet: None,
+            run_lengths: None,
+            memory: None,
+            joins: None,
+            machine: Machine::read(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Whether the figures may be used.
+    pub fn is_result(&self) -> bool {
+        self.verdict == Verdict::Result
+    }
+
+    /// The forwarder's processor time per delivered packet, in nanoseconds; none without a result.
+    pub fn cost(&self) -> Option<f64> {
+        self.per_packet(self.processor.subject)
+    }
+
+    /// What the whole machine was busy with per delivered packet, less the generator, in nanoseconds; none without a result.
+    ///
+    /// Receivers' kernel work on loopback is in it, and whatever else the machine did.
+    pub fn machine_cost(&self) -> Option<f64> {
+        let others = self
+            .processor
+            .machine
+            .checked_sub(self.processor.generator)?;
+        self.per_packet(others)
+    }
+
+    /// The generator's processor time per delivered packet, in nanoseconds; none without a result.
+    pub fn generator_cost(&self) -> Option<f64> {
+        self.per_packet(self.processor.generator)
+    }
+
+    /// The generator's part of all that the generator and the forwarder used, from 0 to 1.
+    pub fn generator_share(&self) -> f64 {
+        let generator = self.processor.generator.as_secs_f64();
+        let both = generator + self.processor.subject.as_secs_f64();
+        if both > 0.0 { generator / both } else { 0.0 }
+    }
+
+    /// Delivered packets per second.
+    pub fn rate(&self) -> f64 {
+        let seconds = self.measured.as_secs_f64();
+        if seconds > 0.0 {
+            self.packets.delivered as f64 / seconds
+        } else {
+            0.0
+        }
+    }
+
+    fn per_packet(&self, time: Duration) -> Option<f64> {
+        let is_measured = self.is_result() && self.packets.delivered > 0;
+        is_measured.then(|| time.as_nanos() as f64 / self.packets.delivered as f64)
+    }
+}
+
+impl Packets {
+    /// The share of copies that did not arrive, from 0 to 1.
+    pub fn loss(&self) -> f64 {
+        if self.expected == 0 {
+            return 0.0;
+        }
+        self.expected.saturating_sub(self.delivered) as f64 / self.expected as f64
+    }
+
+    /// Whether such a run is a result: everything that was checked was right, and nearly everything arrived.
+    pub fn verdict(&self) -> Verdict {
+        let because = if self.published == 0 || self.expected == 0 {
+            "nothing was published".to_owned()
+        } else if self.delivered == 0 {
+            "nothing was delivered".to_owned()
+        } else if self.wrong > 0 {
+            format!(
+                "{} of {} checked payloads were wrong",
+                self.wrong, self.checked
+            )
+        } else if self.unauthentic > 0 {
+            let (unauthentic, checked) = (self.unauthentic, self.checked);
+            format!("{unauthentic} of {checked} checked packets were not authentic")
+        } else if self.checked == 0 {
+            "no payload was checked".to_owned()
+        } else if self.loss() > 1.0 - DELIVERED_MIN {
+            format!("{:.2} % of the packets were lost", self.loss() * 100.0)
+        } else {
+            return Verdict::Result;
+        };
+        Verdict::NoResult { because }
+    }
+}
+
+impl Memory {
+    /// Bytes per transport, of the process and of the kernel for it; none without transports.
+    pub fn per_transport(&self) -> Option<f64> {
+        let grown = self.resident as i64 - self.resident_before as i64 + self.slab_growth;
+        (self.transports > 0).then(|| grown as f64 / self.transports as f64)
+    }
+}
+
+impl Distribution {
+    /// What `histogram` holds; none if that is nothing.
+    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        if histogram.is_empty() {
+            return None;
+        }
+        let quantile = |quantile| histogram.value_at_quantile(quantile);
+        Some(Self {
+            count: histogram.len(),
+            min: histogram.min(),
+            mean: histogram.mean(),
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            max: histogram.max(),
+            buckets: histogram
+                .iter_recorded()
+                .map(|bucket| {
+                    (
+                        bucket.value_iterated_to(),
+                        bucket.count_since_last_iteration(),
+                    )
+                })
+                .collect(),
+        })
+    }
+
+    /// The distribution of which only `buckets` are known: upper ends, and how many values are in each. None if there are none.
+    pub fn from_buckets(buckets: &[(u64, u64)]) -> Option<Self> {
+        let buckets: Vec<(u64, u64)> = buckets
+            .iter()
+            .copied()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let count: u64 = buckets.iter().map(|(_, count)| count).sum();
+        let (min, max) = (buckets.first()?.0, buckets.last()?.0);
+        let total: f64 = buckets
+            .iter()
+            .map(|(value, count)| *value as f64 * *count as f64)
+            .sum();
+        let quantile = |share: f64| {
+            let rank = (share * count as f64).ceil() as u64;
+            let mut below = 0;
+            let bucket = buckets.iter().find(|(_, count)| {
+                below += count;
+                below >= rank
+            });
+            bucket.map_or(max, |(value, _)| *value)
+        };
+        Some(Self {
+            count,
+            min,
+            mean: total / count as f64,
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            max,
+            buckets,
+        })
+    }
+
+    /// The share of values that are at least `value`, as far as the buckets tell, from 0 to 1.
+    pub fn share_from(&self, value: u64) -> f64 {
+        let there: u64 = self
+            .buckets
+            .iter()
+            .filter(|(upper, _)| *upper >= value)
+            .map(|(_, count)| count)
+            .sum();
+        there as f64 / self.count as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Packets = Packets {
+        published: 100,
+        expected: 10_000,
+        delivered: 9_995,
+        duplicates: 3,
+        checked: 200,
+        unauthentic: 0,
+        wrong: 0,
+        retransmitted: 1,
+        left_out: 0,
+    };
+
+    fn reason(packets: Packets) -> String {
+        match packets.verdict() {
+            Verdict::Result => "a result".to_owned(),
+            Verdict::NoResult { because } => because,
+        }
+    }
+
+    #[test]
+    fn only_right_and_nearly_complete_forwarding_is_a_result() {
+        assert_eq!(GOOD.verdict(), Verdict::Result);
+        let wrong = Packets { wrong: 1, ..GOOD };
+        assert_eq!(reason(wrong), "1 of 200 checked payloads were wrong");
+        let forged = Packets {
+            unauthentic: 2,
+            ..GOOD
+        };
+        assert_eq!(
+            reason(forged),
+            "2 of 200 checked packets were not authentic"
+        );
+        let lossy = Packets {
+            delivered: 9_980,
+            ..GOOD
+        };
+        assert_eq!(reason(lossy), "0.20 % of the packets were lost");
+        let unchecked = Packets { checked: 0, ..GOOD };
+        assert_eq!(reason(unchecked), "no payload was checked");
+        assert_eq!(reason(Packets::default()), "nothing was published");
+        let silent = Packets {
+            delivered: 0,
+            ..GOOD
+        };
+        assert_eq!(reason(silent), "nothing was delivered");
+    }
+
+    #[test]
+    fn costs_are_per_delivered_packet_and_of_results_only() {
+        let plan = crate::plan::tests::example();
+        let mut outcome =
+            Outcome::impossible("ringcast", exit::Kind::Loopback, &plan, "no".to_owned());
+        outcome.packets = GOOD;
+        outcome.measured = Duration::from_secs(2);
+        outcome.processor.subject = Duration::from_micros(9_995);
+        outcome.processor.generator = Duration::from_micros(9_995 * 3);
+        outcome.processor.machine = Duration::from_micros(9_995 * 5);
+        assert_eq!(outcome.cost(), None);
+        outcome.verdict = Verdict::Result;
+        assert_eq!(outcome.cost(), Some(1_000.0));
+        assert_eq!(outcome.machine_cost(), Some(2_000.0));
+        assert!((outcome.generator_share() - 0.75).abs() < 1e-9);
+        assert!((outcome.rate() - 4_997.5).abs() < 1e-9);
+        let text = serde_json::to_string(&outcome).expect("plain data");
+        let again: Outcome = serde_json::from_str(&text).expect("what was written");
+        assert_eq!(again, outcome);
+    }
+
+    #[test]
+    fn distributions_of_histograms_and_of_buckets_agree() {
+        let mut histogram = Histogram::<u64>::new(3).expect("3 digits are possible");
+        for value in 1..=100 {
+            histogram.record(value).expect("it grows");
+        }
+        let whole = Distribution::of(&histogram).expect("it has values");
+        assert_eq!((whole.p50, whole.p90, whole.p99), (50, 90, 99));
+        let again = Distribution::from_buckets(&whole.buckets).expect("it has values");
+        assert_eq!(again, whole);
+        assert!((whole.share_from(91) - 0.1).abs() < 1e-9);
+        assert_eq!(Distribution::from_buckets(&[(5, 0)]), None);
+    }
+
+    #[test]
+    fn memory_per_transport_is_a_slope() {
+        let memory = Memory {
+            resident: 5_000_000,
+            slab_growth: 1_000_000,
+            resident_before: 4_000_000,
+            transports: 200,
+        };
+        assert_eq!(memory.per_transport(), Some(10_000.0));
+    }
+}
