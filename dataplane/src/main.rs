@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use dataplane::check_host::{self, Grade, Host, SystemProbes};
 use dataplane::config::{self, Config, Driver, LogFormat};
 use dataplane::daemon;
 use toml::{Table, Value};
@@ -24,6 +25,13 @@ struct Flags {
     /// Print the configuration in effect and end.
     #[arg(long)]
     check: bool,
+    /// Read and grade what of this host limits a media node, say what to do about it, and end: status 3 if something is
+    /// bad, otherwise 0.
+    #[arg(long, conflicts_with = "check")]
+    check_host: bool,
+    /// Print what --check-host finds as JSON.
+    #[arg(long, requires = "check_host")]
+    json: bool,
     /// The node's id, which its certificate names too [default: the host's name].
     #[arg(long, value_name = "ID")]
     node_id: Option<String>,
@@ -86,9 +94,12 @@ struct Flags {
     no_nack: bool,
 }
 
+/// The exit status of --check-host if the node will not work as configured.
+const HOST_IS_BAD: u8 = 3;
+
 fn main() -> ExitCode {
     match start(Flags::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             // The messages carry their causes themselves.
             eprintln!("ringcast-node: {error}");
@@ -97,7 +108,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(flags: Flags) -> anyhow::Result<()> {
+fn start(flags: Flags) -> anyhow::Result<ExitCode> {
     let mut overrides = config::from_environment(std::env::vars());
     config::overlay(&mut overrides, flags.as_table());
     let config = Config::load(flags.config.as_deref(), overrides)?;
@@ -105,11 +116,26 @@ fn start(flags: Flags) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("log.level {:?}: {error}", config.log.level))?;
     if flags.check {
         print!("{}", config.to_toml());
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if flags.check_host {
+        return Ok(report_on_host(&config, flags.json));
     }
     log_to_stderr(&config, filter);
     daemon::run(&config)?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_on_host(config: &Config, json: bool) -> ExitCode {
+    let report = check_host::inspect(&Host::new("/", &SystemProbes), config);
+    match json {
+        true => println!("{}", report.to_json()),
+        false => print!("{}", report.to_table()),
+    }
+    match report.worst() {
+        Grade::Bad => ExitCode::from(HOST_IS_BAD),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn log_to_stderr(config: &Config, filter: EnvFilter) {
