@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+pub mod baseline;
 pub mod exit;
 pub mod measure;
 pub mod outcome;

@@ -1,12 +1,25 @@
 //! `ringcast-bench`.
 
-use clap::Parser;
+use bench::baseline;
+use clap::{Parser, Subcommand};
 
 /// Loads a media node with simulated browsers and reports what that costs.
 #[derive(Debug, Parser)]
 #[command(name = "ringcast-bench", version)]
-struct Arguments {}
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
 
-fn main() {
-    let _arguments = Arguments::parse();
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Is a forwarder to compare with; started by runs that need it.
+    #[command(hide = true)]
+    Baseline(baseline::Settings),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Baseline(settings) => baseline::run(&settings),
+    }
 }
