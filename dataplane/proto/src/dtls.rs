@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::srtp::{KeyingMaterial, Profile};
 
 mod fuzz;
+mod offer;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_dtls;
@@ -238,6 +239,8 @@ pub struct BadSettings(String);
 pub struct Config {
     settings: Settings,
     inner: Arc<dimpl::Config>,
+    /// The one profile that clients offer; none: all.
+    offered: Option<Profile>,
 }
 
 impl Config {
@@ -246,7 +249,23 @@ impl Config {
     /// # Errors
     /// [`BadSettings`].
     pub fn new(settings: Settings) -> Result<Self, BadSettings> {
-        let inner = dimpl::Config::builder()
+        Self::build(settings, None)
+    }
+
+    /// The same for clients that offer `profile` alone for SRTP; others offer all, and the server chooses.
+    ///
+    /// # Errors
+    /// [`BadSettings`].
+    pub fn offering(settings: Settings, profile: Profile) -> Result<Self, BadSettings> {
+        Self::build(settings, Some(profile))
+    }
+
+    fn build(settings: Settings, offered: Option<Profile>) -> Result<Self, BadSettings> {
+        let mut builder = dimpl::Config::builder();
+        if let Some(profile) = offered {
+            builder = builder.with_crypto_provider(offer::provider(profile));
+        }
+        let inner = builder
             // ICE has proved the address already, and the cookie costs a round trip.
             .use_server_cookie(false)
             .require_client_certificate(true)
@@ -261,6 +280,7 @@ impl Config {
         Ok(Self {
             settings,
             inner: Arc::new(inner),
+            offered,
         })
     }
 }
@@ -310,6 +330,7 @@ pub enum CloseReason {
 /// One DTLS association: the handshake, and afterwards the repeating of its last flight.
 pub struct Handshake {
     settings: Settings,
+    offered: Option<Profile>,
     /// What [`Instant::ZERO`] is on the clock that `dimpl` wants.
     epoch: std::time::Instant,
     dtls: Dtls,
@@ -387,6 +408,7 @@ impl Handshake {
         dtls.set_active(is_client);
         Self {
             settings: config.settings,
+            offered: config.offered,
             epoch,
             dtls,
             is_client,
@@ -518,7 +540,13 @@ impl Handshake {
         // Twice the bound of the queue: events and data that are not kept count too.
         for _ in 0..MAX_OUTPUTS.saturating_mul(2) {
             match self.dtls.poll_output(&mut scratch) {
-                dimpl::Output::Packet(bytes) => steps.push(Step::Datagram(bytes.to_vec())),
+                dimpl::Output::Packet(bytes) => {
+                    let mut datagram = bytes.to_vec();
+                    if let Some(profile) = self.offered.filter(|_| self.is_client) {
+                        offer::rewrite_datagram(&mut datagram, profile);
+                    }
+                    steps.push(Step::Datagram(datagram));
+                }
                 dimpl::Output::BufferTooSmall { needed } => {
                     scratch.resize(needed.clamp(SMALLEST_SCRATCH, longest), 0);
                 }
@@ -849,6 +877,23 @@ mod tests {
             assert!(pair.seen[side].contains(&Seen::Peer(fingerprint)));
         }
         assert!(pair.sides.iter().all(|side| side.deadline().is_none()));
+    }
+
+    #[test]
+    fn a_client_may_offer_one_profile_only() {
+        for profile in Profile::ALL {
+            let config = Config::offering(Settings::default(), profile).unwrap();
+            // The ClientHello is lost once, so that it is also repeated.
+            let mut pair = Pair::new(1_200, |n| if n == 0 { Fate::Lost } else { Fate::Arrives });
+            let [client, _] = certificates();
+            let epoch = pair.sides[CLIENT].epoch;
+            pair.sides[CLIENT] = Handshake::client(pair.now, epoch, client, &config);
+            pair.introduce(CLIENT);
+            pair.introduce(SERVER);
+            pair.run(Duration::from_secs(5));
+            pair.assert_connected(profile.name());
+            assert_eq!(pair.keys(SERVER).unwrap().profile, profile);
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@ mod differential;
 mod hostile;
 mod limits;
 mod reordering;
-mod slab;
 mod vectors;
 
 use super::{Inbound, KeyingMaterial, MasterKey, Outbound, Profile, Reject};
