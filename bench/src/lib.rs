@@ -6,6 +6,7 @@
 
 pub mod baseline;
 pub mod exit;
+pub mod fleet;
 pub mod measure;
 pub mod outcome;
 pub mod plan;
