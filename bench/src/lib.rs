@@ -5,10 +5,12 @@
 #![warn(missing_docs)]
 
 pub mod baseline;
+pub mod compare;
 pub mod exit;
 pub mod fleet;
 pub mod measure;
 pub mod outcome;
 pub mod plan;
 pub mod progress;
+pub mod scenario;
 pub mod stream;

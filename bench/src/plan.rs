@@ -30,6 +30,32 @@ pub struct Plan {
     pub seed: u64,
 }
 
+impl Plan {
+    /// Streams that the forwarder has to send: of every publisher, one to everyone who watches him. Sound and pictures of one
+    /// person are one stream.
+    pub fn streams_out(&self) -> usize {
+        self.sessions.iter().map(Session::streams_out).sum()
+    }
+
+    /// People in all sessions.
+    pub fn people(&self) -> usize {
+        let people = |session: &Session| session.streams.len() + session.viewers;
+        self.sessions.iter().map(people).sum()
+    }
+}
+
+impl Session {
+    fn streams_out(&self) -> usize {
+        let publishers = self.streams.len();
+        let others = if self.publishers_watch {
+            publishers.saturating_sub(1)
+        } else {
+            0
+        };
+        publishers * (self.viewers + others)
+    }
+}
+
 /// One call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {

@@ -47,8 +47,9 @@ struct Packet {
 }
 
 /// Recordings in use, so that a thousand publishers of one file share it.
-static OPENED: LazyLock<Mutex<HashMap<(PathBuf, Codec), Weak<Recording>>>> =
-    LazyLock::new(Mutex::default);
+static OPENED: LazyLock<Mutex<Opened>> = LazyLock::new(Mutex::default);
+
+type Opened = HashMap<(PathBuf, Codec), Weak<Recording>>;
 
 impl Recording {
     /// The RTP stream of `codec` in the file at `path`: the one with most bytes among those whose timestamps run at the codec's

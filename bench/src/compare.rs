@@ -1,0 +1,318 @@
+//! Two sides in turn: A B A B …, so that whatever the machine does meanwhile happens to both.
+
+mod statistics;
+
+use serde::{Deserialize, Serialize};
+
+pub use statistics::{Estimate, median};
+
+use crate::exit;
+use crate::outcome::Outcome;
+use crate::plan::Plan;
+use crate::scenario::Load;
+
+/// What is to be compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pairing {
+    /// For people.
+    pub name: String,
+    /// The one whose figure is divided.
+    pub left: Side,
+    /// The one by whose figure it is divided.
+    pub right: Side,
+    /// Which figure.
+    pub metric: Metric,
+    /// The ratio that is asked for.
+    pub target: Option<f64>,
+}
+
+/// Who, under what load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Side {
+    /// The forwarder, in the words of the command line.
+    pub subject: String,
+    /// What it has to carry.
+    pub plan: Plan,
+    /// Where the packets go.
+    pub exit: exit::Kind,
+}
+
+/// The figure of a run that is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// The forwarder's processor time per delivered packet, in nanoseconds: the less the better.
+    Cost,
+    /// The share of packets that was delivered: the more the better. Here a lossy run counts, if what came was right.
+    Delivered,
+}
+
+/// The runs of a pairing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The pairing's name.
+    pub name: String,
+    /// The figure.
+    pub metric: Metric,
+    /// The ratio that is asked for: of costs at most, of shares at least.
+    pub target: Option<f64>,
+    /// The left side's runs, in their order.
+    pub left: Vec<Outcome>,
+    /// The right side's, as many.
+    pub right: Vec<Outcome>,
+}
+
+/// What a comparison comes to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The left side's figure.
+    pub left: Figure,
+    /// The right side's.
+    pub right: Figure,
+    /// Median of the left side through median of the right, with the interval that holds it with 95 % confidence.
+    pub ratio: Option<Estimate>,
+    /// Median of the ratios of each round.
+    pub paired_ratio: Option<f64>,
+    /// Smallest of the left side through smallest of the right.
+    pub ratio_of_minima: Option<f64>,
+    /// Whether the target was met; none without target or ratio.
+    pub is_met: Option<bool>,
+}
+
+/// One side's figure over all rounds that have a result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Rounds.
+    pub rounds: usize,
+    /// Of these, rounds with a result.
+    pub results: usize,
+    /// The median, with the interval that holds it with 95 % confidence.
+    pub median: Option<Estimate>,
+    /// The smallest.
+    pub min: Option<f64>,
+    /// The largest.
+    pub max: Option<f64>,
+}
+
+impl Side {
+    /// `subject` under `load`.
+    pub fn new(subject: &str, load: &Load) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            plan: load.plan.clone(),
+            exit: load.exit,
+        }
+    }
+}
+
+impl Pairing {
+    /// Runs both sides in turn, `rounds` times, with `run`. Each round has a seed of its own, the same for both sides.
+    ///
+    /// A side that can't be run at all has a run that says why.
+    pub fn run(&self, rounds: u32, mut run: impl FnMut(&Side) -> Outcome) -> Comparison {
+        let mut comparison = Comparison {
+            name: self.name.clone(),
+            metric: self.metric,
+            target: self.target,
+            left: Vec::new(),
+            right: Vec::new(),
+        };
+        for round in 0..rounds {
+            for (side, outcomes) in [
+                (&self.left, &mut comparison.left),
+                (&self.right, &mut comparison.right),
+            ] {
+                let mut side = side.clone();
+                side.plan.seed = side.plan.seed.wrapping_add(u64::from(round));
+                outcomes.push(run(&side));
+            }
+        }
+        comparison
+    }
+}
+
+impl Metric {
+    /// The figure of `outcome`; none if it has none that counts.
+    pub fn of(self, outcome: &Outcome) -> Option<f64> {
+        match self {
+            Self::Cost => outcome.cost(),
+            Self::Delivered => {
+                let packets = &outcome.packets;
+                let is_right = packets.wrong == 0 && packets.unauthentic == 0;
+                (packets.expected > 0 && packets.checked > 0 && is_right)
+                    .then(|| 1.0 - packets.loss())
+            }
+        }
+    }
+}
+
+impl Comparison {
+    /// Medians, minima, ratios.
+    pub fn summary(&self) -> Summary {
+        let values = |outcomes: &[Outcome]| -> Vec<Option<f64>> {
+            outcomes
+                .iter()
+                .map(|outcome| self.metric.of(outcome))
+                .collect()
+        };
+        let (left, right) = (values(&self.left), values(&self.right));
+        let pairs: Vec<(f64, f64)> = left
+            .iter()
+            .zip(&right)
+            .filter_map(|(left, right)| left.zip(*right))
+            .collect();
+        let ratios: Vec<f64> = pairs.iter().map(|(left, right)| left / right).collect();
+        let ratio = statistics::ratio(&pairs);
+        let (left, right) = (Figure::of(&left), Figure::of(&right));
+        let is_met = ratio
+            .zip(self.target)
+            .map(|(ratio, target)| match self.metric {
+                Metric::Cost => ratio.value <= target,
+                Metric::Delivered => ratio.value >= target,
+            });
+        Summary {
+            ratio_of_minima: left.min.zip(right.min).map(|(left, right)| left / right),
+            left,
+            right,
+            ratio,
+            paired_ratio: median(&ratios),
+            is_met,
+        }
+    }
+}
+
+impl Figure {
+    /// Over all rounds.
+    pub fn of(rounds: &[Option<f64>]) -> Self {
+        let values: Vec<f64> = rounds.iter().copied().flatten().collect();
+        Self {
+            rounds: rounds.len(),
+            results: values.len(),
+            median: statistics::median_estimate(&values),
+            min: values.iter().copied().reduce(f64::min),
+            max: values.iter().copied().reduce(f64::max),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::outcome::{Packets, Verdict};
+    use core::time::Duration;
+
+    /// A run of `subject` that cost so many nanoseconds a packet.
+    pub(crate) fn run_of(side: &Side, cost: f64) -> Outcome {
+        let mut outcome = Outcome::impossible(&side.subject, side.exit, &side.plan, String::new());
+        outcome.packets = Packets {
+            published: 1_000,
+            expected: 100_000,
+            delivered: 100_000,
+            checked: 1_000,
+            ..Packets::default()
+        };
+        outcome.measured = Duration::from_secs(1);
+        outcome.processor.subject = Duration::from_nanos((cost * 100_000.0) as u64);
+        outcome.verdict = Verdict::Result;
+        outcome
+    }
+
+    pub(crate) fn pairing() -> Pairing {
+        let side = |subject: &str| Side {
+            subject: subject.to_owned(),
+            plan: crate::plan::tests::example(),
+            exit: exit::Kind::Loopback,
+        };
+        Pairing {
+            name: "example".to_owned(),
+            left: side("ringcast"),
+            right: side("conventional"),
+            metric: Metric::Cost,
+            target: Some(0.5),
+        }
+    }
+
+    #[test]
+    fn sides_take_turns_with_the_same_seeds() {
+        let mut order = Vec::new();
+        let comparison = pairing().run(3, |side| {
+            order.push((side.subject.clone(), side.plan.seed));
+            run_of(side, 1_000.0)
+        });
+        let seeds: Vec<u64> = order.iter().map(|(_, seed)| *seed).collect();
+        assert_eq!(seeds, [1, 1, 2, 2, 3, 3]);
+        assert!(
+            order
+                .chunks(2)
+                .all(|pair| pair[0].0 == "ringcast" && pair[1].0 == "conventional")
+        );
+        assert_eq!((comparison.left.len(), comparison.right.len()), (3, 3));
+    }
+
+    #[test]
+    fn ratios_survive_a_machine_that_changes_between_rounds() {
+        let mut round = 0;
+        let comparison = pairing().run(5, |side| {
+            let epoch = if (round / 2) % 2 == 0 { 1.0 } else { 1.5 };
+            round += 1;
+            let cost = if side.subject == "ringcast" {
+                400.0
+            } else {
+                1_000.0
+            };
+            run_of(side, cost * epoch)
+        });
+        let summary = comparison.summary();
+        assert_eq!(summary.paired_ratio, Some(0.4));
+        assert_eq!(summary.ratio_of_minima, Some(0.4));
+        let ratio = summary.ratio.expect("all rounds have results");
+        assert!((ratio.value - 0.4).abs() < 1e-6);
+        assert!(ratio.low >= 0.39 && ratio.high <= 0.41, "{ratio:?}");
+        assert_eq!(summary.is_met, Some(true));
+        assert_eq!(summary.left.min, Some(400.0));
+    }
+
+    #[test]
+    fn a_round_without_result_does_not_count() {
+        let mut calls = 0;
+        let mut comparison = pairing().run(3, |side| {
+            calls += 1;
+            run_of(side, f64::from(calls))
+        });
+        comparison.left[1].verdict = Verdict::NoResult {
+            because: "lost".to_owned(),
+        };
+        let summary = comparison.summary();
+        assert_eq!((summary.left.rounds, summary.left.results), (3, 2));
+        assert_eq!(summary.right.results, 3);
+        for outcome in &mut comparison.left {
+            outcome.verdict = Verdict::NoResult {
+                because: "lost".to_owned(),
+            };
+        }
+        let summary = comparison.summary();
+        assert_eq!((summary.ratio, summary.is_met), (None, None));
+        assert_eq!(summary.left.median, None);
+    }
+
+    #[test]
+    fn delivered_shares_are_compared_though_packets_were_lost() {
+        let mut comparison = Pairing {
+            metric: Metric::Delivered,
+            target: Some(0.9),
+            ..pairing()
+        }
+        .run(3, |side| run_of(side, 1_000.0));
+        for outcome in &mut comparison.left {
+            outcome.packets.delivered = 95_000;
+            outcome.verdict = outcome.packets.verdict();
+        }
+        let summary = comparison.summary();
+        assert!((summary.ratio.expect("shares").value - 0.95).abs() < 1e-9);
+        assert_eq!(summary.is_met, Some(true));
+        for outcome in &mut comparison.left {
+            outcome.packets.wrong = 1;
+        }
+        assert_eq!(comparison.summary().ratio, None);
+    }
+}

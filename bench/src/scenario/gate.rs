@@ -1,0 +1,241 @@
+//! The loads by which the engine is judged, with what is asked of it.
+
+use core::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::media::sound;
+use super::{Common, Load};
+use crate::compare::{Metric, Pairing, Side};
+use crate::exit;
+use crate::plan::{Codec, Medium, Packets, Plan, Session, Sizes, Stream, Synthetic};
+
+/// A stranger's flood.
+const STRANGERS_PER_SECOND: u32 = 100_000;
+
+/// The loads by which the engine is judged.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Gate {
+    /// Only these; all without it.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LOADS")]
+    pub only: Vec<GateLoad>,
+}
+
+/// One of these loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GateLoad {
+    /// Egress drop, 1040 packets a second of 1200 bytes, one at a time, 1 → 100.
+    Drop1,
+    /// Egress drop, the same in bursts of 4.
+    Drop4,
+    /// Egress drop, the same in bursts of 8.
+    Drop8,
+    /// Loopback, 8 packets back to back 30 times a second → 100.
+    Bursts,
+    /// Loopback, 260 packets a second, evenly paced → 100.
+    Paced,
+    /// Loopback, 1040 packets a second in frames as from a browser → 50.
+    Frames,
+    /// Loopback, audio: 50 packets a second of 120 bytes → 300.
+    Audio,
+    /// Egress drop, 1 → 5000 against 1 → 100, per packet.
+    Scale,
+    /// Loopback, 1 → 100 with 100 000 strangers' packets a second against without.
+    Strangers,
+}
+
+impl Gate {
+    fn chosen(&self) -> Vec<GateLoad> {
+        if self.only.is_empty() {
+            return GateLoad::value_variants().to_vec();
+        }
+        self.only.clone()
+    }
+
+    /// The chosen loads, each once. Exits are theirs, whatever `common` says.
+    pub fn loads(&self, common: &Common) -> Vec<Load> {
+        self.chosen()
+            .into_iter()
+            .map(|load| load.load(common))
+            .collect()
+    }
+
+    /// What is compared: `left` with `right`, except where `left` is compared with itself under another load.
+    pub fn pairings(&self, common: &Common, left: &str, right: &str) -> Vec<Pairing> {
+        let pairing = |choice: GateLoad| {
+            let load = choice.load(common);
+            let name = load.plan.name.clone();
+            let (right, metric) = match choice {
+                GateLoad::Scale => (Side::new(left, &scale(common, 100)), Metric::Cost),
+                GateLoad::Strangers => (Side::new(left, &strangers(common, 0)), Metric::Delivered),
+                _ => (Side::new(right, &load), Metric::Cost),
+            };
+            Pairing {
+                name,
+                left: Side::new(left, &load),
+                right,
+                metric,
+                target: Some(choice.target()),
+            }
+        };
+        self.chosen().into_iter().map(pairing).collect()
+    }
+}
+
+impl GateLoad {
+    fn load(self, common: &Common) -> Load {
+        match self {
+            Self::Drop1 => bursts(common, exit::Kind::Drop, 1, 1_040.0, 100),
+            Self::Drop4 => bursts(common, exit::Kind::Drop, 4, 260.0, 100),
+            Self::Drop8 => bursts(common, exit::Kind::Drop, 8, 130.0, 100),
+            Self::Bursts => bursts(common, exit::Kind::Loopback, 8, 30.0, 100),
+            Self::Paced => bursts(common, exit::Kind::Loopback, 1, 260.0, 100),
+            Self::Frames => frames(common),
+            Self::Audio => audio(common),
+            Self::Scale => scale(common, 5_000),
+            Self::Strangers => strangers(common, STRANGERS_PER_SECOND),
+        }
+    }
+
+    /// The ratio to the other side that is asked for: of costs at most, of delivered packets at least.
+    fn target(self) -> f64 {
+        match self {
+            Self::Drop1 => 0.75,
+            Self::Drop4 | Self::Frames => 0.35,
+            Self::Drop8 => 0.25,
+            Self::Bursts => 0.50,
+            Self::Paced | Self::Audio => 0.80,
+            Self::Scale => 1.25,
+            Self::Strangers => 0.90,
+        }
+    }
+}
+
+/// Packets of 1200 bytes in bursts of the same size.
+fn bursts(common: &Common, exit: exit::Kind, packets: u32, rate: f64, viewers: usize) -> Load {
+    let name = match packets {
+        1 => format!("{exit}, {rate} packets/s evenly paced, 1 → {viewers}"),
+        _ => format!("{exit}, bursts of {packets}, {rate}/s, 1 → {viewers}"),
+    };
+    let medium = Medium::Synthetic(Synthetic {
+        codec: Codec::Vp8,
+        frames_per_second: rate,
+        packets_per_frame: Packets::Fixed(packets),
+        packet_bytes: Sizes::Fixed(1_200),
+        spacing: Duration::ZERO,
+        key_frame_every: None,
+    });
+    one_to_many(common, exit, name, video(medium), viewers)
+}
+
+fn frames(common: &Common) -> Load {
+    let medium = Medium::Synthetic(Synthetic {
+        codec: Codec::Vp8,
+        frames_per_second: 30.0,
+        packets_per_frame: Packets::AroundMean(1_040.0 / 30.0),
+        packet_bytes: Sizes::EqualParts { max: 1_200 },
+        spacing: Duration::ZERO,
+        key_frame_every: None,
+    });
+    let name = "loopback, 1040 packets/s in frames, 1 → 50".to_owned();
+    one_to_many(common, exit::Kind::Loopback, name, video(medium), 50)
+}
+
+fn audio(common: &Common) -> Load {
+    let stream = Stream {
+        video: None,
+        audio: Some(sound(50.0, 120)),
+    };
+    let name = "loopback, audio 50 packets/s × 120 B, 1 → 300".to_owned();
+    one_to_many(common, exit::Kind::Loopback, name, stream, 300)
+}
+
+/// The same stream for few and for many, at a rate that one core can multiply by 5000.
+fn scale(common: &Common, viewers: usize) -> Load {
+    bursts(common, exit::Kind::Drop, 8, 10.0, viewers)
+}
+
+fn strangers(common: &Common, per_second: u32) -> Load {
+    let mut load = bursts(common, exit::Kind::Loopback, 8, 30.0, 100);
+    load.plan.strangers_per_second = per_second;
+    if per_second > 0 {
+        load.plan.name = format!("{}, {per_second} strangers' packets/s", load.plan.name);
+    }
+    load
+}
+
+fn video(medium: Medium) -> Stream {
+    Stream {
+        video: Some(medium),
+        audio: None,
+    }
+}
+
+fn one_to_many(
+    common: &Common,
+    exit: exit::Kind,
+    name: String,
+    stream: Stream,
+    viewers: usize,
+) -> Load {
+    let session = Session {
+        streams: vec![stream],
+        viewers,
+        publishers_watch: false,
+    };
+    let plan: Plan = common.plan(name, vec![session]);
+    Load { plan, exit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::parse;
+    use super::*;
+
+    fn pairings(words: &str) -> Vec<Pairing> {
+        let (common, scenario) = parse(words);
+        scenario.pairings(&common, "ringcast", "conventional")
+    }
+
+    #[test]
+    fn every_load_has_a_name_of_its_own_and_a_target() {
+        let pairings = pairings("gate");
+        assert_eq!(pairings.len(), 9);
+        for (index, pairing) in pairings.iter().enumerate() {
+            assert!(pairing.target.is_some());
+            let same = |other: &Pairing| other.name == pairing.name;
+            assert_eq!(pairings.iter().position(same), Some(index));
+        }
+    }
+
+    #[test]
+    fn scale_and_strangers_are_compared_with_oneself() {
+        let pairings = pairings("gate --only scale,strangers");
+        assert!(
+            pairings
+                .iter()
+                .all(|pairing| pairing.right.subject == "ringcast")
+        );
+        let viewers = |side: &Side| side.plan.sessions[0].viewers;
+        assert_eq!(viewers(&pairings[0].left), 5_000);
+        assert_eq!(viewers(&pairings[0].right), 100);
+        assert_eq!(pairings[1].left.plan.strangers_per_second, 100_000);
+        assert_eq!(pairings[1].right.plan.strangers_per_second, 0);
+        assert_eq!(pairings[1].metric, Metric::Delivered);
+    }
+
+    #[test]
+    fn drop_loads_send_as_many_packets_a_second_each() {
+        for pairing in pairings("gate --only drop1,drop4,drop8") {
+            assert_eq!(pairing.left.exit, exit::Kind::Drop);
+            let Some(Medium::Synthetic(video)) = &pairing.left.plan.sessions[0].streams[0].video
+            else {
+                panic!("no video");
+            };
+            let Packets::Fixed(packets) = video.packets_per_frame else {
+                panic!("not exact");
+            };
+            assert_eq!(video.frames_per_second * f64::from(packets), 1_040.0);
+        }
+    }
+}
