@@ -136,6 +136,7 @@ fn visit_driver(stats: &mut DriverStats, f: &mut impl FnMut(&mut u64)) {
     let DriverStats {
         turns,
         system_calls,
+        receiving_turns,
         received_packets,
         received_bytes,
         truncated,
@@ -143,16 +144,21 @@ fn visit_driver(stats: &mut DriverStats, f: &mut impl FnMut(&mut u64)) {
         out_of_slots,
         rearmed,
         sent_bursts,
+        peer_bursts,
+        sends,
         sent_packets,
         sent_bytes,
         segmented_bursts,
         segmentation_fallbacks,
         unreachable,
         send_failures,
+        runs,
     } = stats;
+    runs.iter_mut().for_each(&mut *f);
     [
         turns,
         system_calls,
+        receiving_turns,
         received_packets,
         received_bytes,
         truncated,
@@ -160,6 +166,8 @@ fn visit_driver(stats: &mut DriverStats, f: &mut impl FnMut(&mut u64)) {
         out_of_slots,
         rearmed,
         sent_bursts,
+        peer_bursts,
+        sends,
         sent_packets,
         sent_bytes,
         segmented_bursts,

@@ -1,10 +1,11 @@
 use core::time::Duration;
 use std::io;
+use std::net::SocketAddr;
 
 use clock::Instant;
 use packet::{Arena, Batch, Bursts};
 
-use crate::{DriverStats, Waker};
+use crate::{DriverStats, PeerSocket, Waker};
 
 /// A limit that the kernel adds to its clock must not overflow it; nobody minds a turn an hour.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -27,6 +28,19 @@ pub trait Driver {
         arena: &mut Arena,
         batch: &mut Batch,
     ) -> Result<(), Fatal>;
+
+    /// From now on, bursts from the socket's local address to its peer leave by it; it takes the place of an earlier one to the
+    /// same peer. Whether the driver wanted it: one that does not, or has no room, goes on sending by its listeners, which is
+    /// as good but for the time it takes.
+    fn attach(&mut self, socket: PeerSocket) -> bool {
+        drop(socket);
+        false
+    }
+
+    /// Gives up the socket to a peer, if there is one.
+    fn detach(&mut self, remote: SocketAddr) {
+        let _ = remote;
+    }
 
     /// The present: nanoseconds of the system's monotonic clock, or of the simulation's.
     fn now(&self) -> Instant;

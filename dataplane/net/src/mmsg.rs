@@ -134,6 +134,7 @@ impl Driver for Mmsg {
             // A full chunk after a wait is load too.
             self.busy = batch.len() - before >= inbox::CHUNK;
         }
+        self.stats.receiving_turns += u64::from(!batch.is_empty());
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use packet::{Arena, Batch, Bursts};
 use crate::mmsg::Mmsg;
 use crate::socket::{Listener, MAX_LISTENERS};
 use crate::uring::{Setup, Uring, refusal};
-use crate::{Driver, DriverStats, Fatal, Wait, Waker};
+use crate::{Driver, DriverStats, Fatal, PeerSocket, Wait, Waker};
 
 /// Which driver to open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub struct Config {
     pub send_buffer: usize,
     /// Receive slots lent to the kernel at a time; rounded up to a power of two between 16 and 32768. For io_uring only.
     pub lent_slots: u16,
+    /// The most peers that may have a socket of their own ([`Driver::attach`]); 0 for none. For io_uring only. More than the
+    /// process may open files means none.
+    pub peers_max: usize,
 }
 
 impl Config {
@@ -46,6 +49,7 @@ impl Config {
             receive_buffer: 4 << 20,
             send_buffer: 4 << 20,
             lent_slots: 4096,
+            peers_max: 0,
         }
     }
 }
@@ -141,7 +145,7 @@ fn choose(
     if config.kind == Kind::Mmsg {
         return Ok(mmsg(listeners, waker, None));
     }
-    match Setup::prepare(&listeners, &waker, config.lent_slots) {
+    match Setup::prepare(&listeners, &waker, config.lent_slots, config.peers_max) {
         Ok(setup) => {
             let choice = Choice {
                 driver: "uring",
@@ -215,6 +219,20 @@ impl Driver for AnyDriver {
         match self {
             Self::Uring(driver) => driver.turn(out, wait, arena, batch),
             Self::Mmsg(driver) => driver.turn(out, wait, arena, batch),
+        }
+    }
+
+    fn attach(&mut self, socket: PeerSocket) -> bool {
+        match self {
+            Self::Uring(driver) => driver.attach(socket),
+            Self::Mmsg(driver) => driver.attach(socket),
+        }
+    }
+
+    fn detach(&mut self, remote: SocketAddr) {
+        match self {
+            Self::Uring(driver) => driver.detach(remote),
+            Self::Mmsg(driver) => driver.detach(remote),
         }
     }
 

@@ -19,9 +19,7 @@ pub(crate) struct Listener {
     pub(crate) local: SocketAddr,
     /// What the kernel said last about packets it dropped.
     drops: u32,
-    pause: Pause,
-    /// Whether the last segmented send was accepted.
-    segments: bool,
+    pub(crate) segmentation: Segmentation,
 }
 
 impl Listener {
@@ -51,6 +49,8 @@ impl Listener {
                 .map_err(refused("make IPv6-only"))?;
         }
         ask_for_reports(&socket, address).map_err(refused("set options of"))?;
+        prepare_to_send(&socket, address.is_ipv4(), send_buffer)
+            .map_err(refused("set options of"))?;
         set_buffer(
             &socket,
             libc::SO_RCVBUFFORCE,
@@ -58,17 +58,18 @@ impl Listener {
             receive_buffer,
         )
         .map_err(refused("size the receive queue of"))?;
-        set_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send_buffer)
-            .map_err(refused("size the send queue of"))?;
         socket.bind(&address.into()).map_err(refused("bind"))?;
+        // From here on sockets for single peers may share the port. Not before: a port that is taken must be noticed.
+        socket
+            .set_reuse_port(true)
+            .map_err(refused("set options of"))?;
         let local = socket.local_addr().map_err(refused("ask the address of"))?;
         let local = local.as_socket().unwrap_or(address);
         Ok(Self {
             socket,
             local,
             drops: 0,
-            pause: Pause::default(),
-            segments: false,
+            segmentation: Segmentation::default(),
         })
     }
 
@@ -93,31 +94,15 @@ impl Listener {
         u64::from(new)
     }
 
-    /// Whether to try a segmented send now.
-    pub(crate) fn may_segment(&mut self) -> bool {
-        self.pause.over()
-    }
-
-    /// A segmented send was refused.
-    pub(crate) fn segmentation_refused(&mut self) {
-        self.segments = false;
-        self.pause.lengthen();
-    }
-
-    /// A segmented send was accepted.
-    pub(crate) fn segmentation_accepted(&mut self) {
-        self.segments = true;
-        self.pause = Pause::default();
-    }
-
-    /// Whether the last segmented send was accepted: then so will be the next.
-    pub(crate) fn segments(&self) -> bool {
-        self.segments
-    }
-
     /// The descriptor, owned by this value.
     pub(crate) fn raw(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+
+    /// One datagram, past any driver.
+    #[cfg(test)]
+    pub(crate) fn receive(&self, room: &mut [core::mem::MaybeUninit<u8>]) -> io::Result<usize> {
+        self.socket.recv(room)
     }
 }
 
@@ -141,39 +126,58 @@ pub(crate) fn choose(
         .or_else(|| listeners.iter().position(same_family))
 }
 
-/// How long to go without segmentation: each refusal in a row doubles it, so that one odd path costs little, and a device that
-/// cannot do it at all hardly sees an attempt.
-#[derive(Debug, Default)]
-struct Pause {
-    length: u32,
+/// Whether the way of a socket segments: each refusal in a row doubles how long it is not tried, so that one odd path costs
+/// little, and a device that cannot do it at all hardly sees an attempt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Segmentation {
+    pause: u32,
     left: u32,
 }
 
-impl Pause {
-    fn over(&mut self) -> bool {
-        let over = self.left == 0;
+impl Segmentation {
+    /// Whether to try a segmented send now.
+    pub(crate) fn may_try(&mut self) -> bool {
+        let may = self.left == 0;
         self.left = self.left.saturating_sub(1);
-        over
+        may
     }
 
-    fn lengthen(&mut self) {
-        self.length = (self.length * 2).clamp(1, LONGEST_PAUSE);
-        self.left = self.length;
+    /// A segmented send was refused.
+    pub(crate) fn refused(&mut self) {
+        self.pause = (self.pause * 2).clamp(1, LONGEST_PAUSE);
+        self.left = self.pause;
+    }
+
+    /// A segmented send was accepted.
+    pub(crate) fn accepted(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What every socket that sends has: a queue of so many bytes, and no belief in path-MTU reports.
+pub(crate) fn prepare_to_send(
+    socket: &Socket,
+    is_ipv4: bool,
+    send_buffer: usize,
+) -> io::Result<()> {
+    set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send_buffer)?;
+    // The reports come from anyone who can guess a port; too large packets are fragmented.
+    if is_ipv4 {
+        let omit = libc::IP_PMTUDISC_OMIT;
+        set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, omit)
+    } else {
+        let omit = libc::IPV6_PMTUDISC_OMIT;
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, omit)
     }
 }
 
 fn ask_for_reports(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
     set_option(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
-    // Path-MTU reports come from anyone who can guess a port, so they are not believed; too large packets are fragmented.
     if address.is_ipv4() {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
-        let omit = libc::IP_PMTUDISC_OMIT;
-        set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, omit)
+        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
     } else {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        let omit = libc::IPV6_PMTUDISC_OMIT;
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, omit)
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
     }
 }
 
@@ -237,17 +241,17 @@ mod tests {
 
     #[test]
     fn refusals_pause_segmentation_ever_longer() {
-        let mut listener = open("127.0.0.1:0");
+        let mut segmentation = Segmentation::default();
         let mut tries = 0;
         for _ in 0..10_000 {
-            if listener.may_segment() {
+            if segmentation.may_try() {
                 tries += 1;
-                listener.segmentation_refused();
+                segmentation.refused();
             }
         }
         assert!((11..25).contains(&tries), "{tries}");
-        listener.segmentation_accepted();
-        assert!(listener.may_segment() && listener.may_segment());
+        segmentation.accepted();
+        assert!(segmentation.may_try() && segmentation.may_try());
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use packet::MAX_SEGMENTS;
+
 /// What a driver did since it was opened; every number only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DriverStats {
@@ -5,6 +7,8 @@ pub struct DriverStats {
     pub turns: u64,
     /// System calls made to submit, to receive or to wait.
     pub system_calls: u64,
+    /// Turns that brought at least one datagram.
+    pub receiving_turns: u64,
     /// Datagrams received whole.
     pub received_packets: u64,
     /// Payload bytes of those.
@@ -19,6 +23,12 @@ pub struct DriverStats {
     pub rearmed: u64,
     /// Bursts handed to the kernel.
     pub sent_bursts: u64,
+    /// Bursts of those that left by the peer's own socket.
+    pub peer_bursts: u64,
+    /// Bursts by their number of packets: the first entry counts those of one packet, the last those of [`MAX_SEGMENTS`].
+    pub runs: [u64; MAX_SEGMENTS],
+    /// Send requests: one per burst, plus repetitions and packets sent singly.
+    pub sends: u64,
     /// Packets in those that the kernel accepted.
     pub sent_packets: u64,
     /// Payload bytes of those packets.
@@ -31,4 +41,12 @@ pub struct DriverStats {
     pub unreachable: u64,
     /// Packets that the kernel did not accept, for any reason.
     pub send_failures: u64,
+}
+
+impl DriverStats {
+    pub(crate) fn count_run(&mut self, packets: usize) {
+        if let Some(count) = self.runs.get_mut(packets.wrapping_sub(1)) {
+            *count += 1;
+        }
+    }
 }

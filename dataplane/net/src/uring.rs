@@ -1,6 +1,7 @@
 //! The driver on io_uring: one `io_uring_enter` per turn sends, receives and waits.
 
 mod buffers;
+mod peers;
 pub(crate) mod refusal;
 mod ring;
 mod sends;
@@ -8,6 +9,7 @@ mod sends;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
@@ -22,16 +24,22 @@ use crate::errno;
 use crate::inbound::{self, Arrived, HEADROOM, NAME_ROOM};
 use crate::socket::{Listener, MAX_LISTENERS};
 use crate::time::Moment;
-use crate::{Driver, DriverStats, Fatal, Wait, Waker, time};
+use crate::{Driver, DriverStats, Fatal, PeerSocket, Wait, Waker, time};
 use buffers::Buffers;
+use peers::Peers;
 use ring::Ring;
-use sends::{MAX_SENDS, Sends};
+use sends::{MAX_SENDS, Sends, Sockets};
 
 /// Requests that fit between two calls: all sends, all receives, the waker.
 const REQUESTS: u32 = 1024;
 const GROUP: u16 = 0;
 /// How long a driver without slots waits at most: its owner must come by to free some.
 const STARVED: Duration = Duration::from_millis(1);
+
+/// How often the kernel may take only a part of what is queued, before something must be wrong with it.
+const MAX_ATTEMPTS: usize = 64;
+/// What an empty place in the table of files is registered as.
+const NO_FILE: i32 = -1;
 
 /// Datagrams that one multishot receive yields before it lets others run.
 const SHARE: usize = 32;
@@ -40,11 +48,12 @@ const _: () = assert!(MAX_SENDS + MAX_LISTENERS < REQUESTS as usize);
 
 /// What a completion is about, packed into the 64 bits that travel with a request.
 ///
-/// No generation is needed: a number is used again only after the last completion of its request has been seen.
+/// No generation is needed: a listener is armed again only after its last completion has been seen, and sends end in the call
+/// that submits them. The completion queue has room for everything that can complete in one call, so none is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Received(usize),
-    Sent(usize),
+    SendFailed(usize),
     Woken,
 }
 
@@ -52,7 +61,7 @@ impl From<Event> for u64 {
     fn from(event: Event) -> Self {
         match event {
             Event::Received(listener) => 1 << 32 | listener as Self,
-            Event::Sent(index) => 2 << 32 | index as Self,
+            Event::SendFailed(index) => 2 << 32 | index as Self,
             Event::Woken => 3 << 32,
         }
     }
@@ -63,7 +72,7 @@ impl Event {
         let index = (user_data & 0xffff_ffff) as usize;
         match user_data >> 32 {
             1 => Some(Self::Received(index)),
-            2 => Some(Self::Sent(index)),
+            2 => Some(Self::SendFailed(index)),
             3 => Some(Self::Woken),
             _ => None,
         }
@@ -75,25 +84,46 @@ impl Event {
 pub(crate) struct Setup {
     ring: Ring,
     buffers: Buffers,
+    peers: Peers,
 }
 
 impl Setup {
     /// Tries whether the system allows all that the driver needs.
-    pub(crate) fn prepare(listeners: &[Listener], waker: &Waker, lent: u16) -> io::Result<Self> {
+    pub(crate) fn prepare(
+        listeners: &[Listener],
+        waker: &Waker,
+        lent: u16,
+        peers: usize,
+    ) -> io::Result<Self> {
         let buffers = Buffers::new(lent).map_err(io::Error::other)?;
         let completions = u32::from(buffers.capacity()) + REQUESTS;
         let ring = Ring::build(REQUESTS, completions.next_power_of_two())?;
         let files = listeners.iter().map(Listener::raw);
-        let files: Vec<_> = files.chain([waker.as_fd().as_raw_fd()]).collect();
-        ring.register_files(&files)?;
+        let mut files: Vec<_> = files.chain([waker.as_fd().as_raw_fd()]).collect();
+        let own = files.len();
+        files.resize(own + peers, NO_FILE);
+        let mut peers = peers;
+        if ring.register_files(&files).is_err() {
+            // More than this process may open: then peers share the listeners.
+            peers = 0;
+            ring.register_files(&files[..own])?;
+        }
         // SAFETY: the entries are a page-aligned, zeroed mapping with this capacity, which the driver keeps until its ring is
         // gone (field order), here as well as in `Uring`.
         unsafe { ring.register_buffers(buffers.address(), buffers.capacity(), GROUP) }?;
-        Ok(Self { ring, buffers })
+        Ok(Self {
+            ring,
+            buffers,
+            peers: Peers::new(own as u32, peers),
+        })
     }
 
     pub(crate) fn features(&self) -> String {
-        self.ring.features()
+        let mut features = self.ring.features();
+        if self.peers.most() > 0 {
+            features.push_str(" peer_sockets");
+        }
+        features
     }
 }
 
@@ -112,6 +142,7 @@ pub struct Uring {
     ring: Ring,
     buffers: Buffers,
     sends: Sends,
+    peers: Peers,
     /// What the kernel may write to or read from, kept alive whatever the owners of the packets do.
     memory: Option<(Arc<Memory>, Arc<Memory>)>,
     receive: Box<ReceiveHeader>,
@@ -142,6 +173,7 @@ impl Uring {
             ring: setup.ring,
             buffers: setup.buffers,
             sends: Sends::new(),
+            peers: setup.peers,
             memory: None,
             receive: Box::new(ReceiveHeader(header)),
             woken: Box::new(0),
@@ -210,7 +242,37 @@ impl Uring {
             .map_err(Fatal::new("enter the ring"))
     }
 
-    /// Queues all bursts, entering the ring in between where they do not fit, or where the next one depends on the outcome.
+    /// Submits everything that is queued, with one call unless the kernel is short of memory, and settles the sends in it. Waits
+    /// for `completions` others, at most for `limit`.
+    fn submit(
+        &mut self,
+        completions: usize,
+        limit: Option<Duration>,
+        out: &mut Bursts,
+        arena: &mut Arena,
+        batch: &mut Batch,
+    ) -> Result<(), Fatal> {
+        self.enter(completions, limit)?;
+        self.drain(arena, batch)?;
+        let mut attempts = 0;
+        while self.ring.queued() > 0 {
+            attempts += 1;
+            if attempts > MAX_ATTEMPTS {
+                let error = io::Error::from_raw_os_error(libc::EAGAIN);
+                return Err(Fatal::new("submit to the ring")(error));
+            }
+            self.enter(0, None)?;
+            self.drain(arena, batch)?;
+        }
+        let mut sockets = Sockets {
+            listeners: &mut self.listeners,
+            peers: &mut self.peers,
+        };
+        self.sends.settle(out, &mut sockets, &mut self.stats);
+        Ok(())
+    }
+
+    /// Queues all bursts, entering the ring in between where they do not fit.
     fn send(
         &mut self,
         out: &mut Bursts,
@@ -219,37 +281,26 @@ impl Uring {
     ) -> Result<(), Fatal> {
         out.finish();
         loop {
-            let all = self
-                .sends
-                .queue(out, &mut self.ring, &mut self.listeners, &mut self.stats);
-            if all && !self.sends.on_trial() {
+            let mut sockets = Sockets {
+                listeners: &mut self.listeners,
+                peers: &mut self.peers,
+            };
+            let (ring, stats) = (&mut self.ring, &mut self.stats);
+            if self.sends.queue(out, ring, &mut sockets, stats) {
                 return Ok(());
             }
-            let submitted = self.sends.submitted();
-            self.enter(0, None)?;
-            self.drain(out, arena, batch)?;
-            if submitted == 0 {
-                // The kernel has yet to finish earlier ones; the rest stays where it is until the next turn.
-                return Ok(());
-            }
+            self.submit(0, None, out, arena, batch)?;
         }
     }
 
     /// Handles every completion that is there. What does not fit into the batch is held for the next turn.
-    fn drain(
-        &mut self,
-        out: &mut Bursts,
-        arena: &mut Arena,
-        batch: &mut Batch,
-    ) -> Result<(), Fatal> {
+    fn drain(&mut self, arena: &mut Arena, batch: &mut Batch) -> Result<(), Fatal> {
         let mut moment = None;
         while let Some(completion) = self.ring.next() {
             let (result, flags) = (completion.result(), completion.flags());
             match Event::of(completion.user_data()) {
-                Some(Event::Sent(index)) => {
-                    self.sends
-                        .complete(index, result, out, &mut self.listeners, &mut self.stats);
-                }
+                // Only failures are told of.
+                Some(Event::SendFailed(index)) => self.sends.failed(index, -result),
                 Some(Event::Received(listener)) => {
                     self.received(listener, result, flags)?;
                     if !batch.is_full() {
@@ -321,12 +372,25 @@ impl Uring {
         }
     }
 
+    /// Under load the kernel stops after a share, so that no request starves another; the batch, which had `before` datagrams
+    /// before the kernel was asked, shall grow nevertheless.
+    fn fill(
+        &mut self,
+        mut before: usize,
+        arena: &mut Arena,
+        batch: &mut Batch,
+    ) -> Result<(), Fatal> {
+        while batch.len() - before >= SHARE && !batch.is_full() {
+            before = batch.len();
+            self.enter(batch.room(), Some(Duration::ZERO))?;
+            self.drain(arena, batch)?;
+        }
+        Ok(())
+    }
+
     /// How long to stay in the kernel: `None` for not at all, `Some(None)` without limit.
     fn patience(&self, wait: Wait, batch: &Batch) -> Option<Option<Duration>> {
-        let something_to_do = !batch.is_empty()
-            || !self.held.is_empty()
-            || self.sends.has_more()
-            || self.ring.overflowed();
+        let something_to_do = !batch.is_empty() || !self.held.is_empty() || self.ring.overflowed();
         if something_to_do {
             return None;
         }
@@ -364,21 +428,38 @@ impl Driver for Uring {
         self.deliver(arena, batch, &mut None);
         self.arm();
         self.send(out, arena, batch)?;
-        // Sends complete while they are submitted, so one completion more is what is worth waking up for.
-        let sends = self.sends.submitted();
-        let mut before = batch.len();
+        let before = batch.len();
         match self.patience(wait, batch) {
-            None => self.enter(0, None)?,
-            Some(limit) => self.enter(sends + 1, limit)?,
+            None => self.submit(0, None, out, arena, batch)?,
+            // Sends complete without a word, so whatever completes is worth waking up for.
+            Some(limit) => self.submit(1, limit, out, arena, batch)?,
         }
-        self.drain(out, arena, batch)?;
-        // Under load the kernel stops after a share, so that no request starves another; the batch shall grow nevertheless.
-        while batch.len() - before >= SHARE && !batch.is_full() {
-            before = batch.len();
-            self.enter(batch.room(), Some(Duration::ZERO))?;
-            self.drain(out, arena, batch)?;
+        while self.sends.has_more() {
+            self.send(out, arena, batch)?;
+            self.submit(0, None, out, arena, batch)?;
         }
+        self.fill(before, arena, batch)?;
+        self.stats.receiving_turns += u64::from(!batch.is_empty());
         Ok(())
+    }
+
+    fn attach(&mut self, socket: PeerSocket) -> bool {
+        let Some(place) = self.peers.add(&socket) else {
+            return false;
+        };
+        let file = self.peers.file(place).0;
+        let registered = self.ring.replace_file(file, socket.raw()).is_ok();
+        if !registered {
+            self.peers.remove(socket.remote());
+        }
+        registered
+    }
+
+    fn detach(&mut self, remote: SocketAddr) {
+        if let Some(place) = self.peers.remove(remote) {
+            // Nothing is under way by it: sends end in the call that submits them.
+            let _ = self.ring.replace_file(self.peers.file(place).0, NO_FILE);
+        }
     }
 
     fn now(&self) -> Instant {

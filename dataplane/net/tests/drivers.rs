@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use net::{AnyDriver, Config, Driver, DriverStats, Kind, MAX_PAYLOAD, Wait, Waker};
+use net::{AnyDriver, Config, Driver, DriverStats, Kind, MAX_PAYLOAD, PeerSocket, Wait, Waker};
 use packet::{Arena, ArenaSize, Batch, Bursts, BurstsSize, Datagram};
 
 /// A driver and everything it works on.
@@ -146,6 +147,8 @@ for_both! {
     runs_arrive_as_their_packets
     more_bursts_than_fit_into_one_call
     an_empty_arena_recovers
+    a_flood_takes_nothing_from_peers_that_get_sockets
+    a_peer_with_a_socket_may_close_and_come_back
     a_full_batch_loses_nothing
     a_waker_ends_a_wait
     deadlines_are_kept
@@ -473,4 +476,190 @@ fn a_second_thread_may_open_it(kind: Kind) {
     let socket = peer("127.0.0.1:0");
     socket.send_to(b"moved", node.addresses[0]).unwrap();
     assert_eq!(node.receive(1)[0].bytes, b"moved");
+}
+
+/// What a node knows of one of its peers in the test below.
+struct Peer {
+    socket: UdpSocket,
+    address: SocketAddr,
+    said: u32,
+}
+
+fn a_flood_takes_nothing_from_peers_that_get_sockets(kind: Kind) {
+    const PEERS: usize = 1000;
+    let mut node = Node::open_with(kind, &["127.0.0.1:0"], 16_384, |config| {
+        config.lent_slots = 8192;
+        config.receive_buffer = 16 << 20;
+        config.peers_max = PEERS;
+    });
+    let to = node.addresses[0];
+    let stop = Arc::new(AtomicBool::new(false));
+    let shouted = Arc::new(AtomicU64::new(0));
+    let stranger = {
+        let (stop, shouted) = (stop.clone(), shouted.clone());
+        std::thread::spawn(move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let name = socket.local_addr().unwrap().to_string();
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..32 {
+                    socket.send_to(name.as_bytes(), to).unwrap();
+                }
+                shouted.fetch_add(32, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        })
+    };
+    let (made, sockets) = std::sync::mpsc::sync_channel(8);
+    let agent = std::thread::spawn(move || {
+        for turn in 0..PEERS {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let address = socket.local_addr().unwrap();
+            let own = PeerSocket::connect(to.port(), address, to.ip(), 1 << 16, turn as u64);
+            made.send((socket, address, own.unwrap())).unwrap();
+        }
+    });
+    let mut peers: Vec<Peer> = Vec::new();
+    let (mut heard, mut strange) = (0, 0_u64);
+    let mut check = |got: Vec<Got>| {
+        for one in got {
+            // Everybody says who it is.
+            let name = String::from_utf8(one.bytes).unwrap();
+            match name.strip_prefix("peer ") {
+                Some(name) => {
+                    heard += 1;
+                    assert_eq!(name, one.datagram.source.to_string());
+                }
+                None => {
+                    strange += 1;
+                    assert_eq!(name, one.datagram.source.to_string());
+                }
+            }
+        }
+    };
+    while let Ok((socket, address, own)) = sockets.recv() {
+        let mut peer = Peer {
+            socket,
+            address,
+            said: 0,
+        };
+        // Before, while and after there is a socket for it; and its neighbours all the time.
+        peer.speak(to);
+        assert_eq!(
+            node.driver.as_mut().unwrap().attach(own),
+            kind == Kind::Uring
+        );
+        peer.speak(to);
+        peers.push(peer);
+        let neighbour = peers.len() / 2;
+        peers[neighbour].speak(to);
+        for text in [b"one", b"two", b"san"] {
+            node.send(address, Some(to.ip()), text);
+        }
+        node.turn(Wait::Poll);
+        check(node.take());
+    }
+    stop.store(true, Ordering::Relaxed);
+    agent.join().unwrap();
+    stranger.join().unwrap();
+    let spoken: u32 = peers.iter().map(|peer| peer.said).sum();
+    let all = u64::from(spoken) + shouted.load(Ordering::Relaxed);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while node.stats().received_packets < all && Instant::now() < deadline {
+        node.turn(node.soon());
+        check(node.take());
+    }
+    let stats = node.stats();
+    assert_eq!(
+        stats.kernel_drops, 0,
+        "the flood is below what a queue holds"
+    );
+    assert_eq!(
+        (heard, strange),
+        (spoken, shouted.load(Ordering::Relaxed)),
+        "{stats:?}"
+    );
+    assert!(strange > 1000, "it was a flood: {strange}");
+    for peer in &peers {
+        peer.hear(to, &["one", "two", "san"]);
+    }
+    let own = if kind == Kind::Uring { PEERS as u64 } else { 0 };
+    assert_eq!(stats.peer_bursts, own, "{stats:?}");
+}
+
+impl Peer {
+    fn speak(&mut self, to: SocketAddr) {
+        let text = format!("peer {}", self.address);
+        self.socket.send_to(text.as_bytes(), to).unwrap();
+        self.said += 1;
+    }
+
+    /// Exactly these have come, from the node's address.
+    fn hear(&self, from: SocketAddr, texts: &[&str]) {
+        let limit = Some(Duration::from_secs(2));
+        self.socket.set_read_timeout(limit).unwrap();
+        for text in texts {
+            let mut bytes = [0; 16];
+            let (len, source) = self.socket.recv_from(&mut bytes).unwrap();
+            assert_eq!((&bytes[..len], source), (text.as_bytes(), from));
+        }
+    }
+}
+
+fn a_peer_with_a_socket_may_close_and_come_back(kind: Kind) {
+    for (listen, at) in [("0.0.0.0:0", "127.0.0.9:0"), ("[::]:0", "[::1]:0")] {
+        let mut node = Node::open_with(kind, &[listen], 1024, |config| config.peers_max = 1);
+        let socket = UdpSocket::bind(at).unwrap();
+        let remote = socket.local_addr().unwrap();
+        let local: IpAddr = match remote {
+            SocketAddr::V4(_) => [127, 0, 0, 1].into(),
+            SocketAddr::V6(_) => remote.ip(),
+        };
+        let from = SocketAddr::new(local, node.addresses[0].port());
+        let connect = || PeerSocket::connect(from.port(), remote, local, 1 << 16, 7).unwrap();
+        let uring = kind == Kind::Uring;
+        assert_eq!(node.driver.as_mut().unwrap().attach(connect()), uring);
+        assert_eq!(
+            node.driver.as_mut().unwrap().attach(connect()),
+            uring,
+            "replaced"
+        );
+        drop(socket);
+        // Nobody there: nothing stops, and nothing is kept back.
+        for _ in 0..4 {
+            node.send(remote, Some(local), b"nobody");
+            node.turn(node.soon());
+        }
+        let socket = UdpSocket::bind(remote).unwrap();
+        let peer = Peer {
+            socket,
+            address: remote,
+            said: 0,
+        };
+        node.send(remote, Some(local), b"socket");
+        node.turn(Wait::Poll);
+        peer.hear(from, &["socket"]);
+        // A run, as one send.
+        node.bursts.begin(remote, Some(local));
+        for text in [b"ab", b"cd"] {
+            node.bursts.reserve(2).unwrap().copy_from_slice(text);
+            node.bursts.commit(2);
+        }
+        node.turn(Wait::Poll);
+        peer.hear(from, &["ab", "cd"]);
+        let bursts = node.stats().peer_bursts;
+        assert_eq!(bursts, if uring { 6 } else { 0 });
+        assert_eq!(node.stats().runs[..2], [5, 1]);
+        // From another address, or without a socket, by the listener.
+        node.send(remote, None, b"listener");
+        node.turn(Wait::Poll);
+        peer.hear(from, &["listener"]);
+        node.driver.as_mut().unwrap().detach(remote);
+        node.send(remote, Some(local), b"again");
+        node.turn(Wait::Poll);
+        peer.hear(from, &["again"]);
+        assert_eq!(node.stats().peer_bursts, bursts);
+        // What it has to say comes by the listener, as ever.
+        peer.socket.send_to(b"me", from).unwrap();
+        assert_eq!(node.receive(1)[0].datagram.source, remote);
+    }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use net::{AnyDriver, Config, Driver as _, Kind, Wait};
+use net::{AnyDriver, Config, Driver as _, Kind, PeerSocket, Wait};
 use packet::{Arena, ArenaSize, Batch, Bursts, BurstsSize};
 
 use crate::PACKET_BYTES;
@@ -28,7 +28,7 @@ pub trait Way {
 type Make = fn(&Exit, usize) -> io::Result<Box<dyn Way>>;
 
 /// Everything that is compared; the first is what the others are measured by.
-pub const ALL: [(&str, Make); 10] = [
+pub const ALL: [(&str, Make); 12] = [
     ("bare sendmmsg", |exit, run| {
         Ok(Box::new(Messages::new(exit, run)?))
     }),
@@ -53,11 +53,19 @@ pub const ALL: [(&str, Make); 10] = [
     ("driver uring", |exit, run| {
         Ok(Box::new(Driven::new(exit, run, Kind::Uring, false)?))
     }),
+    ("driver uring, peers' sockets", |exit, run| {
+        let driven = Driven::new(exit, run, Kind::Uring, false)?;
+        Ok(Box::new(driven.with_sockets()?))
+    }),
     ("driver mmsg, forwarding", |exit, run| {
         Ok(Box::new(Driven::new(exit, run, Kind::Mmsg, true)?))
     }),
     ("driver uring, forwarding", |exit, run| {
         Ok(Box::new(Driven::new(exit, run, Kind::Uring, true)?))
+    }),
+    ("driver uring, forw., peers' sockets", |exit, run| {
+        let driven = Driven::new(exit, run, Kind::Uring, true)?;
+        Ok(Box::new(driven.with_sockets()?))
     }),
 ];
 
@@ -77,6 +85,7 @@ impl Driven {
     fn new(exit: &Exit, run: usize, kind: Kind, forwards: bool) -> io::Result<Self> {
         let mut config = Config::new(vec![exit.local]);
         config.kind = kind;
+        config.peers_max = exit.peers.len();
         let (driver, _) = net::open(&config).map_err(io::Error::other)?;
         let address = driver.local_addresses().next().expect("one listener");
         let source = if forwards {
@@ -106,6 +115,17 @@ impl Driven {
             packet,
         })
     }
+
+    fn with_sockets(mut self) -> io::Result<Self> {
+        let own = self.driver.local_addresses().next().expect("one listener");
+        for (peer, turn) in self.peers.iter().zip(0..) {
+            let socket = PeerSocket::connect(own.port(), *peer, own.ip(), 4 << 20, turn);
+            if !self.driver.attach(socket.map_err(io::Error::other)?) {
+                return Err(io::Error::other("no room for so many sockets"));
+            }
+        }
+        Ok(self)
+    }
 }
 
 impl Way for Driven {
@@ -126,8 +146,9 @@ impl Way for Driven {
             .turn(&mut self.bursts, wait, &mut self.arena, &mut self.batch)
             .expect("the driver works");
         self.batch.clear(&mut self.arena);
+        let local = self.driver.local_addresses().next();
         for peer in &self.peers {
-            self.bursts.begin(*peer, None);
+            self.bursts.begin(*peer, local.map(|local| local.ip()));
             for _ in 0..self.run {
                 let room = self.bursts.reserve(self.packet.len()).expect("room");
                 room.copy_from_slice(&self.packet);

@@ -92,13 +92,14 @@ impl Outbox {
                 continue;
             };
             stats.sent_bursts += 1;
+            stats.count_run(burst.segments());
             let content = Content {
                 burst: self.bursts.len(),
                 listener,
                 packets: burst.segments(),
                 bytes: burst.len(),
             };
-            if burst.segments() == 1 || listeners[listener].may_segment() {
+            if burst.segments() == 1 || listeners[listener].segmentation.may_try() {
                 self.push(content, &burst, out.bytes(&burst), &listeners[listener]);
             } else {
                 stats.segmentation_fallbacks += 1;
@@ -188,7 +189,7 @@ impl Outbox {
                             return;
                         }
                         Refusal::Segmentation => {
-                            listener.segmentation_refused();
+                            listener.segmentation.refused();
                             stats.segmentation_fallbacks += 1;
                             self.send_singly(at, out, listener, stats);
                         }
@@ -241,6 +242,7 @@ impl Outbox {
     ) -> io::Result<usize> {
         stats.system_calls += 1;
         let messages = &mut self.headers[start..end];
+        stats.sends += messages.len() as u64;
         // SAFETY: each message was pointed at its buffers when it was written, and those are ours or belong to a burst that
         // is completed only after the call.
         let sent = unsafe {
@@ -266,6 +268,6 @@ fn accepted(content: Content, listener: &mut Listener, stats: &mut DriverStats) 
     stats.sent_bytes += content.bytes as u64;
     if content.packets > 1 {
         stats.segmented_bursts += 1;
-        listener.segmentation_accepted();
+        listener.segmentation.accepted();
     }
 }

@@ -67,6 +67,13 @@ impl Ring {
         self.submitter.register_files(files)
     }
 
+    /// Puts another descriptor, or none (-1), into a place of the table of files.
+    pub(super) fn replace_file(&self, place: u32, file: RawFd) -> io::Result<()> {
+        self.submitter
+            .register_files_update(place, &[file])
+            .map(|_| ())
+    }
+
     /// Registers a ring of provided buffers.
     ///
     /// # Safety
@@ -91,6 +98,11 @@ impl Ring {
     pub(super) unsafe fn push(&mut self, request: &squeue::Entry) -> bool {
         // SAFETY: handed on to the caller.
         unsafe { self.queue.push(request) }.is_ok()
+    }
+
+    /// Requests that the kernel has not taken yet.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
     }
 
     /// How many more requests can be queued.
@@ -217,7 +229,8 @@ fn check(ring: &IoUring) -> io::Result<()> {
     ];
     let complete = codes.into_iter().all(|code| probe.is_supported(code));
     let parameters = ring.params();
-    if complete && parameters.is_feature_ext_arg() && parameters.is_feature_nodrop() {
+    let silent = parameters.is_feature_skip_cqe_on_success();
+    if complete && silent && parameters.is_feature_ext_arg() && parameters.is_feature_nodrop() {
         Ok(())
     } else {
         Err(io::Error::from_raw_os_error(libc::EINVAL))

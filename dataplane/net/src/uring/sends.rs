@@ -1,20 +1,24 @@
-//! Sends in flight: which burst each belongs to, and the memory that describes it to the kernel.
+//! Sends under way: which burst each belongs to, and the memory that describes it to the kernel.
+//!
+//! Every send may not wait (`MSG_DONTWAIT`), so the kernel has finished with it when the call that submits it returns, and says
+//! something only of those that failed: successes cost no completion.
 
 use io_uring::{opcode, squeue, types};
 use packet::{Burst, Bursts, MAX_SEGMENTS};
 
+use super::peers::Peers;
 use super::ring::Ring;
 use crate::DriverStats;
 use crate::address::{self, NAME_BYTES};
 use crate::control::{self, SEND_CONTROL_BYTES};
 use crate::errno::Refusal;
-use crate::socket::{self, Listener};
+use crate::socket::{self, Listener, Segmentation};
 use crate::time;
 
-/// Sends that may be in flight. They complete while they are submitted, so this is how many go in one call.
+/// Sends that one call submits.
 pub(super) const MAX_SENDS: usize = 960;
 
-/// What the kernel reads about a send, left alone until it completes.
+/// What the kernel reads about a send, left alone until it is submitted.
 struct Message {
     header: libc::msghdr,
     vector: libc::iovec,
@@ -22,11 +26,20 @@ struct Message {
     control: [u8; SEND_CONTROL_BYTES],
 }
 
+/// By which socket something leaves.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Of a listener, by its number.
+    Listener(usize),
+    /// Of a peer, by its place.
+    Peer(usize),
+}
+
 /// What we remember of a send.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Sent {
     burst: usize,
-    listener: usize,
+    way: Way,
     /// Where in the burst it begins.
     start: usize,
     bytes: usize,
@@ -37,25 +50,32 @@ struct Sent {
     singly: bool,
 }
 
-#[derive(Debug)]
-struct InFlight {
-    burst: Burst,
-    sends: usize,
+/// The sockets that sends leave by.
+pub(super) struct Sockets<'a> {
+    pub(super) listeners: &'a mut [Listener],
+    pub(super) peers: &'a mut Peers,
+}
+
+impl Sockets<'_> {
+    fn segmentation(&mut self, way: Way) -> &mut Segmentation {
+        match way {
+            Way::Listener(index) => &mut self.listeners[index].segmentation,
+            Way::Peer(place) => self.peers.segmentation(place),
+        }
+    }
 }
 
 /// The sends of a driver.
 pub(super) struct Sends {
     messages: Box<[Message]>,
-    sent: Box<[Sent]>,
-    free: Vec<usize>,
-    bursts: Box<[Option<InFlight>]>,
-    free_bursts: Vec<usize>,
+    /// What is queued or submitted, in order; the message of the same number belongs to each.
+    sent: Vec<Sent>,
+    /// What the kernel said of each: zero unless it failed.
+    errors: Box<[i32]>,
+    /// The bursts that those belong to.
+    bursts: Vec<Burst>,
     /// Runs to be repeated packet by packet, and sends to be repeated as they were.
     again: Vec<Sent>,
-    /// Sends that were queued and not yet submitted.
-    queued: usize,
-    /// Whether one of those is the first run of its socket, or the first after a refusal.
-    on_trial: bool,
 }
 
 // SAFETY: the pointers in the messages point into the same value's boxes and into transmit memory that the driver keeps.
@@ -67,88 +87,98 @@ impl Sends {
         let message = || unsafe { core::mem::zeroed() };
         Self {
             messages: (0..MAX_SENDS).map(|_| message()).collect(),
-            sent: vec![Sent::default(); MAX_SENDS].into_boxed_slice(),
-            free: (0..MAX_SENDS).rev().collect(),
-            bursts: (0..MAX_SENDS).map(|_| None).collect(),
-            free_bursts: (0..MAX_SENDS).rev().collect(),
+            sent: Vec::with_capacity(MAX_SENDS),
+            errors: vec![0; MAX_SENDS].into_boxed_slice(),
+            bursts: Vec::with_capacity(MAX_SENDS),
             again: Vec::with_capacity(MAX_SENDS),
-            queued: 0,
-            on_trial: false,
         }
     }
 
-    /// Queues sends for waiting bursts, as many as there is room for; whether all are queued now.
+    /// Queues what must be repeated, then waiting bursts, as many as there is room for; whether all are queued now.
     pub(super) fn queue(
         &mut self,
         out: &mut Bursts,
         ring: &mut Ring,
-        listeners: &mut [Listener],
+        sockets: &mut Sockets<'_>,
         stats: &mut DriverStats,
     ) -> bool {
-        let now = time::now();
         // A burst may need one send for each of its packets.
-        while self.free.len() >= MAX_SEGMENTS && ring.room() >= MAX_SEGMENTS {
-            if let Some(sent) = self.again.pop() {
-                self.repeat(sent, out, ring, listeners);
-                continue;
-            }
-            let Some(burst) = out.take(now) else {
-                return true;
-            };
-            let chosen = socket::choose(listeners, burst.destination(), burst.local());
-            let Some(listener) = chosen else {
-                stats.send_failures += burst.segments() as u64;
-                out.complete(burst);
-                continue;
-            };
-            stats.sent_bursts += 1;
-            let sent = Sent {
-                burst: self.free_bursts.pop().expect("a burst has a send"),
-                listener,
-                start: 0,
-                bytes: burst.len(),
-                packets: burst.segments(),
-                retried: false,
-                singly: false,
-            };
-            let place = sent.burst;
-            self.bursts[place] = Some(InFlight { burst, sends: 0 });
-            let listener = &mut listeners[listener];
-            if sent.packets == 1 {
-                self.start(sent, out, ring, listener);
-            } else if listener.may_segment() {
-                self.on_trial |= !listener.segments();
-                self.start(sent, out, ring, listener);
+        while self.has_room(ring)
+            && let Some(sent) = self.again.pop()
+        {
+            if sent.singly {
+                self.start_singly(sent, out, ring, sockets);
             } else {
-                stats.segmentation_fallbacks += 1;
-                self.start_singly(sent, out, ring, listener);
+                self.start(sent, out, ring, sockets);
+            }
+        }
+        if out.queued() > 0 {
+            let now = time::now();
+            while self.has_room(ring)
+                && let Some(burst) = out.take(now)
+            {
+                self.queue_burst(burst, out, ring, sockets, stats);
             }
         }
         self.again.is_empty() && out.queued() == 0
     }
 
-    /// What a completion with this index and result says; the burst goes back when it was its last.
-    pub(super) fn complete(
+    /// What the kernel said of a send that failed.
+    pub(super) fn failed(&mut self, index: usize, errno: i32) {
+        if let Some(error) = self.errors.get_mut(index) {
+            *error = errno;
+        }
+    }
+
+    /// To be called when everything queued is submitted, and every completion seen: settles it.
+    pub(super) fn settle(
         &mut self,
-        index: usize,
-        result: i32,
         out: &mut Bursts,
-        listeners: &mut [Listener],
+        sockets: &mut Sockets<'_>,
         stats: &mut DriverStats,
     ) {
-        let sent = self.sent[index];
-        self.free.push(index);
-        let listener = &mut listeners[sent.listener];
-        if result >= 0 {
-            stats.sent_packets += sent.packets as u64;
-            stats.sent_bytes += sent.bytes as u64;
-            if sent.packets > 1 {
-                stats.segmented_bursts += 1;
-                listener.segmentation_accepted();
+        stats.sends += self.sent.len() as u64;
+        for index in 0..self.sent.len() {
+            let sent = self.sent[index];
+            let errno = core::mem::take(&mut self.errors[index]);
+            if errno == 0 {
+                stats.sent_packets += sent.packets as u64;
+                stats.sent_bytes += sent.bytes as u64;
+                if sent.packets > 1 {
+                    stats.segmented_bursts += 1;
+                    sockets.segmentation(sent.way).accepted();
+                }
+            } else {
+                self.refused(sent, errno, sockets, stats);
             }
-            return self.settle(sent.burst, out);
         }
-        match Refusal::of(-result, sent.packets > 1) {
+        self.sent.clear();
+        if self.again.is_empty() {
+            for burst in self.bursts.drain(..) {
+                out.complete(burst);
+            }
+        }
+    }
+
+    /// Whether something must be sent again.
+    pub(super) fn has_more(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    fn has_room(&self, ring: &Ring) -> bool {
+        self.sent.len() + MAX_SEGMENTS <= MAX_SENDS
+            && self.bursts.len() < MAX_SENDS
+            && ring.room() >= MAX_SEGMENTS
+    }
+
+    fn refused(
+        &mut self,
+        sent: Sent,
+        errno: i32,
+        sockets: &mut Sockets<'_>,
+        stats: &mut DriverStats,
+    ) {
+        match Refusal::of(errno, sent.packets > 1) {
             Refusal::Unreachable if !sent.retried => {
                 // The report may be about an earlier packet, and then it has eaten this send.
                 stats.unreachable += 1;
@@ -158,7 +188,7 @@ impl Sends {
                 });
             }
             Refusal::Segmentation => {
-                listener.segmentation_refused();
+                sockets.segmentation(sent.way).refused();
                 stats.segmentation_fallbacks += 1;
                 self.again.push(Sent {
                     singly: true,
@@ -167,40 +197,46 @@ impl Sends {
             }
             Refusal::Unreachable | Refusal::QueueFull | Refusal::Other => {
                 stats.send_failures += sent.packets as u64;
-                self.settle(sent.burst, out);
             }
         }
     }
 
-    /// Sends queued since the last call, which complete while they are submitted.
-    pub(super) fn submitted(&mut self) -> usize {
-        self.on_trial = false;
-        core::mem::take(&mut self.queued)
-    }
-
-    /// Whether the outcome of what is queued should be known before anything is waited for.
-    pub(super) fn on_trial(&self) -> bool {
-        self.on_trial
-    }
-
-    /// Whether something must be sent again.
-    pub(super) fn has_more(&self) -> bool {
-        !self.again.is_empty()
-    }
-
-    fn repeat(&mut self, sent: Sent, out: &Bursts, ring: &mut Ring, listeners: &mut [Listener]) {
-        // The send itself is over; what follows counts anew.
-        self.in_flight(sent.burst).sends -= 1;
-        let listener = &listeners[sent.listener];
-        if sent.singly {
-            self.start_singly(sent, out, ring, listener);
+    fn queue_burst(
+        &mut self,
+        burst: Burst,
+        out: &mut Bursts,
+        ring: &mut Ring,
+        sockets: &mut Sockets<'_>,
+        stats: &mut DriverStats,
+    ) {
+        let Some(way) = way(&burst, sockets) else {
+            stats.send_failures += burst.segments() as u64;
+            out.complete(burst);
+            return;
+        };
+        stats.sent_bursts += 1;
+        stats.peer_bursts += u64::from(matches!(way, Way::Peer(_)));
+        stats.count_run(burst.segments());
+        let sent = Sent {
+            burst: self.bursts.len(),
+            way,
+            start: 0,
+            bytes: burst.len(),
+            packets: burst.segments(),
+            retried: false,
+            singly: false,
+        };
+        self.bursts.push(burst);
+        if sent.packets == 1 || sockets.segmentation(way).may_try() {
+            self.start(sent, out, ring, sockets);
         } else {
-            self.start(sent, out, ring, listener);
+            stats.segmentation_fallbacks += 1;
+            self.start_singly(sent, out, ring, sockets);
         }
     }
 
-    fn start_singly(&mut self, run: Sent, out: &Bursts, ring: &mut Ring, listener: &Listener) {
-        let size = self.in_flight(run.burst).burst.segment_size();
+    fn start_singly(&mut self, run: Sent, out: &Bursts, ring: &mut Ring, sockets: &Sockets<'_>) {
+        let size = self.bursts[run.burst].segment_size();
         for start in (run.start..run.start + run.bytes).step_by(size) {
             let single = Sent {
                 start,
@@ -209,85 +245,82 @@ impl Sends {
                 singly: false,
                 ..run
             };
-            self.start(single, out, ring, listener);
+            self.start(single, out, ring, sockets);
         }
     }
 
-    fn start(&mut self, sent: Sent, out: &Bursts, ring: &mut Ring, listener: &Listener) {
-        let index = self.free.pop().expect("the caller saw free sends");
-        self.sent[index] = sent;
-        let in_flight = self.bursts[sent.burst]
-            .as_mut()
-            .expect("a burst stays until its last send is settled");
-        in_flight.sends += 1;
-        let burst = &in_flight.burst;
+    fn start(&mut self, sent: Sent, out: &Bursts, ring: &mut Ring, sockets: &Sockets<'_>) {
+        let index = self.sent.len();
+        self.sent.push(sent);
+        let burst = &self.bursts[sent.burst];
         let bytes = &out.bytes(burst)[sent.start..sent.start + sent.bytes];
         let message = &mut self.messages[index];
-        let name_len = address::write_name(burst.destination(), &mut message.name);
+        let (file, name_len, source) = match sent.way {
+            // The socket knows both ends.
+            Way::Peer(place) => (sockets.peers.file(place), 0, None),
+            Way::Listener(index) => (
+                types::Fixed(index as u32),
+                address::write_name(burst.destination(), &mut message.name),
+                sockets.listeners[index].source(burst.local()),
+            ),
+        };
         // A run is shorter than the largest datagram.
         let segment = (sent.packets > 1).then_some(burst.segment_size() as u16);
-        let source = listener.source(burst.local());
         let control_len = control::write(segment, source, &mut message.control);
-        let file = types::Fixed(sent.listener as u32);
         // Never to be parked: a full queue is a drop, and transmit memory is free again when the call returns.
         let flags = libc::MSG_DONTWAIT;
         let request = if control_len == 0 {
-            opcode::Send::new(file, bytes.as_ptr(), bytes.len() as u32)
-                .dest_addr(message.name.as_ptr().cast())
-                .dest_addr_len(name_len as libc::socklen_t)
-                .flags(flags)
-                .build()
+            let send = opcode::Send::new(file, bytes.as_ptr(), bytes.len() as u32).flags(flags);
+            match name_len {
+                0 => send.build(),
+                _ => send
+                    .dest_addr(message.name.as_ptr().cast())
+                    .dest_addr_len(name_len as libc::socklen_t)
+                    .build(),
+            }
         } else {
-            message.vector = libc::iovec {
-                iov_base: bytes.as_ptr().cast_mut().cast(),
-                iov_len: bytes.len(),
-            };
-            message.header.msg_name = message.name.as_mut_ptr().cast();
-            message.header.msg_namelen = name_len as libc::socklen_t;
-            message.header.msg_control = message.control.as_mut_ptr().cast();
-            message.header.msg_controllen = control_len as _;
-            message.header.msg_iov = &raw mut message.vector;
-            message.header.msg_iovlen = 1;
+            message.describe(bytes, name_len, control_len);
             opcode::SendMsg::new(file, &raw const message.header)
                 .flags(flags as u32)
                 .build()
         };
-        self.push(ring, request.user_data(super::Event::Sent(index).into()));
-    }
-
-    fn push(&mut self, ring: &mut Ring, request: squeue::Entry) {
-        // SAFETY: the message is not written again before its completion makes its index free, and the driver keeps the
-        // transmit memory; the burst is completed, and its bytes reused, only after all its sends.
+        let request = request
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(super::Event::SendFailed(index).into());
+        // SAFETY: message and bytes stay as they are until everything queued is submitted and settled, and the driver keeps
+        // the memory of both.
         let pushed = unsafe { ring.push(&request) };
         assert!(pushed, "the caller saw room in the queue");
-        self.queued += 1;
     }
+}
 
-    /// One send of a burst is over for good.
-    fn settle(&mut self, place: usize, out: &mut Bursts) {
-        let in_flight = self.in_flight(place);
-        in_flight.sends -= 1;
-        if in_flight.sends == 0
-            && let Some(done) = self.bursts[place].take()
-        {
-            out.complete(done.burst);
-            self.free_bursts.push(place);
-        }
+impl Message {
+    fn describe(&mut self, bytes: &[u8], name_len: usize, control_len: usize) {
+        self.vector = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        self.header.msg_name = match name_len {
+            0 => core::ptr::null_mut(),
+            _ => self.name.as_mut_ptr().cast(),
+        };
+        self.header.msg_namelen = name_len as libc::socklen_t;
+        self.header.msg_control = self.control.as_mut_ptr().cast();
+        self.header.msg_controllen = control_len as _;
+        self.header.msg_iov = &raw mut self.vector;
+        self.header.msg_iovlen = 1;
     }
+}
 
-    fn in_flight(&mut self, place: usize) -> &mut InFlight {
-        self.bursts[place]
-            .as_mut()
-            .expect("a burst stays until its last send is settled")
-    }
+/// The peer's own socket if it has one for this source address, the right listener otherwise.
+fn way(burst: &Burst, sockets: &Sockets<'_>) -> Option<Way> {
+    let (to, from) = (burst.destination(), burst.local());
+    let peer = sockets.peers.find(to, from).map(Way::Peer);
+    peer.or_else(|| socket::choose(sockets.listeners, to, from).map(Way::Listener))
 }
 
 impl core::fmt::Debug for Sends {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            formatter,
-            "Sends({} in flight)",
-            MAX_SENDS - self.free.len()
-        )
+        write!(formatter, "Sends({} queued)", self.sent.len())
     }
 }

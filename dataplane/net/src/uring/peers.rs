@@ -1,0 +1,143 @@
+//! The sockets of single peers: which file of the ring is whose.
+
+use std::net::{IpAddr, SocketAddr};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use io_uring::types::Fixed;
+
+use crate::PeerSocket;
+use crate::socket::Segmentation;
+
+/// A peer, packed so that comparing and hashing is a few instructions: address, port, scope, family.
+type Key = [u64; 3];
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    local: IpAddr,
+    place: usize,
+}
+
+/// Sockets by peer. A peer has one at most.
+#[derive(Debug)]
+pub(super) struct Peers {
+    by_address: HashMap<Key, Place, RandomState>,
+    free: Vec<usize>,
+    segmentation: Box<[Segmentation]>,
+    /// The file of place zero.
+    first_file: u32,
+}
+
+impl Peers {
+    /// Room for `most` peers, whose files begin at `first_file`.
+    pub(super) fn new(first_file: u32, most: usize) -> Self {
+        Self {
+            by_address: HashMap::with_capacity_and_hasher(most, RandomState::default()),
+            free: (0..most).rev().collect(),
+            segmentation: vec![Segmentation::default(); most].into_boxed_slice(),
+            first_file,
+        }
+    }
+
+    /// The place of the socket that sends to `remote` from `local`.
+    #[inline]
+    pub(super) fn find(&self, remote: SocketAddr, local: Option<IpAddr>) -> Option<usize> {
+        if self.by_address.is_empty() {
+            return None;
+        }
+        let found = self.by_address.get(&key(remote))?;
+        (Some(found.local) == local).then_some(found.place)
+    }
+
+    /// How many peers there is room for.
+    pub(super) fn most(&self) -> usize {
+        self.segmentation.len()
+    }
+
+    /// The file of a place.
+    pub(super) fn file(&self, place: usize) -> Fixed {
+        Fixed(self.first_file + place as u32)
+    }
+
+    pub(super) fn segmentation(&mut self, place: usize) -> &mut Segmentation {
+        &mut self.segmentation[place]
+    }
+
+    /// A place for a socket: that of the one that it replaces, or a free one; `None` if there is none.
+    pub(super) fn add(&mut self, socket: &PeerSocket) -> Option<usize> {
+        let former = self.by_address.get(&key(socket.remote()));
+        let place = former
+            .map(|former| former.place)
+            .or_else(|| self.free.pop())?;
+        let local = socket.local();
+        self.by_address
+            .insert(key(socket.remote()), Place { local, place });
+        self.segmentation[place] = Segmentation::default();
+        Some(place)
+    }
+
+    /// Forgets the socket of a peer; its place, which is free from now on.
+    pub(super) fn remove(&mut self, remote: SocketAddr) -> Option<usize> {
+        let found = self.by_address.remove(&key(remote))?;
+        self.free.push(found.place);
+        Some(found.place)
+    }
+}
+
+fn key(address: SocketAddr) -> Key {
+    match address {
+        SocketAddr::V4(v4) => [u64::from(v4.ip().to_bits()), u64::from(v4.port()), 4],
+        SocketAddr::V6(v6) => {
+            let bits = v6.ip().to_bits();
+            let port_and_scope = u64::from(v6.port()) << 32 | u64::from(v6.scope_id());
+            [(bits >> 64) as u64, bits as u64, port_and_scope << 8 | 6]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_tell_addresses_apart() {
+        let addresses = [
+            "192.0.2.1:1",
+            "192.0.2.1:2",
+            "192.0.2.2:1",
+            "[2001:db8::1]:1",
+            "[2001:db8::1]:2",
+            "[2001:db8::2]:1",
+            "[2001:db8:1::1]:1",
+            "[fe80::1%1]:1",
+            "[fe80::1%2]:1",
+        ];
+        let mut keys: Vec<_> = addresses
+            .iter()
+            .map(|address| key(address.parse().unwrap()))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), addresses.len());
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let mut peers = Peers::new(3, 2);
+        let local: IpAddr = [127, 0, 0, 1].into();
+        let remote = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        // The port that these send from does not matter here; nobody listens on it.
+        let socket = |port| PeerSocket::connect(9, remote(port), local, 4096, 0).unwrap();
+        let first = peers.add(&socket(1)).unwrap();
+        assert_eq!(peers.find(remote(1), Some(local)), Some(first));
+        assert_eq!(peers.find(remote(1), None), None);
+        assert_eq!(peers.add(&socket(1)), Some(first), "replaced");
+        let second = peers.add(&socket(2)).unwrap();
+        assert_ne!(peers.file(first).0, peers.file(second).0);
+        assert_eq!(peers.add(&socket(3)), None, "full");
+        assert_eq!(peers.remove(remote(1)), Some(first));
+        assert_eq!(peers.remove(remote(1)), None);
+        assert_eq!(peers.find(remote(1), Some(local)), None);
+        assert_eq!(peers.add(&socket(3)), Some(first));
+    }
+}
