@@ -1,0 +1,430 @@
+//! What the engine alone costs: one publisher, N subscribers, k packets a turn, no I/O.
+//!
+//! `cargo bench -p sfu --bench engine -- [--subscribers N] [--packets K] [--bytes B] [--profile gcm128|gcm256|cm] [--rounds R]`
+//!
+//! Prints nanoseconds per forwarded packet, the minimum of rounds that take turns between the loads, so that a machine that
+//! is busy with other things disturbs all alike. Without arguments it measures a table of loads. For instruction counts:
+//! `valgrind --tool=callgrind --toggle-collect='*Bench*forward*' <the program> --subscribers 60 --rounds 1`.
+
+use std::net::SocketAddr;
+use std::time::Instant as Clock;
+
+use clock::{Duration, Instant, NtpTime, Rng};
+use packet::{Arena, ArenaSize, Batch, Bursts, BurstsSize, Datagram};
+use proto::codec::Codec;
+use proto::ice::controlling::{Config as IceConfig, Controlling};
+use proto::ice::{Credentials, Output};
+use proto::rtp::{Element, Fields, Uri, write_header};
+use proto::srtp::{KeyingMaterial, Outbound, Profile};
+use proto::stun::{MAX_RESPONSE_LEN, Message};
+use sfu::Engine;
+use sfu::api::*;
+
+const NODE: ([u8; 4], u16) = ([192, 0, 2, 1], 7000);
+/// Where a packet lies in its slot, as drivers leave headroom.
+const HEADROOM: u16 = 64;
+/// Forwarded packets of one round, about.
+const ROUND_PACKETS: usize = 40_000;
+const VIDEO: u8 = 96;
+const VIDEO_RTX: u8 = 97;
+const SSRC: u32 = 0xb0b0_0001;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    subscribers: usize,
+    packets: usize,
+    bytes: usize,
+    profile: Profile,
+}
+
+/// Nanoseconds per forwarded packet.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    receive: f64,
+    flush: f64,
+}
+
+impl Cost {
+    const UNKNOWN: Self = Self {
+        receive: f64::MAX,
+        flush: f64::MAX,
+    };
+
+    fn total(self) -> f64 {
+        self.receive + self.flush
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rounds = number(&arguments, "--rounds").unwrap_or(9);
+    let mut benches: Vec<Bench> = loads(&arguments).into_iter().map(Bench::new).collect();
+    let mut best = vec![Cost::UNKNOWN; benches.len()];
+    for _ in 0..rounds {
+        for (bench, best) in benches.iter_mut().zip(&mut best) {
+            let cost = bench.round();
+            if cost.total() < best.total() {
+                *best = cost;
+            }
+        }
+    }
+    println!(
+        "subscribers  packets  bytes  profile                receive    flush    total  ns per forwarded packet"
+    );
+    for (bench, cost) in benches.iter().zip(&best) {
+        let load = bench.load;
+        println!(
+            "{:>11}  {:>7}  {:>5}  {:<20}  {:>8.1} {:>8.1} {:>8.1}",
+            load.subscribers,
+            load.packets,
+            load.bytes,
+            format!("{:?}", load.profile),
+            cost.receive,
+            cost.flush,
+            cost.total()
+        );
+    }
+}
+
+fn loads(arguments: &[String]) -> Vec<Load> {
+    let profile = match text(arguments, "--profile") {
+        Some("gcm256") => Profile::AeadAes256Gcm,
+        Some("cm") => Profile::Aes128CmHmacSha1_80,
+        _ => Profile::AeadAes128Gcm,
+    };
+    let bytes = number(arguments, "--bytes").unwrap_or(1_188);
+    let load = |subscribers, packets| Load {
+        subscribers,
+        packets,
+        bytes,
+        profile,
+    };
+    match (
+        number(arguments, "--subscribers"),
+        number(arguments, "--packets"),
+    ) {
+        (None, None) => [
+            (100, 1),
+            (100, 4),
+            (100, 8),
+            (1_000, 1),
+            (5_000, 1),
+            (5_000, 4),
+        ]
+        .map(|(subscribers, packets)| load(subscribers, packets))
+        .to_vec(),
+        (subscribers, packets) => vec![load(subscribers.unwrap_or(100), packets.unwrap_or(1))],
+    }
+}
+
+fn text<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let at = arguments.iter().position(|argument| argument == name)?;
+    arguments.get(at + 1).map(String::as_str)
+}
+
+fn number(arguments: &[String], name: &str) -> Option<usize> {
+    text(arguments, name)?.parse().ok()
+}
+
+/// An engine in a call, and what feeds it.
+struct Bench {
+    load: Load,
+    engine: Engine,
+    arena: Arena,
+    bursts: Bursts,
+    batch: Batch,
+    now: Instant,
+    publisher: SocketAddr,
+    outbound: Outbound,
+    index: u64,
+    frame: u32,
+}
+
+impl Bench {
+    fn new(load: Load) -> Self {
+        let config = Config {
+            ntp_at_zero: NtpTime::from_unix(Duration::from_secs(1_700_000_000)),
+            transports_max: load.subscribers + 1,
+            cache_packets_max: 512,
+            nack: true,
+            drop_rtp: false,
+        };
+        let arena = ArenaSize {
+            slots: 4_096,
+            small_slots: 1_024,
+            reserve: 2_048,
+        };
+        let bursts = BurstsSize {
+            chunks: 512,
+            bursts: 8_192,
+        };
+        let mut rng = Rng::from_number(7);
+        let keys = keying(Profile::AeadAes128Gcm, &mut rng);
+        let mut bench = Self {
+            load,
+            engine: Engine::new(config, Rng::from_number(1)),
+            arena: Arena::new(arena).expect("there is memory"),
+            bursts: Bursts::new(bursts).expect("there is memory"),
+            batch: Batch::new(),
+            now: Instant::from_millis(1_000),
+            publisher: peer_address(0),
+            outbound: Outbound::new(&keys.local).expect("the keys fit"),
+            index: 100,
+            frame: 0,
+        };
+        bench.engine.on_timeout(bench.now, &mut bench.arena);
+        bench.connect(0, &keys, &mut rng);
+        bench.command(Command::AddPublisher(Box::new(publisher())));
+        for place in 1..=load.subscribers {
+            let keys = keying(load.profile, &mut rng);
+            bench.connect(place, &keys, &mut rng);
+            bench.command(Command::AddSubscriber(Box::new(subscriber(place))));
+        }
+        bench.fill(true);
+        bench.forward();
+        bench.drain();
+        bench.round();
+        let dropped: u64 = bench.engine.stats().drops.0.as_flattened().iter().sum();
+        assert_eq!(dropped, 0, "nothing is lost in a measurement");
+        bench
+    }
+
+    /// A transport with a proven address and keys.
+    fn connect(&mut self, place: usize, keys: &KeyingMaterial, rng: &mut Rng) {
+        let id = TransportId(place as u64);
+        let (node, own) = (Credentials::generate(rng), Credentials::generate(rng));
+        self.command(Command::AddTransport(Box::new(TransportSpec {
+            id,
+            local_ufrag: node.ufrag().into(),
+            local_pwd: node.password().into(),
+            remote: Some((own.ufrag().into(), own.password().into())),
+        })));
+        let mut ice = Controlling::new(
+            self.now,
+            own,
+            node,
+            NODE.into(),
+            IceConfig::default(),
+            rng.fork(),
+        )
+        .expect("credentials are valid");
+        // A check of ours, the node's answer and its own check, and our answer to that.
+        for _ in 0..6 {
+            if ice.deadline().is_some_and(|due| due <= self.now) {
+                ice.on_timeout(self.now);
+            }
+            while let Some(output) = ice.poll() {
+                if let Output::Send { datagram, .. } = output {
+                    let datagram = datagram.to_vec();
+                    self.push(peer_address(place), &datagram);
+                }
+            }
+            self.forward();
+            for datagram in self.drain_to(peer_address(place)) {
+                let message = Message::parse(&datagram).expect("the node sends STUN");
+                let mut response = [0; MAX_RESPONSE_LEN];
+                let len = ice.on_message(self.now, &message, NODE.into(), &mut response);
+                let len = len.unwrap_or(0);
+                if len > 0 {
+                    self.push(peer_address(place), &response[..len]);
+                }
+            }
+            self.now += Duration::from_micros(10);
+        }
+        self.command(Command::KeysReady {
+            transport: id,
+            keys: Box::new(keys.mirrored()),
+        });
+    }
+
+    fn command(&mut self, command: Command) {
+        self.engine.command(self.now, command);
+        while let Some(event) = self.engine.poll_event() {
+            assert!(!matches!(event, Event::Refused { .. }), "{event:?}");
+        }
+    }
+
+    /// Turns until enough packets were forwarded.
+    fn round(&mut self) -> Cost {
+        let turns = ROUND_PACKETS.div_ceil(self.load.subscribers * self.load.packets);
+        let mut cost = Cost {
+            receive: 0.0,
+            flush: 0.0,
+        };
+        for _ in 0..turns {
+            self.fill(false);
+            let (receive, flush) = self.forward();
+            cost.receive += receive;
+            cost.flush += flush;
+            self.drain();
+            self.now += Duration::from_micros(100);
+        }
+        let packets = (turns * self.load.packets * self.load.subscribers) as f64;
+        cost.receive /= packets;
+        cost.flush /= packets;
+        cost
+    }
+
+    /// One turn, and what its halves took in nanoseconds.
+    #[inline(never)]
+    fn forward(&mut self) -> (f64, f64) {
+        let start = Clock::now();
+        self.engine
+            .receive(self.now, &mut self.arena, &mut self.batch);
+        let middle = Clock::now();
+        self.engine.on_timeout(self.now, &mut self.arena);
+        self.engine
+            .flush(self.now, &mut self.arena, &mut self.bursts);
+        let end = Clock::now();
+        (
+            (middle - start).as_nanos() as f64,
+            (end - middle).as_nanos() as f64,
+        )
+    }
+
+    /// A frame arrives.
+    fn fill(&mut self, key: bool) {
+        self.frame += 1;
+        for part in 0..self.load.packets {
+            let fields = Fields {
+                marker: part + 1 == self.load.packets,
+                padding: false,
+                payload_type: VIDEO,
+                sequence: self.index as u16,
+                timestamp: self.frame.wrapping_mul(3_000),
+                ssrc: SSRC,
+            };
+            let mut header = [0; 64];
+            let number = (self.index as u16).to_be_bytes();
+            let elements = [Element::new(4, b"1"), Element::new(3, &number)];
+            let len = write_header(&mut header, &fields, &elements).expect("it fits");
+            // VP8 (RFC 7741): descriptor, and the first bytes of the payload header.
+            let mut payload = vec![7; self.load.bytes];
+            let first: &[u8] = if key {
+                &[
+                    0x10, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00,
+                ]
+            } else {
+                &[0x10, 0x11, 0x02, 0x00]
+            };
+            payload[..first.len()].copy_from_slice(first);
+            payload[0] = if part == 0 { 0x10 } else { 0 };
+            let mut datagram = [0; 1_500];
+            let len = self
+                .outbound
+                .protect_rtp(
+                    self.index,
+                    SSRC,
+                    &header[..len],
+                    &[],
+                    &payload,
+                    &mut datagram,
+                )
+                .expect("the index is new");
+            let source = self.publisher;
+            self.push(source, &datagram[..len]);
+            self.index += 1;
+        }
+    }
+
+    fn push(&mut self, source: SocketAddr, bytes: &[u8]) {
+        let slot = self.arena.alloc().expect("there are slots enough");
+        let datagram = Datagram {
+            slot,
+            offset: HEADROOM,
+            len: bytes.len() as u16,
+            source,
+            local: Some([192, 0, 2, 1].into()),
+            arrival: self.now,
+            listener: 0,
+        };
+        datagram.payload_mut(&mut self.arena).copy_from_slice(bytes);
+        self.batch.push(datagram);
+    }
+
+    fn drain(&mut self) {
+        while let Some(burst) = self.bursts.take(self.now) {
+            self.bursts.complete(burst);
+        }
+    }
+
+    /// What is for one peer; the rest is lost.
+    fn drain_to(&mut self, peer: SocketAddr) -> Vec<Vec<u8>> {
+        let mut datagrams = Vec::new();
+        while let Some(burst) = self.bursts.take(self.now) {
+            if burst.destination() == peer {
+                datagrams.push(self.bursts.bytes(&burst).to_vec());
+            }
+            self.bursts.complete(burst);
+        }
+        datagrams
+    }
+}
+
+fn peer_address(place: usize) -> SocketAddr {
+    let [.., high, low] = (place as u32).to_be_bytes();
+    SocketAddr::from(([198, 51, high, low], 5_000))
+}
+
+fn keying(profile: Profile, rng: &mut Rng) -> KeyingMaterial {
+    let mut exported = vec![0; profile.exporter_len()];
+    rng.fill(&mut exported);
+    KeyingMaterial::from_exporter(profile, &exported, true).expect("the length is the profile's")
+}
+
+fn vp8() -> PayloadType {
+    PayloadType {
+        payload_type: VIDEO,
+        codec: Codec::Vp8,
+        clock_rate: 90_000,
+        rtx: Some(VIDEO_RTX),
+        nack: true,
+        pli: true,
+        fir: true,
+        remb: true,
+        transport_cc: true,
+    }
+}
+
+fn publisher() -> PublisherSpec {
+    PublisherSpec {
+        id: PublisherId(1),
+        transport: TransportId(0),
+        media: vec![PublishedMedia {
+            kind: Kind::Video,
+            mid: "1".into(),
+            codecs: vec![vp8()],
+            extensions: vec![
+                (4, Uri::Mid),
+                (3, Uri::TransportCc),
+                (13, Uri::VideoOrientation),
+            ],
+            encodings: vec![EncodingSpec {
+                ssrc: Some(SSRC),
+                ..EncodingSpec::default()
+            }],
+        }],
+    }
+}
+
+fn subscriber(place: usize) -> SubscriberSpec {
+    SubscriberSpec {
+        id: SubscriberId(place as u64),
+        transport: TransportId(place as u64),
+        publisher: PublisherId(1),
+        media: vec![SubscribedMedia {
+            kind: Kind::Video,
+            mid: "1".into(),
+            ssrc: 0x1000_0000 + 2 * place as u32,
+            rtx_ssrc: Some(0x1000_0001 + 2 * place as u32),
+            cname: "someone".into(),
+            codecs: vec![(VIDEO, vp8())],
+            extensions: vec![
+                (9, Uri::Mid),
+                (2, Uri::AbsSendTime),
+                (6, Uri::VideoOrientation),
+            ],
+        }],
+    }
+}
