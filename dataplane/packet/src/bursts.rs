@@ -141,9 +141,9 @@ impl Bursts {
 
     /// What follows goes to `destination`, from the address `local` of ours if that is known.
     ///
-    /// A run to the same peer is continued; a run to another peer ends.
+    /// A run to the same peer is continued; a run to another peer ends. What is left of a reservation stays reserved, so that
+    /// one may be made for the packets of several peers.
     pub fn begin(&mut self, destination: SocketAddr, local: Option<IpAddr>) {
-        self.reserved = 0;
         if self.peer != Some((destination, local)) {
             self.finish();
             self.peer = Some((destination, local));
@@ -223,6 +223,28 @@ impl Bursts {
             self.finish();
         }
         id
+    }
+
+    /// The first `len` reserved bytes hold no packet, and none that leaves with those before.
+    ///
+    /// # Panics
+    /// If `len` is more than what is left of the reservation.
+    pub fn skip(&mut self, len: usize) {
+        assert!(
+            len <= self.reserved,
+            "what is skipped lies within its reservation"
+        );
+        self.finish();
+        self.offset += len;
+        self.reserved -= len;
+    }
+
+    /// How many bytes, in packets that are much shorter than a chunk, and how many bursts can be reserved for certain before
+    /// others are completed.
+    pub fn room_left(&self) -> (usize, usize) {
+        // At the end of each chunk, up to a reservation is lost.
+        let chunks = self.free.len() * (CHUNK_BYTES / 2);
+        (chunks, self.capacity - self.queued())
     }
 
     /// Ends the open run, if there is one; what follows starts another burst.

@@ -8,8 +8,10 @@ mod arena;
 mod batch;
 mod bursts;
 mod memory;
+mod prefetch;
 
 pub use arena::{Arena, ArenaSize, SLOT_BYTES, SMALL_SLOT_BYTES, SlotId};
 pub use batch::{Batch, Datagram, MAX_BATCH};
 pub use bursts::{Burst, BurstId, Bursts, BurstsSize, CHUNK_BYTES, MAX_SEGMENTS};
 pub use memory::{Error, Memory};
+pub use prefetch::prefetch;

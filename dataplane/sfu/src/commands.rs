@@ -15,7 +15,7 @@ use crate::api::{
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::feedback::{REMB_START, REPORT_INTERVAL};
-use crate::model::subscriber::{Rtx, Sent, first_index};
+use crate::model::subscriber::{Described, Rtx, first_index};
 use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
 use crate::stats::PacketKind;
@@ -115,7 +115,6 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         subscribers: Vec::new(),
         outgoing: Vec::new(),
         extensions: ExtensionMap::new(),
-        jobs: Vec::new(),
         feedback: None,
         feedback_ssrc: 0,
         reports_due: now + REPORT_INTERVAL,
@@ -130,6 +129,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
     };
     *engine.stats.transports(transport.state()) += 1;
     let key = engine.model.transports.insert(transport);
+    engine.model.exits.reset(key);
     engine.model.transport_keys.insert(spec.id, key);
     engine.model.ufrags.insert(ufrag, key);
     engine.drain_ice(key);
@@ -171,6 +171,7 @@ fn keys_ready(
     *engine.stats.transports(transport.state()) -= 1;
     transport.inbound = Some(inbound);
     transport.outbound = Some(outbound);
+    engine.model.exits[key].set_keys(keys.local.profile());
     transport.reports_due = now;
     *engine.stats.transports(transport.state()) += 1;
     engine.wheel.schedule(key, now);
@@ -194,7 +195,7 @@ fn send_dtls(engine: &mut Engine, id: TransportId, datagram: &[u8]) -> Outcome {
 
 /// Takes a transport down with everything on it, and says goodbye if there is someone to say it to.
 pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
-    engine.drop_jobs(key, |_| true);
+    engine.drop_runs(key, |_| true);
     say_goodbye(engine, key);
     let transport = &mut engine.model.transports[key];
     let publishers = core::mem::take(&mut transport.publishers);
@@ -366,10 +367,8 @@ fn drop_publisher(engine: &mut Engine, key: u32) {
         let medium = engine.model.media.remove(medium);
         let medium = medium.expect("a publisher's media exist");
         for listener in medium.listeners {
-            let outgoing = &mut engine.model.outgoing[listener];
-            outgoing.medium = None;
-            let transport = outgoing.transport;
-            engine.drop_jobs(transport, |job| job == listener);
+            engine.model.outgoing[listener.outgoing].medium = None;
+            engine.drop_runs(listener.transport, |outgoing| outgoing == listener.outgoing);
         }
         for encoding in medium.encodings {
             let mut encoding = engine
@@ -469,26 +468,15 @@ fn new_outgoing(engine: &mut Engine, key: u32, spec: SubscribedMedia) -> Outgoin
         let next = transport.resume(ssrc);
         Rtx::new(ssrc, next.unwrap_or_else(|| first_index(rng)))
     });
-    Outgoing {
-        kind: spec.kind,
-        transport: key,
-        medium: None,
+    let described = Described {
         mid: spec.mid.into_bytes().into(),
-        ssrc: spec.ssrc,
         cname: spec.cname.into_bytes().into(),
         codecs: spec.codecs,
         extensions,
-        rewriter,
-        source: None,
-        awaiting_key_frame: spec.kind == Kind::Video,
-        passed_over: None,
-        sent: Sent {
-            timestamp: rng.next_u32(),
-            ..Sent::default()
-        },
-        rtx,
-        reported: None,
-    }
+    };
+    let first_timestamp = rng.next_u32();
+    let names = (key, spec.ssrc, spec.kind);
+    Outgoing::new(names, described, rewriter, rtx, first_timestamp)
 }
 
 fn remove_subscriber(engine: &mut Engine, id: SubscriberId) {
@@ -507,12 +495,12 @@ fn drop_subscriber(engine: &mut Engine, key: u32) {
     let subscriber = subscriber.expect("a listed subscriber exists");
     engine.model.subscriber_keys.remove(&subscriber.id);
     for stream in subscriber.outgoing {
-        engine.drop_jobs(subscriber.transport, |job| job == stream);
+        engine.drop_runs(subscriber.transport, |outgoing| outgoing == stream);
         let outgoing = engine.model.outgoing.remove(stream);
         let outgoing = outgoing.expect("a subscriber's RTP streams exist");
         if let Some(medium) = outgoing.medium {
             let listeners = &mut engine.model.media[medium].listeners;
-            listeners.retain(|listener| *listener != stream);
+            listeners.retain(|listener| listener.outgoing != stream);
         }
         let transport = &mut engine.model.transports[subscriber.transport];
         transport.outgoing.retain(|other| *other != stream);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use clock::{Instant, NtpTime, Rng};
 use packet::{Arena, Batch, Bursts, SlotId};
 use proto::ice;
+use proto::srtp::Job;
 
 use crate::api::{CloseReason, Command, Config, Event};
 use crate::cache::Quota;
@@ -16,8 +17,10 @@ use crate::model::publisher::Role;
 use crate::model::transport::Source;
 use crate::model::{Model, Path};
 use crate::outbox::Outbox;
+use crate::path::queue::Queue;
+use crate::path::rewrite::DATAGRAM_MAX;
 use crate::path::rewrite::Rewritten;
-use crate::path::{Arrived, Plain, classify, ingest, protect, route, unprotect};
+use crate::path::{Arrived, Plain, classify, ingest, protect, rewrite, route, unprotect};
 use crate::stats::{PacketKind, Stats};
 use crate::timers::Wheel;
 
@@ -25,6 +28,8 @@ use crate::timers::Wheel;
 const EVENTS_MAX: usize = 4096;
 /// Transports whose timers are served in one turn; the rest is due in the next.
 const TIMERS_MAX: usize = 256;
+/// Packets that leave in one turn, and a few more: as many as fit into a processor's nearer caches until they are sent.
+const FLUSHED_MAX: usize = 512;
 
 /// Forwards what publishers send to whoever subscribed, on one worker.
 ///
@@ -47,14 +52,14 @@ pub struct Engine {
     pub(crate) arrived: Vec<Arrived>,
     pub(crate) plain: Vec<Plain>,
     pub(crate) media: Vec<Packet>,
-    /// Packets that jobs refer to; each has a reference to its slot until the flush.
-    pub(crate) routed: Vec<Packet>,
-    /// Transports with jobs.
-    pub(crate) dirty: Vec<u32>,
-    /// Key of the outgoing RTP stream, and its packet.
-    pub(crate) rewritten: Vec<(u32, Rewritten)>,
+    /// By encoding and place: the order in which those are routed.
+    pub(crate) order: Vec<(u32, u32)>,
+    pub(crate) queue: Queue,
+    pub(crate) rewritten: Vec<Rewritten>,
     /// The headers of those, end to end.
     pub(crate) headers: Vec<u8>,
+    /// Empty between two lists of jobs, whose memory it keeps.
+    pub(crate) jobs: Vec<Job<'static>>,
     due: Vec<u32>,
 }
 
@@ -75,10 +80,11 @@ impl Engine {
             arrived: Vec::new(),
             plain: Vec::new(),
             media: Vec::new(),
-            routed: Vec::new(),
-            dirty: Vec::new(),
+            order: Vec::new(),
+            queue: Queue::default(),
             rewritten: Vec::new(),
             headers: Vec::new(),
+            jobs: Vec::new(),
             due: Vec::new(),
         }
     }
@@ -110,11 +116,17 @@ impl Engine {
         self.due = due;
     }
 
-    /// Writes everything that leaves in this turn into `bursts`.
+    /// Writes what leaves in this turn into `bursts`. What is more than is done in one turn stays, and the deadline is then in
+    /// the past.
     pub fn flush(&mut self, now: Instant, arena: &mut Arena, bursts: &mut Bursts) {
         self.release_orphans(arena);
         self.outbox.flush(&mut self.stats, bursts);
-        protect::run(self, now, arena, bursts);
+        let mark = self.queue.len();
+        let (bytes, free) = bursts.room_left();
+        let budget = FLUSHED_MAX.min(free).min(bytes / DATAGRAM_MAX);
+        rewrite::run(self, now, arena, budget);
+        protect::run(self, arena, bursts);
+        self.queue.release(arena, mark);
         bursts.finish();
         self.stats.cache_packets = self.quota.packets() as u64;
         debug_assert_eq!(
@@ -131,6 +143,9 @@ impl Engine {
 
     /// When [`Engine::on_timeout`] has something to do next, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
+        if !self.queue.is_empty() {
+            return Some(Instant::ZERO);
+        }
         let timers = self.wheel.deadline();
         let cache = self.quota.deadline();
         timers.into_iter().chain(cache).min()
@@ -261,6 +276,7 @@ impl Engine {
         let path: Path = transport.path(address);
         *self.stats.transports(transport.state()) -= 1;
         let first = transport.selected.replace(path).is_none();
+        self.model.exits[key].path = Some(path);
         *self.stats.transports(transport.state()) += 1;
         if first {
             let id = transport.id;
@@ -295,15 +311,13 @@ impl Engine {
         }
     }
 
-    /// Jobs that lead nowhere any more are dropped here and not found later.
-    pub(crate) fn drop_jobs(&mut self, transport: u32, gone: impl Fn(u32) -> bool) {
-        let jobs = &mut self.model.transports[transport].jobs;
-        let before = jobs.len();
-        jobs.retain(|job| !gone(job.outgoing));
-        for _ in jobs.len()..before {
-            self.stats.stage_mut(Stage::Rewrite).held -= 1;
-            self.stats.drop_at(Stage::Rewrite, DropReason::Gone);
-        }
+    /// Runs that lead nowhere any more are dropped here and not found later.
+    pub(crate) fn drop_runs(&mut self, transport: u32, gone: impl Fn(u32) -> bool) {
+        let exit = &mut self.model.exits[transport];
+        let packets = u64::from(self.queue.drop_runs(exit, gone));
+        self.stats.stage_mut(Stage::Rewrite).held -= packets;
+        self.stats
+            .drop_many(Stage::Rewrite, DropReason::Gone, packets);
     }
 
     /// Brings the gauges up to date.

@@ -14,8 +14,9 @@ use proto::rtcp::{
 use crate::api::Kind;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
+use crate::model::exit::WAITING_MAX;
 use crate::model::{Model, Transport};
-use crate::path::{Job, Plain};
+use crate::path::{Plain, Run};
 use crate::stats::PacketKind;
 
 /// Reports leave this often, give or take half of it (RFC 3550 §6.2: randomized, so that ends do not fall into step).
@@ -116,9 +117,8 @@ fn on_sender_report(engine: &mut Engine, now: Instant, plain: &Plain, info: &Sen
     if first {
         // Subscribers can bring audio and video in step only with this, so they get it at once.
         for listener in &model.media[encoding.medium].listeners {
-            let transport = model.outgoing[*listener].transport;
-            model.transports[transport].reports_due = now;
-            engine.wheel.schedule(transport, now);
+            model.transports[listener.transport].reports_due = now;
+            engine.wheel.schedule(listener.transport, now);
         }
     }
 }
@@ -202,7 +202,7 @@ fn resend(
     sequence: u16,
 ) -> bool {
     let model = &mut engine.model;
-    let transport = &mut model.transports[key];
+    let transport = &model.transports[key];
     let outgoing = &mut model.outgoing[stream];
     let Some((source, original)) = outgoing.rewriter.source_of(sequence) else {
         return false;
@@ -217,21 +217,24 @@ fn resend(
         return false;
     };
     let round_trip = transport.round_trip();
-    let full = transport.jobs.len() >= crate::model::transport::JOBS_MAX;
-    if full || !rtx.spend(original, packet.payload_len(), round_trip, now) {
+    let exit = &mut model.exits[key];
+    let media = outgoing.sent.octets;
+    if exit.waiting >= WAITING_MAX
+        || engine.queue.is_full_for_retransmissions()
+        || !rtx.spend(original, packet.payload_len(), media, round_trip, now)
+    {
         return false;
     }
     arena.retain(packet.slot);
-    let place = u32::try_from(engine.routed.len()).expect("a turn has fewer than 2^32 packets");
-    engine.routed.push(packet);
-    if transport.jobs.is_empty() {
-        engine.dirty.push(key);
-    }
-    transport.jobs.push(Job {
+    let run = Run {
         outgoing: stream,
-        packet: place,
+        first: engine.queue.add(packet),
+        count: 1,
+        next: 0,
         retransmission: Some(sequence),
-    });
+    };
+    let pushed = engine.queue.push(exit, key, run);
+    debug_assert!(pushed, "there was room for one more");
     let cells = engine.stats.stage_mut(Stage::Rewrite);
     cells.made += 1;
     cells.held += 1;
@@ -361,7 +364,7 @@ fn report(engine: &mut Engine, now: Instant, key: u32, mail: &mut Mail) {
         }
         mail.add(engine, key, |engine, out| {
             let outgoing = &engine.model.outgoing[stream];
-            Sdes::write(outgoing.ssrc, &outgoing.cname, out)
+            Sdes::write(outgoing.ssrc, &outgoing.described.cname, out)
         });
     }
     if let Some((receiver, time, arrival)) = engine.model.transports[key].reference_time.take() {

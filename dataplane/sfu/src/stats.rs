@@ -192,14 +192,28 @@ impl Stats {
         self.drops.count(stage, reason);
     }
 
+    pub(crate) fn drop_many(&mut self, stage: Stage, reason: DropReason, packets: u64) {
+        self.drops.0[stage as usize][reason as usize] += packets;
+    }
+
     pub(crate) fn consume(&mut self, stage: Stage, what: Consumed) {
         self.stage_mut(stage).consumed += 1;
         self.consumed[what as usize] += 1;
     }
 
     pub(crate) fn datagram(&mut self, direction: Direction, kind: PacketKind, bytes: usize) {
-        self.packets[direction as usize][kind as usize] += 1;
-        self.bytes[direction as usize][kind as usize] += bytes as u64;
+        self.datagrams(direction, kind, 1, bytes as u64);
+    }
+
+    pub(crate) fn datagrams(
+        &mut self,
+        direction: Direction,
+        kind: PacketKind,
+        packets: u64,
+        bytes: u64,
+    ) {
+        self.packets[direction as usize][kind as usize] += packets;
+        self.bytes[direction as usize][kind as usize] += bytes;
     }
 }
 

@@ -54,16 +54,20 @@ pub enum Refused {
 /// A *source* is whatever the caller numbers so: one encoding of a publisher. Its sequence numbers are extended
 /// ([`super::Unwrapper`]). Packets that the caller does not want to forward are [skipped](Self::skip) and leave no gap;
 /// packets that have not come leave their place open and keep it until they come.
+// What every packet needs comes first, so that it shares few cache lines.
+#[repr(C)]
 #[derive(Clone, Debug)]
 pub struct Rewriter {
-    /// A ring; the current one is at `newest`.
-    segments: [Segment; SEGMENTS],
-    newest: usize,
+    current: Segment,
     /// The lowest index that has not been given away or reserved.
     next: u64,
+    /// Where in `older` the last one lies.
+    newest: usize,
+    started: bool,
     /// What was sent of the `WINDOW` indices below `next`: bit `index % WINDOW`.
     sent: [u64; (WINDOW / 64) as usize],
-    started: bool,
+    /// A ring of those before the current one.
+    older: [Segment; SEGMENTS - 1],
 }
 
 /// Source numbers `first .. first + length` became `out ..`, with a constant added to the timestamps.
@@ -101,11 +105,12 @@ impl Rewriter {
     /// The same, starting at `index`.
     pub fn starting_at(index: u64) -> Self {
         Self {
-            segments: [Segment::default(); SEGMENTS],
-            newest: 0,
+            current: Segment::default(),
             next: index,
-            sent: [0; (WINDOW / 64) as usize],
+            newest: 0,
             started: false,
+            sent: [0; (WINDOW / 64) as usize],
+            older: [Segment::default(); SEGMENTS - 1],
         }
     }
 
@@ -139,9 +144,19 @@ impl Rewriter {
         sequence: u64,
         timestamp: u32,
     ) -> Result<Mapped, Refused> {
-        let current = self.current();
-        let selected = self.started && current.source == source;
-        if selected && sequence >= current.end() {
+        let selected = self.started && self.current.source == source;
+        if selected && sequence == self.current.end() && self.next < INDEX_BOUND {
+            // Nearly every packet is the next one.
+            let index = self.next;
+            self.mark(index, true);
+            self.next = index.saturating_add(1);
+            self.current.length = self.current.length.saturating_add(1);
+            return Ok(Mapped {
+                index,
+                timestamp: self.timestamp(timestamp),
+            });
+        }
+        if selected && sequence >= self.current.end() {
             return self.advance(sequence, timestamp);
         }
         let found = self.recent().find_map(|segment| {
@@ -164,7 +179,7 @@ impl Rewriter {
 
     /// Leaves out packet `sequence` of `source`: the numbers close over it. Late packets keep their place even so.
     pub fn skip(&mut self, source: u32, sequence: u64) {
-        let current = self.current();
+        let current = self.current;
         if !self.started || current.source != source || sequence < current.end() {
             return;
         }
@@ -197,7 +212,7 @@ impl Rewriter {
 
     /// The subscriber's timestamp for a `timestamp` of the current source; for sender reports.
     pub fn timestamp(&self, timestamp: u32) -> u32 {
-        timestamp.wrapping_add(self.current().timestamp_offset)
+        timestamp.wrapping_add(self.current.timestamp_offset)
     }
 
     /// The index that the next packet in order will get.
@@ -207,7 +222,7 @@ impl Rewriter {
 
     /// A packet of the current source that comes after all before.
     fn advance(&mut self, sequence: u64, timestamp: u32) -> Result<Mapped, Refused> {
-        let current = self.current();
+        let current = self.current;
         let gap = sequence.saturating_sub(current.end());
         let reserved = if gap <= MAX_GAP { gap } else { 1 };
         let index = self.next.saturating_add(reserved);
@@ -240,30 +255,26 @@ impl Rewriter {
             self.mark(self.next, false);
             self.next = self.next.saturating_add(1);
         }
-        if let Some(segment) = self.segments.get_mut(self.newest) {
-            segment.length = segment.length.saturating_add(count);
-        }
+        self.current.length = self.current.length.saturating_add(count);
     }
 
     /// Makes `segment` the current one; an empty one before it is replaced, so that a skipped run costs one place.
     fn open(&mut self, segment: Segment) {
-        if self.current().length > 0 {
-            self.newest = self.newest.wrapping_add(1) % SEGMENTS;
+        if self.current.length > 0 {
+            self.newest = self.newest.wrapping_add(1) % (SEGMENTS - 1);
+            if let Some(slot) = self.older.get_mut(self.newest) {
+                *slot = self.current;
+            }
         }
-        if let Some(slot) = self.segments.get_mut(self.newest) {
-            *slot = segment;
-        }
-    }
-
-    fn current(&self) -> Segment {
-        self.segments.get(self.newest).copied().unwrap_or_default()
+        self.current = segment;
     }
 
     /// All segments, the current one first.
     fn recent(&self) -> impl Iterator<Item = &Segment> {
-        let split = self.newest.saturating_add(1).min(SEGMENTS);
-        let (young, old) = self.segments.split_at(split);
-        young.iter().rev().chain(old.iter().rev())
+        let split = self.newest.saturating_add(1).min(SEGMENTS - 1);
+        let (young, old) = self.older.split_at(split);
+        let older = young.iter().rev().chain(old.iter().rev());
+        core::iter::once(&self.current).chain(older)
     }
 
     fn sent_segment(&self, sequence: u16) -> Option<(u64, &Segment)> {

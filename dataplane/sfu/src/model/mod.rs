@@ -2,6 +2,7 @@
 //! streams. Everything lives in slabs and refers to the rest by small keys; ids of the agent are looked up in commands only.
 
 pub(crate) mod encoding;
+pub(crate) mod exit;
 pub(crate) mod packet;
 pub(crate) mod publisher;
 mod slab;
@@ -19,7 +20,8 @@ use crate::api::{Kind, PublisherId, SubscriberId, TransportId};
 use crate::cache::{Cache, Caches};
 
 pub(crate) use encoding::Encoding;
-pub(crate) use publisher::{Medium, Publisher};
+use exit::Exits;
+pub(crate) use publisher::{Listener, Medium, Publisher};
 pub(crate) use slab::Slab;
 pub(crate) use subscriber::{Outgoing, Subscriber};
 pub(crate) use transport::Transport;
@@ -37,6 +39,7 @@ pub(crate) struct Path {
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) transports: Slab<Transport>,
+    pub(crate) exits: Exits,
     pub(crate) publishers: Slab<Publisher>,
     pub(crate) media: Slab<Medium>,
     pub(crate) encodings: Slab<Encoding>,
@@ -59,6 +62,7 @@ impl Model {
             || SeedableRandomState::with_seed(rng.next_u64(), SharedSeed::global_fixed());
         Self {
             transports: Slab::default(),
+            exits: Exits::default(),
             publishers: Slab::default(),
             media: Slab::default(),
             encodings: Slab::default(),
@@ -100,7 +104,10 @@ impl Model {
             {
                 stream.medium = Some(medium);
                 stream.awaiting_key_frame = stream.kind == Kind::Video;
-                self.media[medium].listeners.push(outgoing);
+                self.media[medium].listeners.push(Listener {
+                    outgoing,
+                    transport: stream.transport,
+                });
             }
         }
     }

@@ -75,6 +75,11 @@ impl Elements {
         }
     }
 
+    /// Whether there is nothing to pass on.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries[0].is_none()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = ElementAt> + '_ {
         self.entries.iter().map_while(|entry| *entry)
     }

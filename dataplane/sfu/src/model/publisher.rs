@@ -25,8 +25,15 @@ pub(crate) struct Medium {
     pub(crate) encodings: Vec<u32>,
     /// Key of the encoding that is forwarded.
     pub(crate) selected: Option<u32>,
-    /// Keys of the outgoing RTP streams that copy it.
-    pub(crate) listeners: Vec<u32>,
+    /// The outgoing RTP streams that copy it.
+    pub(crate) listeners: Vec<Listener>,
+}
+
+/// Who gets a copy, by keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listener {
+    pub(crate) outgoing: u32,
+    pub(crate) transport: u32,
 }
 
 impl Medium {

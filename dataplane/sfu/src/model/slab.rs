@@ -44,6 +44,13 @@ impl<T> Slab<T> {
         self.entries.get_mut(key as usize)?.as_mut()
     }
 
+    /// Fetches the first `bytes` of an entry before it is needed.
+    pub(crate) fn prefetch(&self, key: u32, bytes: usize) {
+        if let Some(entry) = self.entries.get(key as usize) {
+            packet::prefetch(entry, bytes);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }

@@ -2,9 +2,10 @@
 
 use clock::{Duration, Instant, NtpTime, Rng};
 use proto::rtp::sequence::timestamp_distance;
-use proto::rtp::{ExtensionMap, Rewriter};
+use proto::rtp::{ExtensionMap, Rewriter, Uri};
 
 use crate::api::{Kind, PayloadType, PublisherId, SubscriberId};
+use crate::path::rewrite::Block;
 
 /// Retransmissions that are remembered per RTP stream, so that none is repeated within a round trip.
 const RESENT: usize = 128;
@@ -26,28 +27,41 @@ pub(crate) struct Subscriber {
 }
 
 /// An RTP stream that we send, with the one for its retransmissions.
+// What every packet needs comes first, so that it shares few cache lines.
+#[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) kind: Kind,
+    pub(crate) ssrc: u32,
     pub(crate) transport: u32,
+    /// [`Encoding::source`](super::Encoding) that the rewriter follows.
+    pub(crate) source: Option<u32>,
+    pub(crate) kind: Kind,
+    pub(crate) awaiting_key_frame: bool,
+    /// The publisher's payload type that came last, and ours for it.
+    last_codec: Option<(u8, u8)>,
+    pub(crate) sent: Sent,
+    /// The extension block of packets with nothing to pass on; `None` if it is too long for that.
+    pub(crate) extensions: Option<Block>,
+    pub(crate) rewriter: Rewriter,
+    // From here on what few packets need.
+    pub(crate) rtx: Option<Box<Rtx>>,
     /// Key of the medium that it copies.
     pub(crate) medium: Option<u32>,
+    /// The newest packet that was passed over while waiting: its source and its number there.
+    pub(crate) passed_over: Option<(u32, u64)>,
+    /// The last sender report: the middle of its NTP time, and when it left.
+    pub(crate) reported: Option<(u32, Instant)>,
+    pub(crate) described: Box<Described>,
+}
+
+/// An RTP stream as it was negotiated.
+#[derive(Debug)]
+pub(crate) struct Described {
     pub(crate) mid: Box<[u8]>,
-    pub(crate) ssrc: u32,
     pub(crate) cname: Box<[u8]>,
     /// The publisher's payload type, and ours.
     pub(crate) codecs: Vec<(u8, PayloadType)>,
     pub(crate) extensions: ExtensionMap,
-    pub(crate) rewriter: Rewriter,
-    /// [`Encoding::source`](super::Encoding) that the rewriter follows.
-    pub(crate) source: Option<u32>,
-    pub(crate) awaiting_key_frame: bool,
-    /// The newest packet that was passed over while waiting: its source and its number there.
-    pub(crate) passed_over: Option<(u32, u64)>,
-    pub(crate) sent: Sent,
-    pub(crate) rtx: Option<Rtx>,
-    /// The last sender report: the middle of its NTP time, and when it left.
-    pub(crate) reported: Option<(u32, Instant)>,
 }
 
 /// What was sent in an RTP stream.
@@ -67,8 +81,12 @@ pub(crate) struct Rtx {
     /// Index of the next packet.
     pub(crate) next: u64,
     pub(crate) sent: Sent,
-    resent: Box<[(u64, Instant)]>,
+    /// By place of the index: its lower bits, and when it was sent again, in milliseconds.
+    resent: [(u32, u32); RESENT],
+    /// Bytes that may be sent.
     allowance: u64,
+    /// Octets of media that the allowance has grown with.
+    earned: u32,
 }
 
 impl Rtx {
@@ -78,25 +96,35 @@ impl Rtx {
             ssrc,
             next,
             sent: Sent::default(),
-            resent: vec![(u64::MAX, Instant::ZERO); RESENT].into_boxed_slice(),
+            resent: [(u32::MAX, 0); RESENT],
             allowance: RESEND_BYTES_MAX,
+            earned: 0,
         }
     }
 
-    /// Media of so many bytes was sent, which allows for more retransmissions.
-    pub(crate) fn earn(&mut self, bytes: usize) {
-        self.allowance = RESEND_BYTES_MAX.min(self.allowance + bytes as u64 / RESEND_SHARE);
-    }
-
-    /// Whether the packet with this index may be sent again now; it then counts as sent.
-    pub(crate) fn spend(&mut self, index: u64, bytes: usize, rtt: Duration, now: Instant) -> bool {
+    /// Whether the packet with this index may be sent again now; it then counts as sent. `media` is how many octets of media
+    /// were sent so far, which allow for more.
+    pub(crate) fn spend(
+        &mut self,
+        index: u64,
+        bytes: usize,
+        media: u32,
+        rtt: Duration,
+        now: Instant,
+    ) -> bool {
+        let earned = u64::from(media.wrapping_sub(self.earned)) / RESEND_SHARE;
+        self.allowance = RESEND_BYTES_MAX.min(self.allowance + earned);
+        self.earned = media;
+        let now_ms = now.as_millis() as u32;
         let (last_index, last) = &mut self.resent[(index % RESENT as u64) as usize];
-        let recently = *last_index == index && now - *last < rtt.max(RESEND_INTERVAL_MIN);
+        let interval = rtt.max(RESEND_INTERVAL_MIN).as_millis();
+        let recently =
+            *last_index == index as u32 && u128::from(now_ms.wrapping_sub(*last)) < interval;
         if recently || self.allowance < bytes as u64 {
             return false;
         }
         self.allowance -= bytes as u64;
-        (*last_index, *last) = (index, now);
+        (*last_index, *last) = (index as u32, now_ms);
         true
     }
 }
@@ -111,9 +139,64 @@ impl Sent {
             self.at = Some(now);
         }
     }
+
+    /// The packet that was counted last did not leave.
+    pub(crate) fn uncount(&mut self, octets: usize) {
+        self.packets = self.packets.wrapping_sub(1);
+        self.octets = self.octets.wrapping_sub(octets as u32);
+    }
 }
 
 impl Outgoing {
+    /// How many of its bytes nearly every packet needs: all up to the older segments of the rewriter.
+    pub(crate) const HOT_BYTES: usize = 320;
+
+    /// An RTP stream without a medium. `first_timestamp` is what its timestamps begin with.
+    pub(crate) fn new(
+        (transport, ssrc, kind): (u32, u32, Kind),
+        described: Described,
+        rewriter: Rewriter,
+        rtx: Option<Rtx>,
+        first_timestamp: u32,
+    ) -> Self {
+        let mid = described.extensions.id(Uri::Mid);
+        let extensions = Block::new(
+            mid.map(|id| (id, &*described.mid)),
+            described.extensions.id(Uri::AbsSendTime),
+        );
+        Self {
+            ssrc,
+            transport,
+            source: None,
+            kind,
+            awaiting_key_frame: kind == Kind::Video,
+            last_codec: None,
+            sent: Sent {
+                timestamp: first_timestamp,
+                ..Sent::default()
+            },
+            extensions,
+            rewriter,
+            rtx: rtx.map(Box::new),
+            medium: None,
+            passed_over: None,
+            reported: None,
+            described: Box::new(described),
+        }
+    }
+
+    /// Our payload type for one of the publisher's.
+    pub(crate) fn payload_type(&mut self, theirs: u8) -> Option<u8> {
+        match self.last_codec {
+            Some((last, ours)) if last == theirs => Some(ours),
+            _ => {
+                let ours = self.codec(theirs)?.payload_type;
+                self.last_codec = Some((theirs, ours));
+                Some(ours)
+            }
+        }
+    }
+
     /// Follows another source from the packet with these numbers on. The medium's clock runs on meanwhile.
     pub(crate) fn switch(
         &mut self,
@@ -136,9 +219,10 @@ impl Outgoing {
         self.reported = None;
     }
 
-    /// Our payload type for one of the publisher's.
+    /// Our codec for one of the publisher's payload types.
     pub(crate) fn codec(&self, payload_type: u8) -> Option<&PayloadType> {
-        self.codecs
+        self.described
+            .codecs
             .iter()
             .find(|(theirs, _)| *theirs == payload_type)
             .map(|(_, ours)| ours)
@@ -176,15 +260,21 @@ mod tests {
     fn retransmissions_are_bounded_in_rate_and_repetition() {
         let mut rtx = Rtx::new(1, 0);
         let rtt = Duration::from_millis(50);
-        assert!(rtx.spend(7, 1_000, rtt, Instant::from_millis(0)));
-        assert!(!rtx.spend(7, 1_000, rtt, Instant::from_millis(49)));
-        assert!(rtx.spend(7, 1_000, rtt, Instant::from_millis(50)));
+        assert!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(0)));
+        assert!(!rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(49)));
+        assert!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(50)));
         let later = Instant::from_millis(60);
         let granted = (100..200)
-            .filter(|index| rtx.spend(*index, 1_000, rtt, later))
+            .filter(|index| rtx.spend(*index, 1_000, 0, rtt, later))
             .count();
         assert_eq!(granted, (RESEND_BYTES_MAX as usize - 2_000) / 1_000);
-        rtx.earn(3_000);
-        assert!(rtx.spend(300, 1_000, rtt, later));
+        assert!(rtx.spend(300, 1_000, 3_000, rtt, later));
+        assert!(!rtx.spend(301, 1_000, 3_000, rtt, later));
+    }
+
+    #[test]
+    fn what_every_packet_needs_lies_together() {
+        let older = core::mem::offset_of!(Outgoing, rewriter) + 72 + 128;
+        assert!(older <= Outgoing::HOT_BYTES, "{older} bytes");
     }
 }

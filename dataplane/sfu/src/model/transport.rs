@@ -9,12 +9,9 @@ use proto::twcc::FeedbackGenerator;
 use super::Path;
 use super::publisher::Role;
 use crate::api::TransportId;
-use crate::path::Job;
 
 /// Most RTP streams that a peer may send on one transport.
 pub(crate) const SOURCES_MAX: usize = 64;
-/// Most packets that wait for one transport between two flushes.
-pub(crate) const JOBS_MAX: usize = 2048;
 /// Most SSRCs of removed subscribers whose numbers are remembered.
 const RETIRED_MAX: usize = 1024;
 /// The round trip until one was measured.
@@ -45,8 +42,6 @@ pub(crate) struct Transport {
     pub(crate) outgoing: Vec<u32>,
     /// Of everything published here: ids mean the same in all sections of a BUNDLE (RFC 9143 §7.1).
     pub(crate) extensions: ExtensionMap,
-    /// Packets that leave with the next flush.
-    pub(crate) jobs: Vec<Job>,
     pub(crate) feedback: Option<FeedbackGenerator>,
     /// Any RTP stream of those that the feedback is about.
     pub(crate) feedback_ssrc: u32,

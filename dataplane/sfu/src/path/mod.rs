@@ -5,6 +5,7 @@
 pub(crate) mod classify;
 pub(crate) mod ingest;
 pub(crate) mod protect;
+pub(crate) mod queue;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 pub(crate) mod unprotect;
@@ -36,13 +37,16 @@ pub(crate) struct Plain {
     pub(crate) header: Option<Header>,
 }
 
-/// A packet for one subscriber.
+/// Packets of one encoding, in a row in the queue, for one subscriber.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Job {
+pub(crate) struct Run {
     /// Key of the outgoing RTP stream.
     pub(crate) outgoing: u32,
-    /// Which packet of this turn.
-    pub(crate) packet: u32,
-    /// Sent again, as RTX, on request for this sequence number of the outgoing RTP stream.
+    /// Place of the first packet.
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    /// Place of the next run for the same transport, unless it is the last.
+    pub(crate) next: u32,
+    /// One packet, to be sent again as RTX on request for this sequence number of the outgoing RTP stream.
     pub(crate) retransmission: Option<u16>,
 }

@@ -1,179 +1,148 @@
-//! Encryption from the shared slot into a burst of one subscriber's transport. The copy is the cipher.
+//! Encryption from the shared slot into the bursts of the subscribers' transports. The copy is the cipher.
 
-use clock::Instant;
 use packet::{Arena, Bursts};
-use proto::srtp::{Outbound, Refusal};
+use proto::srtp::{Contexts, Job, Outbound, Refusal, protect_batch};
 
-use super::Job;
-use super::rewrite::{Rewritten, rewrite};
-use crate::cache::PACKETS_MAX;
+use super::rewrite::Rewritten;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
-use crate::model::packet::Packet;
+use crate::model::{Slab, Transport};
 use crate::stats::{Direction, PacketKind};
 
-/// Longest packet that we send: what fits into an Ethernet frame with IPv4 and UDP.
-pub(crate) const DATAGRAM_MAX: usize = 1472;
+/// Most packets of one list of jobs; so many are never too much for a chunk of transmit memory.
+const JOBS_MAX: usize = 32;
 
-/// Rewrites and protects all jobs, transport by transport, so that one subscriber's state and keys are hot at a time.
-pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, bursts: &mut Bursts) {
-    let mut dirty = core::mem::take(&mut engine.dirty);
-    for transport in dirty.drain(..) {
-        rewrite_all(engine, now, arena, transport);
-        protect_all(engine, now, arena, bursts, transport);
-    }
-    engine.dirty = dirty;
-    for packet in engine.routed.drain(..) {
-        arena.release(packet.slot);
-    }
-}
-
-fn rewrite_all(engine: &mut Engine, now: Instant, arena: &mut Arena, key: u32) {
-    let Some(transport) = engine.model.transports.get_mut(key) else {
-        return;
-    };
-    let unready = match (&transport.outbound, transport.selected) {
-        (None, _) => Some(DropReason::NoKeys),
-        (_, None) => Some(DropReason::NoAddress),
-        _ => None,
-    };
-    let mut jobs = core::mem::take(&mut transport.jobs);
-    let ntp = engine.ntp(now);
-    let cells = engine.stats.stage_mut(Stage::Rewrite);
-    cells.calls += 1;
-    cells.held -= jobs.len() as u64;
-    for job in &jobs {
-        let packet = engine.routed[job.packet as usize];
-        let rewritten = match unready {
-            None => rewrite(
-                &mut engine.model,
-                arena,
-                job,
-                &packet,
-                now,
-                ntp,
-                &mut engine.headers,
-            ),
-            Some(reason) => Err(reason),
-        };
-        match rewritten {
-            Ok(rewritten) => {
-                engine.stats.stage_mut(Stage::Rewrite).packets_out += 1;
-                engine.rewritten.push((job.outgoing, rewritten));
-                if rewritten.starts_late {
-                    catch_up(engine, now, arena, job.outgoing, &packet);
-                }
-            }
-            Err(reason) => {
-                engine.stats.drop_at(Stage::Rewrite, reason);
-                if reason == DropReason::AwaitingKeyFrame {
-                    engine.want_key_frame(packet.encoding);
-                }
-            }
-        }
-    }
-    jobs.clear();
-    engine.model.transports[key].jobs = jobs;
-}
-
-/// A subscriber starts with a packet that came late: what follows it was passed over and is in the cache.
-fn catch_up(engine: &mut Engine, now: Instant, arena: &mut Arena, outgoing: u32, first: &Packet) {
-    let ntp = engine.ntp(now);
-    let newest = engine.model.encodings[first.encoding].unwrapper.newest();
-    let missed = first.sequence + 1..=newest.unwrap_or_default();
-    for sequence in missed.take(PACKETS_MAX) {
-        let encoding = &engine.model.encodings[first.encoding];
-        let Some(packet) = encoding.cache.get(sequence).copied() else {
-            continue;
-        };
-        arena.retain(packet.slot);
-        let job = Job {
-            outgoing,
-            packet: engine.routed.len() as u32,
-            retransmission: None,
-        };
-        engine.routed.push(packet);
-        engine.stats.stage_mut(Stage::Rewrite).made += 1;
-        let (model, headers) = (&mut engine.model, &mut engine.headers);
-        match rewrite(model, arena, &job, &packet, now, ntp, headers) {
-            Ok(rewritten) => {
-                engine.stats.stage_mut(Stage::Rewrite).packets_out += 1;
-                engine.rewritten.push((outgoing, rewritten));
-            }
-            Err(reason) => engine.stats.drop_at(Stage::Rewrite, reason),
-        }
-    }
-}
-
-fn protect_all(engine: &mut Engine, now: Instant, arena: &Arena, bursts: &mut Bursts, key: u32) {
+/// Protects everything that was rewritten.
+pub(crate) fn run(engine: &mut Engine, arena: &Arena, bursts: &mut Bursts) {
     if engine.rewritten.is_empty() {
         return;
     }
-    let transport = &mut engine.model.transports[key];
-    let (Some(outbound), Some(path)) = (&mut transport.outbound, transport.selected) else {
-        unreachable!("nothing is rewritten for a transport that is not ready");
-    };
     let cells = engine.stats.stage_mut(Stage::Protect);
     cells.calls += 1;
     cells.packets_in += engine.rewritten.len() as u64;
-    bursts.begin(path.remote, path.local);
-    for (outgoing, rewritten) in engine.rewritten.drain(..) {
-        let packet = &engine.routed[rewritten.packet as usize];
-        let outgoing = &mut engine.model.outgoing[outgoing];
-        let header = rewritten.header(&engine.headers);
-        match protect(outbound, arena, bursts, &rewritten, header, packet) {
-            Ok(len) => {
-                engine.stats.stage_mut(Stage::Protect).packets_out += 1;
-                engine.stats.datagram(Direction::Out, PacketKind::Srtp, len);
-                let octets = packet.payload_len() + rewritten.prefix().len();
-                let timestamp = rewritten.timestamp;
-                match &mut outgoing.rtx {
-                    Some(rtx) if rewritten.is_retransmission => {
-                        rtx.sent.count(octets, timestamp, now);
-                        engine.stats.retransmissions_sent += 1;
-                    }
-                    rtx => {
-                        if let Some(rtx) = rtx {
-                            rtx.earn(len);
-                        }
-                        outgoing.sent.count(octets, timestamp, now);
-                    }
-                }
-            }
-            Err(reason) => engine.stats.drop_at(Stage::Protect, reason),
-        }
+    let mut rewritten = core::mem::take(&mut engine.rewritten);
+    let mut headers = core::mem::take(&mut engine.headers);
+    let mut rest = headers.as_slice();
+    for list in rewritten.chunks(JOBS_MAX) {
+        rest = protect(engine, arena, bursts, list, rest);
     }
-    engine.headers.clear();
+    rewritten.clear();
+    engine.rewritten = rewritten;
+    headers.clear();
+    engine.headers = headers;
 }
 
-/// Appends a packet to the burst and returns its length.
-fn protect(
-    outbound: &mut Outbound,
+/// Protects the packets of `list`, whose headers come first in `headers`. Returns the other headers.
+fn protect<'a>(
+    engine: &mut Engine,
     arena: &Arena,
     bursts: &mut Bursts,
-    rewritten: &Rewritten,
-    header: &[u8],
-    packet: &Packet,
-) -> Result<usize, DropReason> {
-    let payload = packet.payload(arena);
-    let overhead = outbound.profile().rtp_overhead();
-    let len = header.len() + rewritten.prefix().len() + payload.len() + overhead;
-    if len > DATAGRAM_MAX {
-        return Err(DropReason::TooLong);
+    list: &[Rewritten],
+    mut headers: &'a [u8],
+) -> &'a [u8] {
+    let mut outcomes = [Err(DropReason::NoBurst); JOBS_MAX];
+    let bytes = list.iter().map(|one| usize::from(one.len)).sum();
+    // The first packet's peer; whose the others are is said when they are committed.
+    begin(engine, bursts, &list[0]);
+    if let Some(mut room) = bursts.reserve_run(bytes, list.len()) {
+        let mut jobs = recycled(core::mem::take(&mut engine.jobs));
+        for one in list {
+            let (header, other_headers) = headers.split_at(usize::from(one.header_len));
+            let (out, other_room) = room.split_at_mut(usize::from(one.len));
+            (headers, room) = (other_headers, other_room);
+            jobs.push(Job {
+                context: one.transport as usize,
+                index: one.index,
+                ssrc: one.ssrc,
+                header,
+                prefix: one.prefix(),
+                payload: engine.queue.packet(one.packet).payload(arena),
+                out,
+                outcome: Ok(0),
+            });
+        }
+        protect_batch(&mut engine.model.transports, &mut jobs);
+        for (job, outcome) in jobs.iter().zip(&mut outcomes) {
+            *outcome = job.outcome.map_err(reason);
+        }
+        engine.jobs = recycled(jobs);
+    } else {
+        let skipped = list.iter().map(|one| usize::from(one.header_len)).sum();
+        headers = &headers[skipped..];
     }
-    let out = bursts.reserve(len).ok_or(DropReason::NoBurst)?;
-    let len = outbound
-        .protect_rtp(
-            rewritten.index,
-            rewritten.ssrc,
-            header,
-            rewritten.prefix(),
-            payload,
-            out,
-        )
-        .map_err(reason)?;
-    bursts.commit(len);
-    Ok(len)
+    commit(engine, bursts, list, &outcomes);
+    headers
+}
+
+/// Hands the protected packets to their bursts.
+fn commit(
+    engine: &mut Engine,
+    bursts: &mut Bursts,
+    list: &[Rewritten],
+    outcomes: &[Result<usize, DropReason>; JOBS_MAX],
+) {
+    let (mut packets, mut bytes) = (0, 0);
+    let mut transport = list[0].transport;
+    for (one, outcome) in list.iter().zip(outcomes) {
+        if one.transport != transport {
+            transport = one.transport;
+            begin(engine, bursts, one);
+        }
+        match *outcome {
+            Ok(len) => {
+                bursts.commit(len);
+                packets += 1;
+                bytes += len as u64;
+            }
+            Err(reason) => {
+                if reason != DropReason::NoBurst {
+                    bursts.skip(usize::from(one.len));
+                }
+                failed(engine, one, reason);
+            }
+        }
+    }
+    let stats = &mut engine.stats;
+    stats.stage_mut(Stage::Protect).packets_out += packets;
+    stats.datagrams(Direction::Out, PacketKind::Srtp, packets, bytes);
+}
+
+/// What follows goes where `one` does.
+fn begin(engine: &Engine, bursts: &mut Bursts, one: &Rewritten) {
+    let path = engine.model.exits[one.transport].path;
+    let path = path.expect("nothing is rewritten for a transport that is not ready");
+    bursts.begin(path.remote, path.local);
+}
+
+/// A packet does not leave after all.
+#[cold]
+fn failed(engine: &mut Engine, one: &Rewritten, reason: DropReason) {
+    engine.stats.drop_at(Stage::Protect, reason);
+    let octets = engine.queue.packet(one.packet).payload_len() + one.prefix().len();
+    let outgoing = &mut engine.model.outgoing[one.outgoing];
+    match &mut outgoing.rtx {
+        Some(rtx) if one.is_retransmission() => {
+            rtx.sent.uncount(octets);
+            engine.stats.retransmissions_sent -= 1;
+        }
+        _ => outgoing.sent.uncount(octets),
+    }
+}
+
+/// The memory of a list of jobs for another one: in place, nothing is allocated.
+fn recycled<'a>(mut jobs: Vec<Job<'_>>) -> Vec<Job<'a>> {
+    jobs.clear();
+    let none = jobs
+        .into_iter()
+        .map(|_| unreachable!("the list was just cleared"));
+    none.collect()
+}
+
+/// A transport's context has the number of the transport.
+impl Contexts for Slab<Transport> {
+    fn outbound(&mut self, context: usize) -> Option<&mut Outbound> {
+        self.get_mut(context as u32)?.outbound.as_mut()
+    }
 }
 
 fn reason(refusal: Refusal) -> DropReason {

@@ -2,24 +2,30 @@
 //!
 //! The payload stays where it is; only a header is written, and the two bytes that RTX puts before the payload.
 
-use clock::{Instant, NtpTime};
+use clock::Instant;
 use packet::Arena;
-use proto::rtp::extension::abs_send_time;
-use proto::rtp::{Element, Fields, Refused, Uri, write_header};
+use proto::rtp::{Element, FIXED_LENGTH, Fields, Refused, Uri, write_header};
 use proto::rtx;
 
-use super::Job;
+use super::Run;
 use crate::api::Kind;
-use crate::discard::DropReason;
+use crate::cache::PACKETS_MAX;
+use crate::discard::{DropReason, Stage};
+use crate::engine::Engine;
 use crate::model::packet::{ELEMENTS_MAX, Packet};
-use crate::model::{Model, Outgoing};
+use crate::model::{Encoding, Model, Outgoing};
 
+/// Longest packet that we send: what fits into an Ethernet frame with IPv4 and UDP.
+pub(crate) const DATAGRAM_MAX: usize = 1472;
 /// Longest header that we write; extensions that do not fit are left out.
-pub(crate) const HEADER_MAX: usize = 320;
+const HEADER_MAX: usize = 320;
 /// Most header extensions of a packet that leaves: those passed on, MID, and the send time.
 const ELEMENTS_OUT_MAX: usize = ELEMENTS_MAX + 2;
 /// Longest header extension that is passed on: a dependency descriptor with its template structure.
 const ELEMENT_MAX: usize = 200;
+/// How many transports ahead the way out is fetched, and the RTP stream that comes first on it.
+const EXIT_AHEAD: usize = 8;
+const OUTGOING_AHEAD: usize = 4;
 
 /// A packet ready to be encrypted.
 #[derive(Clone, Copy, Debug)]
@@ -27,27 +33,44 @@ pub(crate) struct Rewritten {
     /// Packet index of SRTP, ROC × 2^16 + sequence number.
     pub(crate) index: u64,
     pub(crate) ssrc: u32,
-    /// Which bytes of all headers written are its own.
-    header: (u32, u32),
-    pub(crate) timestamp: u32,
-    prefix: [u8; rtx::PREFIX_LENGTH],
-    prefix_len: usize,
-    /// Which packet of this turn has the payload.
+    /// Key of the outgoing RTP stream.
+    pub(crate) outgoing: u32,
+    /// Key of its transport.
+    pub(crate) transport: u32,
+    /// Which packet of the queue has the payload.
     pub(crate) packet: u32,
-    pub(crate) is_retransmission: bool,
-    /// It is the first packet of its source for this subscriber, and came late: later ones were passed over.
-    pub(crate) starts_late: bool,
+    /// Of the header, which lies behind that of the packet before.
+    pub(crate) header_len: u16,
+    /// Of the protected packet.
+    pub(crate) len: u16,
+    prefix: [u8; rtx::PREFIX_LENGTH],
+    prefix_len: u8,
 }
 
 impl Rewritten {
-    /// Its header, out of all `headers` of the run.
-    pub(crate) fn header<'a>(&self, headers: &'a [u8]) -> &'a [u8] {
-        &headers[self.header.0 as usize..self.header.1 as usize]
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix[..usize::from(self.prefix_len)]
     }
 
-    pub(crate) fn prefix(&self) -> &[u8] {
-        &self.prefix[..self.prefix_len]
+    /// Only RTX has something before the payload.
+    pub(crate) fn is_retransmission(&self) -> bool {
+        self.prefix_len > 0
     }
+}
+
+/// When, in the forms that are needed.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Instant,
+    send_time: [u8; 3],
+}
+
+/// Where to: a transport that is ready.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Key.
+    transport: u32,
+    overhead: usize,
 }
 
 /// What the header of a packet for a subscriber is made of.
@@ -57,73 +80,197 @@ struct Numbers {
     payload_type: u8,
     timestamp: u32,
     prefix: Option<u16>,
+    /// It is the first packet of its source for this subscriber, and came late: later ones were passed over.
     starts_late: bool,
 }
 
-/// Writes the header of `job`.
-pub(crate) fn rewrite(
-    model: &mut Model,
-    arena: &Arena,
-    job: &Job,
+/// Rewrites what waits, transport by transport, so that the state of one subscriber is hot at a time, until there are
+/// `budget` packets or a few more. What is left waits on.
+pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: usize) {
+    if engine.queue.is_empty() {
+        return;
+    }
+    engine.stats.stage_mut(Stage::Rewrite).calls += 1;
+    let moment = Moment {
+        now,
+        send_time: proto::rtp::extension::abs_send_time(engine.ntp(now)),
+    };
+    while engine.rewritten.len() < budget
+        && let Some(transport) = engine.queue.next_transport()
+    {
+        fetch_ahead(engine);
+        serve(engine, &moment, arena, transport);
+    }
+    let packets = engine.rewritten.len() as u64;
+    engine.stats.stage_mut(Stage::Rewrite).packets_out += packets;
+}
+
+/// A cold cache line costs as much as the rest of the rewriting.
+fn fetch_ahead(engine: &Engine) {
+    let (model, queue) = (&engine.model, &engine.queue);
+    if let Some(transport) = queue.ahead(EXIT_AHEAD) {
+        model.exits.prefetch(transport);
+    }
+    if let Some(transport) = queue.ahead(OUTGOING_AHEAD)
+        && let Some(outgoing) = queue.first_outgoing(&model.exits[transport])
+    {
+        model.outgoing.prefetch(outgoing, Outgoing::HOT_BYTES);
+    }
+}
+
+/// Everything that waits for one transport.
+fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32) {
+    let exit = &mut engine.model.exits[transport];
+    let waiting = core::mem::take(&mut exit.waiting);
+    if waiting == 0 {
+        return;
+    }
+    let (unready, list) = (exit.unready(), exit.runs);
+    let way = Way {
+        transport,
+        overhead: exit.overhead as usize,
+    };
+    engine.stats.stage_mut(Stage::Rewrite).held -= u64::from(waiting);
+    let mut place = list.first;
+    loop {
+        let run = engine.queue.run(place);
+        match unready {
+            Some(reason) => {
+                let stats = &mut engine.stats;
+                stats.drop_many(Stage::Rewrite, reason, u64::from(run.count));
+            }
+            None => {
+                for packet in run.first..run.first + run.count {
+                    rewrite(engine, moment, arena, &run, packet, way);
+                }
+            }
+        }
+        if place == list.last {
+            break;
+        }
+        place = run.next;
+    }
+}
+
+/// One packet for one subscriber.
+fn rewrite(
+    engine: &mut Engine,
+    moment: &Moment,
+    arena: &mut Arena,
+    run: &Run,
+    place: u32,
+    way: Way,
+) {
+    let packet = engine.queue.packet(place);
+    let (outgoing, numbers) = match number(&mut engine.model, run, packet, moment.now) {
+        Ok(numbered) => numbered,
+        Err(reason) => {
+            let encoding = packet.encoding;
+            engine.stats.drop_at(Stage::Rewrite, reason);
+            if reason == DropReason::AwaitingKeyFrame {
+                engine.want_key_frame(encoding);
+            }
+            return;
+        }
+    };
+    let headers = &mut engine.headers;
+    let before = headers.len();
+    write(outgoing, arena, packet, &numbers, moment, headers);
+    let header_len = headers.len() - before;
+    let prefix_len = numbers.prefix.map_or(0, |_| rtx::PREFIX_LENGTH);
+    let octets = packet.payload_len() + prefix_len;
+    let len = header_len + octets + way.overhead;
+    if len > DATAGRAM_MAX {
+        headers.truncate(before);
+        engine.stats.drop_at(Stage::Rewrite, DropReason::TooLong);
+        return;
+    }
+    match &mut outgoing.rtx {
+        Some(rtx) if numbers.prefix.is_some() => {
+            rtx.sent.count(octets, numbers.timestamp, moment.now);
+            engine.stats.retransmissions_sent += 1;
+        }
+        _ => outgoing.sent.count(octets, numbers.timestamp, moment.now),
+    }
+    let starts_late = numbers.starts_late.then_some(*packet);
+    engine.rewritten.push(Rewritten {
+        index: numbers.index,
+        ssrc: numbers.ssrc,
+        outgoing: run.outgoing,
+        transport: way.transport,
+        packet: place,
+        header_len: header_len as u16,
+        len: len as u16,
+        prefix: numbers.prefix.map(rtx::prefix).unwrap_or_default(),
+        prefix_len: prefix_len as u8,
+    });
+    if let Some(first) = starts_late {
+        catch_up(engine, moment, arena, run.outgoing, &first, way);
+    }
+}
+
+/// A subscriber starts with a packet that came late: what follows it was passed over and is in the cache.
+fn catch_up(
+    engine: &mut Engine,
+    moment: &Moment,
+    arena: &mut Arena,
+    outgoing: u32,
+    first: &Packet,
+    way: Way,
+) {
+    let newest = engine.model.encodings[first.encoding].unwrapper.newest();
+    let missed = first.sequence + 1..=newest.unwrap_or_default();
+    for sequence in missed.take(PACKETS_MAX) {
+        let encoding = &engine.model.encodings[first.encoding];
+        let Some(packet) = encoding.cache.get(sequence).copied() else {
+            continue;
+        };
+        arena.retain(packet.slot);
+        let run = Run {
+            outgoing,
+            first: engine.queue.add(packet),
+            count: 1,
+            next: 0,
+            retransmission: None,
+        };
+        engine.stats.stage_mut(Stage::Rewrite).made += 1;
+        rewrite(engine, moment, arena, &run, run.first, way);
+    }
+}
+
+/// The numbers under which a packet of `run` leaves.
+fn number<'a>(
+    model: &'a mut Model,
+    run: &Run,
     packet: &Packet,
     now: Instant,
-    ntp: NtpTime,
-    headers: &mut Vec<u8>,
-) -> Result<Rewritten, DropReason> {
+) -> Result<(&'a mut Outgoing, Numbers), DropReason> {
     let Some(encoding) = model.encodings.get(packet.encoding) else {
         return Err(DropReason::Gone);
     };
-    let (source, clock_rate) = (encoding.source, encoding.clock_rate);
-    let outgoing = model
-        .outgoing
-        .get_mut(job.outgoing)
-        .ok_or(DropReason::Gone)?;
-    let numbers = match job.retransmission {
-        None => fresh(outgoing, packet, source, clock_rate, now)?,
+    let outgoing = model.outgoing.get_mut(run.outgoing);
+    let outgoing = outgoing.ok_or(DropReason::Gone)?;
+    let numbers = match run.retransmission {
+        None => fresh(outgoing, packet, encoding, now)?,
         Some(sequence) => again(outgoing, packet, sequence)?,
     };
-    let start = headers.len() as u32;
-    write(outgoing, arena, packet, &numbers, ntp, headers);
-    Ok(Rewritten {
-        index: numbers.index,
-        ssrc: numbers.ssrc,
-        header: (start, headers.len() as u32),
-        timestamp: numbers.timestamp,
-        prefix: numbers.prefix.map(rtx::prefix).unwrap_or_default(),
-        prefix_len: numbers.prefix.map_or(0, |_| rtx::PREFIX_LENGTH),
-        packet: job.packet,
-        is_retransmission: numbers.prefix.is_some(),
-        starts_late: numbers.starts_late,
-    })
+    Ok((outgoing, numbers))
 }
 
 fn fresh(
     outgoing: &mut Outgoing,
     packet: &Packet,
-    source: u32,
-    clock_rate: u32,
+    encoding: &Encoding,
     now: Instant,
 ) -> Result<Numbers, DropReason> {
-    let Some(codec) = outgoing.codec(packet.payload_type) else {
+    let source = encoding.source;
+    let Some(payload_type) = outgoing.payload_type(packet.payload_type) else {
         outgoing.rewriter.skip(source, packet.sequence);
         return Err(DropReason::CodecNotNegotiated);
     };
-    let payload_type = codec.payload_type;
-    let starts = outgoing.awaiting_key_frame || outgoing.source != Some(source);
     let mut starts_late = false;
-    if starts {
-        if outgoing.kind == Kind::Video && !packet.key_frame {
-            outgoing.awaiting_key_frame = true;
-            let before = outgoing.passed_over.filter(|(of, _)| *of == source);
-            let newest = before.max(Some((source, packet.sequence)));
-            outgoing.passed_over = newest;
-            return Err(DropReason::AwaitingKeyFrame);
-        }
-        let passed_over = outgoing.passed_over.take();
-        let overtaken =
-            passed_over.is_some_and(|(of, newest)| of == source && newest > packet.sequence);
-        starts_late = packet.recovered || overtaken;
-        outgoing.switch(source, packet.sequence, packet.timestamp, clock_rate, now);
+    if outgoing.awaiting_key_frame || outgoing.source != Some(source) {
+        starts_late = start(outgoing, packet, encoding, now)?;
     }
     let mapped = outgoing
         .rewriter
@@ -142,6 +289,35 @@ fn fresh(
         prefix: None,
         starts_late,
     })
+}
+
+/// Begins with an encoding, if it can be begun with this packet. Whether that came late, after others that follow it.
+#[cold]
+fn start(
+    outgoing: &mut Outgoing,
+    packet: &Packet,
+    encoding: &Encoding,
+    now: Instant,
+) -> Result<bool, DropReason> {
+    let source = encoding.source;
+    if outgoing.kind == Kind::Video && !packet.key_frame {
+        outgoing.awaiting_key_frame = true;
+        let before = outgoing.passed_over.filter(|(of, _)| *of == source);
+        let newest = before.max(Some((source, packet.sequence)));
+        outgoing.passed_over = newest;
+        return Err(DropReason::AwaitingKeyFrame);
+    }
+    let passed_over = outgoing.passed_over.take();
+    let overtaken =
+        passed_over.is_some_and(|(of, newest)| of == source && newest > packet.sequence);
+    outgoing.switch(
+        source,
+        packet.sequence,
+        packet.timestamp,
+        encoding.clock_rate,
+        now,
+    );
+    Ok(packet.recovered || overtaken)
 }
 
 /// RFC 4588 §4: the retransmission has the timestamp of the original, and numbers of its own.
@@ -176,7 +352,7 @@ fn write(
     arena: &Arena,
     packet: &Packet,
     numbers: &Numbers,
-    ntp: NtpTime,
+    moment: &Moment,
     headers: &mut Vec<u8>,
 ) {
     let fields = Fields {
@@ -187,21 +363,97 @@ fn write(
         timestamp: numbers.timestamp,
         ssrc: numbers.ssrc,
     };
-    let sent_at = abs_send_time(ntp);
+    match &outgoing.extensions {
+        Some(block) if packet.elements.is_empty() => {
+            block.write_header(&fields, moment.send_time, headers);
+        }
+        _ => write_with_elements(outgoing, arena, packet, &fields, moment, headers),
+    }
+}
+
+/// The extension block of packets that have nothing to pass on, ready but for the send time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    bytes: [u8; Self::LEN_MAX],
+    len: u8,
+    /// Where the send time goes; 0 for nowhere.
+    send_time: u8,
+}
+
+impl Block {
+    /// A block with a MID of the usual length fits.
+    const LEN_MAX: usize = 32;
+
+    /// From an RTP stream's MID and the ids that were negotiated for it; `None` if the block is too long.
+    pub(crate) fn new(mid: Option<(u8, &[u8])>, send_time: Option<u8>) -> Option<Self> {
+        let mut elements = [Element::new(0, &[]); 2];
+        let mut count = 0;
+        for (id, data) in mid
+            .into_iter()
+            .chain(send_time.map(|id| (id, [0; 3].as_slice())))
+        {
+            elements[count] = Element::new(id, data);
+            count += 1;
+        }
+        let mut header = [0; FIXED_LENGTH + Self::LEN_MAX];
+        let len = write_header(&mut header, &Fields::default(), &elements[..count])?;
+        let parsed = proto::rtp::Header::parse(&header[..len]).ok()?;
+        let place = send_time.and_then(|id| {
+            let place = proto::rtp::extension::locate(&parsed, &header[..len], id)?;
+            Some(place.start - FIXED_LENGTH)
+        });
+        let mut bytes = [0; Self::LEN_MAX];
+        bytes[..len - FIXED_LENGTH].copy_from_slice(&header[FIXED_LENGTH..len]);
+        Some(Self {
+            bytes,
+            len: (len - FIXED_LENGTH) as u8,
+            send_time: place.unwrap_or(0) as u8,
+        })
+    }
+
+    /// Appends a header with this block.
+    fn write_header(&self, fields: &Fields, send_time: [u8; 3], headers: &mut Vec<u8>) {
+        let mut header = [0; FIXED_LENGTH + Self::LEN_MAX];
+        let (fixed, block) = header.split_at_mut(FIXED_LENGTH);
+        // RFC 3550 §5.1: version 2, the X bit, marker and payload type.
+        fixed[0] = 0x80 | u8::from(self.len > 0) << 4;
+        fixed[1] = u8::from(fields.marker) << 7 | fields.payload_type & 0x7f;
+        fixed[2..4].copy_from_slice(&fields.sequence.to_be_bytes());
+        fixed[4..8].copy_from_slice(&fields.timestamp.to_be_bytes());
+        fixed[8..12].copy_from_slice(&fields.ssrc.to_be_bytes());
+        block.copy_from_slice(&self.bytes);
+        if self.send_time > 0 {
+            let at = usize::from(self.send_time);
+            block[at..at + send_time.len()].copy_from_slice(&send_time);
+        }
+        headers.extend_from_slice(&header[..FIXED_LENGTH + usize::from(self.len)]);
+    }
+}
+
+/// The general way.
+fn write_with_elements(
+    outgoing: &Outgoing,
+    arena: &Arena,
+    packet: &Packet,
+    fields: &Fields,
+    moment: &Moment,
+    headers: &mut Vec<u8>,
+) {
+    let described = &outgoing.described;
     let mut elements = [Element::new(0, &[]); ELEMENTS_OUT_MAX];
     let mut count = 0;
     let mut room = HEADER_MAX - 64;
     let mut push = |uri: Uri, data: &[u8]| -> Option<u8> {
-        let id = outgoing.extensions.id(uri)?;
+        let id = described.extensions.id(uri)?;
         room = room.checked_sub(data.len() + 2)?;
         (data.len() <= ELEMENT_MAX).then_some(id)
     };
-    if let Some(id) = push(Uri::Mid, &outgoing.mid) {
-        elements[count] = Element::new(id, &outgoing.mid);
+    if let Some(id) = push(Uri::Mid, &described.mid) {
+        elements[count] = Element::new(id, &described.mid);
         count += 1;
     }
-    if let Some(id) = push(Uri::AbsSendTime, &sent_at) {
-        elements[count] = Element::new(id, &sent_at);
+    if let Some(id) = push(Uri::AbsSendTime, &moment.send_time) {
+        elements[count] = Element::new(id, &moment.send_time);
         count += 1;
     }
     let bytes = arena.bytes(packet.slot);
@@ -212,9 +464,10 @@ fn write(
             count += 1;
         }
     }
-    let mut header = [0; HEADER_MAX];
-    let len = write_header(&mut header, &fields, &elements[..count]);
-    headers.extend_from_slice(&header[..len.expect("the elements were chosen to fit")]);
+    let start = headers.len();
+    headers.resize(start + HEADER_MAX, 0);
+    let len = write_header(&mut headers[start..], fields, &elements[..count]);
+    headers.truncate(start + len.expect("the elements were chosen to fit"));
 }
 
 /// Whether a header extension of a publisher is passed on to subscribers who negotiated it. MID and the send time are

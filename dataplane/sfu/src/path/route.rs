@@ -3,63 +3,107 @@
 use clock::Instant;
 use packet::Arena;
 
-use super::Job;
+use super::Run;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::model::packet::Packet;
-use crate::model::transport::JOBS_MAX;
 
-/// `media` → cache, and jobs at the transports of the subscribers.
+/// How many listeners ahead the memory of a transport is fetched.
+const AHEAD: usize = 8;
+
+/// `media` → cache, and runs at the transports of the subscribers.
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
     let cells = engine.stats.stage_mut(Stage::Route);
     cells.calls += 1;
     cells.packets_in += engine.media.len() as u64;
     let mut media = core::mem::take(&mut engine.media);
-    for packet in media.drain(..) {
+    let mut order = core::mem::take(&mut engine.order);
+    sort(&mut order, &media);
+    let mut encoding = None;
+    let mut first = engine.queue.len() as u32;
+    for (_, place) in &order {
+        let packet = &media[*place as usize];
+        if encoding != Some(packet.encoding) {
+            hand_out(engine, encoding, first);
+            encoding = Some(packet.encoding);
+            first = engine.queue.len() as u32;
+        }
         engine
             .quota
-            .insert(&mut engine.model.encodings, arena, &packet, now);
-        if let Err(reason) = route(engine, &packet) {
-            engine.stats.drop_at(Stage::Route, reason);
-            arena.release(packet.slot);
+            .insert(&mut engine.model.encodings, arena, packet, now);
+        match refusal(engine, packet) {
+            // The reference to the slot is the queue's.
+            None => {
+                engine.queue.add(*packet);
+            }
+            Some(reason) => {
+                engine.stats.drop_at(Stage::Route, reason);
+                arena.release(packet.slot);
+            }
         }
     }
+    hand_out(engine, encoding, first);
+    engine.order = order;
+    media.clear();
     engine.media = media;
 }
 
-/// On success the reference to the slot belongs to `engine.routed`.
-fn route(engine: &mut Engine, packet: &Packet) -> Result<(), DropReason> {
+/// Brings the packets of each encoding together and leaves them in their order.
+fn sort(order: &mut Vec<(u32, u32)>, media: &[Packet]) {
+    order.clear();
+    let keys = media.iter().zip(0..);
+    order.extend(keys.map(|(packet, place)| (packet.encoding, place)));
+    order.sort_unstable();
+}
+
+/// Why nobody gets a packet.
+fn refusal(engine: &Engine, packet: &Packet) -> Option<DropReason> {
     let medium = engine.model.encodings[packet.encoding].medium;
     let medium = &engine.model.media[medium];
     if medium.selected != Some(packet.encoding) {
-        return Err(DropReason::NotSelected);
+        Some(DropReason::NotSelected)
+    } else if medium.listeners.is_empty() {
+        Some(DropReason::NoSubscriber)
+    } else if engine.queue.is_full() {
+        Some(DropReason::QueueFull)
+    } else {
+        None
     }
-    if medium.listeners.is_empty() {
-        return Err(DropReason::NoSubscriber);
-    }
-    let place = u32::try_from(engine.routed.len()).expect("a turn has fewer than 2^32 packets");
-    engine.routed.push(*packet);
-    let cells = engine.stats.stage_mut(Stage::Route);
-    cells.made += medium.listeners.len() as u64 - 1;
-    for &outgoing in &medium.listeners {
-        let key = engine.model.outgoing[outgoing].transport;
-        let transport = &mut engine.model.transports[key];
-        if transport.jobs.len() >= JOBS_MAX {
-            engine.stats.drop_at(Stage::Route, DropReason::QueueFull);
-            continue;
+}
+
+/// Lets everybody who listens to an encoding wait for the packets in the queue from `first` on.
+fn hand_out(engine: &mut Engine, encoding: Option<u32>, first: u32) {
+    let count = engine.queue.len() as u32 - first;
+    let (Some(encoding), true) = (encoding, count > 0) else {
+        return;
+    };
+    let medium = engine.model.encodings[encoding].medium;
+    let listeners = &engine.model.media[medium].listeners;
+    let mut waiting = 0;
+    for (nth, listener) in listeners.iter().enumerate() {
+        if let Some(soon) = listeners.get(nth + AHEAD) {
+            engine.model.exits.prefetch(soon.transport);
         }
-        if transport.jobs.is_empty() {
-            engine.dirty.push(key);
-        }
-        transport.jobs.push(Job {
-            outgoing,
-            packet: place,
+        let run = Run {
+            outgoing: listener.outgoing,
+            first,
+            count,
+            next: 0,
             retransmission: None,
-        });
-        engine.stats.stage_mut(Stage::Route).packets_out += 1;
-        let rewrite = engine.stats.stage_mut(Stage::Rewrite);
-        rewrite.packets_in += 1;
-        rewrite.held += 1;
+        };
+        let exit = &mut engine.model.exits[listener.transport];
+        if engine.queue.push(exit, listener.transport, run) {
+            waiting += u64::from(count);
+        }
     }
-    Ok(())
+    let copies = listeners.len() as u64 * u64::from(count);
+    let cells = engine.stats.stage_mut(Stage::Route);
+    cells.made += copies - u64::from(count);
+    cells.packets_out += waiting;
+    engine
+        .stats
+        .drop_many(Stage::Route, DropReason::QueueFull, copies - waiting);
+    let rewrite = engine.stats.stage_mut(Stage::Rewrite);
+    rewrite.packets_in += waiting;
+    rewrite.held += waiting;
 }

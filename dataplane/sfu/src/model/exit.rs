@@ -1,0 +1,87 @@
+//! What the packet path needs of a transport, apart from the rest, so that those of many transports fit into the cache.
+
+use core::ops::{Index, IndexMut};
+
+use proto::srtp::Profile;
+
+use super::Path;
+use crate::discard::DropReason;
+
+/// Most packets that wait for one transport between two flushes.
+pub(crate) const WAITING_MAX: u32 = 2048;
+
+/// The way out through one transport.
+// Two cache lines, as processors fetch them.
+#[repr(align(128))]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Exit {
+    /// The runs that wait for it, a list in the queue.
+    pub(crate) runs: List,
+    /// Packets in those runs.
+    pub(crate) waiting: u32,
+    /// What protection adds to a packet, in bytes; 0 without keys.
+    pub(crate) overhead: u32,
+    /// Where media may go.
+    pub(crate) path: Option<Path>,
+}
+
+/// First and last of a list, by place; both mean nothing in an empty one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct List {
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+}
+
+impl Exit {
+    /// Keys are there.
+    pub(crate) fn set_keys(&mut self, profile: Profile) {
+        self.overhead = profile.rtp_overhead() as u32;
+    }
+
+    /// Why nothing can leave yet.
+    pub(crate) fn unready(&self) -> Option<DropReason> {
+        if self.overhead == 0 {
+            Some(DropReason::NoKeys)
+        } else if self.path.is_none() {
+            Some(DropReason::NoAddress)
+        } else {
+            None
+        }
+    }
+}
+
+/// The exits of all transports, by the same keys.
+#[derive(Debug, Default)]
+pub(crate) struct Exits(Vec<Exit>);
+
+impl Exits {
+    /// A new one for a new transport.
+    pub(crate) fn reset(&mut self, transport: u32) {
+        let index = transport as usize;
+        if index >= self.0.len() {
+            self.0.resize(index + 1, Exit::default());
+        }
+        self.0[index] = Exit::default();
+    }
+
+    /// Fetches an exit before it is needed.
+    pub(crate) fn prefetch(&self, transport: u32) {
+        if let Some(exit) = self.0.get(transport as usize) {
+            packet::prefetch(exit, size_of::<Exit>());
+        }
+    }
+}
+
+impl Index<u32> for Exits {
+    type Output = Exit;
+
+    fn index(&self, transport: u32) -> &Exit {
+        &self.0[transport as usize]
+    }
+}
+
+impl IndexMut<u32> for Exits {
+    fn index_mut(&mut self, transport: u32) -> &mut Exit {
+        &mut self.0[transport as usize]
+    }
+}

@@ -1,0 +1,139 @@
+//! What waits to be rewritten: the packets of a turn, and for each transport of a subscriber the runs of them that it gets.
+//!
+//! A run names packets that lie in a row, so that handing a frame to a subscriber is one step and not one per packet. What a
+//! flush leaves over stays for the next.
+
+use packet::Arena;
+
+use super::Run;
+use crate::model::exit::{Exit, WAITING_MAX};
+use crate::model::packet::Packet;
+
+/// Most packets that runs may refer to. Only a worker that can't keep up comes near.
+const PACKETS_MAX: usize = 4096;
+/// Of those, how many may be retransmissions.
+const RESENT_MAX: usize = 2048;
+
+/// Packets, and who gets them.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// Each has a reference to its slot until every run is served.
+    packets: Vec<Packet>,
+    runs: Vec<Run>,
+    /// Transports with runs, in the order in which they are served.
+    transports: Vec<u32>,
+    served: usize,
+}
+
+impl Queue {
+    /// Whether no run waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.served == self.transports.len()
+    }
+
+    /// Whether no further packet may be taken in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.packets.len() >= PACKETS_MAX
+    }
+
+    /// Whether no further retransmission may be taken in: publishers come first.
+    pub(crate) fn is_full_for_retransmissions(&self) -> bool {
+        self.packets.len() >= RESENT_MAX
+    }
+
+    /// Takes in a packet with a reference to its slot, and says where it lies. The next one lies behind it.
+    pub(crate) fn add(&mut self, packet: Packet) -> u32 {
+        let place = u32::try_from(self.packets.len()).expect("the queue is bounded");
+        self.packets.push(packet);
+        place
+    }
+
+    /// The packet in that place.
+    pub(crate) fn packet(&self, place: u32) -> &Packet {
+        &self.packets[place as usize]
+    }
+
+    /// How many places are taken.
+    pub(crate) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Lets `run` wait for a transport; `false` if too much waits there already.
+    pub(crate) fn push(&mut self, exit: &mut Exit, transport: u32, run: Run) -> bool {
+        if exit.waiting + run.count > WAITING_MAX {
+            return false;
+        }
+        let place = u32::try_from(self.runs.len()).expect("the queue is bounded");
+        if exit.waiting == 0 {
+            exit.runs.first = place;
+            self.transports.push(transport);
+        } else {
+            self.runs[exit.runs.last as usize].next = place;
+        }
+        exit.runs.last = place;
+        exit.waiting += run.count;
+        self.runs.push(run);
+        true
+    }
+
+    /// The run in that place.
+    pub(crate) fn run(&self, place: u32) -> Run {
+        self.runs[place as usize]
+    }
+
+    /// The next transport to be served. One that lost its runs meanwhile comes with nothing waiting.
+    pub(crate) fn next_transport(&mut self) -> Option<u32> {
+        let transport = *self.transports.get(self.served)?;
+        self.served += 1;
+        Some(transport)
+    }
+
+    /// The transport that is served so many after the next.
+    pub(crate) fn ahead(&self, steps: usize) -> Option<u32> {
+        self.transports.get(self.served + steps).copied()
+    }
+
+    /// The RTP stream of the first run of an exit; of another one if there is none.
+    pub(crate) fn first_outgoing(&self, exit: &Exit) -> Option<u32> {
+        let run = self.runs.get(exit.runs.first as usize)?;
+        Some(run.outgoing)
+    }
+
+    /// Takes runs of one transport out, all those of RTP streams that are `gone`. Returns how many packets they had.
+    pub(crate) fn drop_runs(&mut self, exit: &mut Exit, gone: impl Fn(u32) -> bool) -> u32 {
+        if exit.waiting == 0 {
+            return 0;
+        }
+        let before = core::mem::take(&mut exit.waiting);
+        let (mut place, last) = (exit.runs.first, exit.runs.last);
+        loop {
+            let run = self.runs[place as usize];
+            if !gone(run.outgoing) {
+                if exit.waiting == 0 {
+                    exit.runs.first = place;
+                } else {
+                    self.runs[exit.runs.last as usize].next = place;
+                }
+                exit.runs.last = place;
+                exit.waiting += run.count;
+            }
+            if place == last {
+                return before - exit.waiting;
+            }
+            place = run.next;
+        }
+    }
+
+    /// Lets go of the packets that nobody needs any more: from `mark` on, and all if no run is left.
+    pub(crate) fn release(&mut self, arena: &mut Arena, mark: usize) {
+        let keep = if self.is_empty() { 0 } else { mark };
+        for packet in self.packets.drain(keep..) {
+            arena.release(packet.slot);
+        }
+        if self.is_empty() {
+            self.runs.clear();
+            self.transports.clear();
+            self.served = 0;
+        }
+    }
+}
