@@ -5,7 +5,7 @@ use proto::ice::{Credentials, lite};
 use proto::loss::NackGenerator;
 use proto::rtcp::{Bye, ReceiverReport, Writer};
 use proto::rtp::{ExtensionMap, Rewriter};
-use proto::srtp::{Inbound, KeyingMaterial, Outbound};
+use proto::srtp::{Inbound, KeyingMaterial, OutboundRtcp};
 use proto::twcc::FeedbackGenerator;
 
 use crate::api::{
@@ -15,6 +15,7 @@ use crate::api::{
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::feedback::{REMB_START, REPORT_INTERVAL};
+use crate::model::exit::Keys;
 use crate::model::subscriber::{Described, Rtx, first_index};
 use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
@@ -167,11 +168,16 @@ fn keys_ready(
     }
     let refused = "the keys do not fit their profile";
     let inbound = Inbound::new(&keys.remote).map_err(|_| refused)?;
-    let outbound = Outbound::new(&keys.local).map_err(|_| refused)?;
+    let outbound = OutboundRtcp::new(&keys.local).map_err(|_| refused)?;
+    let context = engine.model.contexts.insert(&keys.local);
+    let context = context.map_err(|_| refused)?;
     *engine.stats.transports(transport.state()) -= 1;
     transport.inbound = Some(inbound);
     transport.outbound = Some(outbound);
-    engine.model.exits[key].set_keys(keys.local.profile());
+    engine.model.exits[key].keys = Some(Keys {
+        context,
+        overhead: keys.local.profile().rtp_overhead() as u16,
+    });
     transport.reports_due = now;
     *engine.stats.transports(transport.state()) += 1;
     engine.wheel.schedule(key, now);
@@ -213,6 +219,10 @@ pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
     let transport = engine.model.transports.remove(key);
     let transport = transport.expect("the caller looked the transport up");
     engine.model.transport_keys.remove(&transport.id);
+    if let Some(keys) = engine.model.exits[key].keys {
+        engine.model.contexts.remove(keys.context);
+    }
+    engine.model.exits.reset(key);
     engine.model.ufrags.remove(&transport.local_ufrag);
     for path in &transport.paths {
         engine.model.forget_address(path.remote, key);
@@ -244,7 +254,7 @@ fn say_goodbye(engine: &mut Engine, key: u32) {
         .and_then(|()| Bye::write(&ssrcs, &mut writer));
     let len = writer.len();
     if written.is_ok()
-        && let Ok(len) = outbound.protect_rtcp(&plain[..len], &mut protected)
+        && let Ok(len) = outbound.protect(&plain[..len], &mut protected)
     {
         engine.outbox.push(
             &mut engine.stats,

@@ -67,8 +67,8 @@ impl Engine {
     /// An engine without transports. Everything random is drawn from `rng`.
     pub fn new(config: Config, mut rng: Rng) -> Self {
         Self {
+            model: Model::new(config.transports_max, &mut rng),
             config,
-            model: Model::new(&mut rng),
             rng,
             stats: Stats::default(),
             wheel: Wheel::new(Instant::ZERO),

@@ -333,7 +333,7 @@ impl Mail {
             return;
         }
         let mut protected = [0; PROTECTED_MAX];
-        match outbound.protect_rtcp(&self.buffer[..len], &mut protected) {
+        match outbound.protect(&self.buffer[..len], &mut protected) {
             Ok(len) => engine.outbox.push(
                 &mut engine.stats,
                 path,

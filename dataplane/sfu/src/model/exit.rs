@@ -2,10 +2,9 @@
 
 use core::ops::{Index, IndexMut};
 
-use proto::srtp::Profile;
+use proto::srtp::Handle;
 
 use super::Path;
-use crate::discard::DropReason;
 
 /// Most packets that wait for one transport between two flushes.
 pub(crate) const WAITING_MAX: u32 = 2048;
@@ -19,8 +18,7 @@ pub(crate) struct Exit {
     pub(crate) runs: List,
     /// Packets in those runs.
     pub(crate) waiting: u32,
-    /// What protection adds to a packet, in bytes; 0 without keys.
-    pub(crate) overhead: u32,
+    pub(crate) keys: Option<Keys>,
     /// Where media may go.
     pub(crate) path: Option<Path>,
 }
@@ -32,22 +30,12 @@ pub(crate) struct List {
     pub(crate) last: u32,
 }
 
-impl Exit {
-    /// Keys are there.
-    pub(crate) fn set_keys(&mut self, profile: Profile) {
-        self.overhead = profile.rtp_overhead() as u32;
-    }
-
-    /// Why nothing can leave yet.
-    pub(crate) fn unready(&self) -> Option<DropReason> {
-        if self.overhead == 0 {
-            Some(DropReason::NoKeys)
-        } else if self.path.is_none() {
-            Some(DropReason::NoAddress)
-        } else {
-            None
-        }
-    }
+/// With what media are protected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys {
+    pub(crate) context: Handle,
+    /// What protection adds to a packet, in bytes.
+    pub(crate) overhead: u16,
 }
 
 /// The exits of all transports, by the same keys.

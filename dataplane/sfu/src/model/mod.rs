@@ -15,6 +15,7 @@ use clock::Rng;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
+use proto::srtp;
 
 use crate::api::{Kind, PublisherId, SubscriberId, TransportId};
 use crate::cache::{Cache, Caches};
@@ -40,6 +41,8 @@ pub(crate) struct Path {
 pub(crate) struct Model {
     pub(crate) transports: Slab<Transport>,
     pub(crate) exits: Exits,
+    /// What protects media, one for each transport with keys.
+    pub(crate) contexts: srtp::Slab,
     pub(crate) publishers: Slab<Publisher>,
     pub(crate) media: Slab<Medium>,
     pub(crate) encodings: Slab<Encoding>,
@@ -57,12 +60,13 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(rng: &mut Rng) -> Self {
+    pub(crate) fn new(transports_max: usize, rng: &mut Rng) -> Self {
         let mut state =
             || SeedableRandomState::with_seed(rng.next_u64(), SharedSeed::global_fixed());
         Self {
             transports: Slab::default(),
             exits: Exits::default(),
+            contexts: srtp::Slab::with_capacity(transports_max),
             publishers: Slab::default(),
             media: Slab::default(),
             encodings: Slab::default(),

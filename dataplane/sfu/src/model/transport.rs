@@ -3,7 +3,7 @@
 use clock::{Duration, Instant, NtpTime};
 use proto::ice::lite::{Lite, MAX_CANDIDATES};
 use proto::rtp::ExtensionMap;
-use proto::srtp::{Inbound, Outbound};
+use proto::srtp::{Inbound, OutboundRtcp};
 use proto::twcc::FeedbackGenerator;
 
 use super::Path;
@@ -24,7 +24,8 @@ pub(crate) struct Transport {
     pub(crate) local_ufrag: Box<[u8]>,
     pub(crate) ice: Lite,
     pub(crate) inbound: Option<Inbound>,
-    pub(crate) outbound: Option<Outbound>,
+    /// For RTCP; what protects media is found at the exit.
+    pub(crate) outbound: Option<OutboundRtcp>,
     /// Where media may go.
     pub(crate) selected: Option<Path>,
     /// Where DTLS came from last.

@@ -1,12 +1,11 @@
 //! Encryption from the shared slot into the bursts of the subscribers' transports. The copy is the cipher.
 
 use packet::{Arena, Bursts};
-use proto::srtp::{Contexts, Job, Outbound, Refusal, protect_batch};
+use proto::srtp::{Job, Refusal, protect_batch};
 
 use super::rewrite::Rewritten;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
-use crate::model::{Slab, Transport};
 use crate::stats::{Direction, PacketKind};
 
 /// Most packets of one list of jobs; so many are never too much for a chunk of transmit memory.
@@ -51,17 +50,18 @@ fn protect<'a>(
             let (out, other_room) = room.split_at_mut(usize::from(one.len));
             (headers, room) = (other_headers, other_room);
             jobs.push(Job {
-                context: one.transport as usize,
+                context: one.context,
                 index: one.index,
                 ssrc: one.ssrc,
                 header,
                 prefix: one.prefix(),
+                padding: 0,
                 payload: engine.queue.packet(one.packet).payload(arena),
                 out,
                 outcome: Ok(0),
             });
         }
-        protect_batch(&mut engine.model.transports, &mut jobs);
+        protect_batch(&mut engine.model.contexts, &mut jobs);
         for (job, outcome) in jobs.iter().zip(&mut outcomes) {
             *outcome = job.outcome.map_err(reason);
         }
@@ -136,13 +136,6 @@ fn recycled<'a>(mut jobs: Vec<Job<'_>>) -> Vec<Job<'a>> {
         .into_iter()
         .map(|_| unreachable!("the list was just cleared"));
     none.collect()
-}
-
-/// A transport's context has the number of the transport.
-impl Contexts for Slab<Transport> {
-    fn outbound(&mut self, context: usize) -> Option<&mut Outbound> {
-        self.get_mut(context as u32)?.outbound.as_mut()
-    }
 }
 
 fn reason(refusal: Refusal) -> DropReason {

@@ -6,12 +6,14 @@ use clock::Instant;
 use packet::Arena;
 use proto::rtp::{Element, FIXED_LENGTH, Fields, Refused, Uri, write_header};
 use proto::rtx;
+use proto::srtp::Handle;
 
 use super::Run;
 use crate::api::Kind;
 use crate::cache::PACKETS_MAX;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
+use crate::model::exit::Exit;
 use crate::model::packet::{ELEMENTS_MAX, Packet};
 use crate::model::{Encoding, Model, Outgoing};
 
@@ -35,8 +37,9 @@ pub(crate) struct Rewritten {
     pub(crate) ssrc: u32,
     /// Key of the outgoing RTP stream.
     pub(crate) outgoing: u32,
-    /// Key of its transport.
+    /// Key of its transport, and the context of that.
     pub(crate) transport: u32,
+    pub(crate) context: Handle,
     /// Which packet of the queue has the payload.
     pub(crate) packet: u32,
     /// Of the header, which lies behind that of the packet before.
@@ -70,6 +73,7 @@ struct Moment {
 struct Way {
     /// Key.
     transport: u32,
+    context: Handle,
     overhead: usize,
 }
 
@@ -125,21 +129,18 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
     if waiting == 0 {
         return;
     }
-    let (unready, list) = (exit.unready(), exit.runs);
-    let way = Way {
-        transport,
-        overhead: exit.overhead as usize,
-    };
+    let list = exit.runs;
+    let way = way(transport, exit);
     engine.stats.stage_mut(Stage::Rewrite).held -= u64::from(waiting);
     let mut place = list.first;
     loop {
         let run = engine.queue.run(place);
-        match unready {
-            Some(reason) => {
+        match way {
+            Err(reason) => {
                 let stats = &mut engine.stats;
                 stats.drop_many(Stage::Rewrite, reason, u64::from(run.count));
             }
-            None => {
+            Ok(way) => {
                 for packet in run.first..run.first + run.count {
                     rewrite(engine, moment, arena, &run, packet, way);
                 }
@@ -150,6 +151,19 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
         }
         place = run.next;
     }
+}
+
+/// Where to, or why nothing can leave yet.
+fn way(transport: u32, exit: &Exit) -> Result<Way, DropReason> {
+    let keys = exit.keys.ok_or(DropReason::NoKeys)?;
+    if exit.path.is_none() {
+        return Err(DropReason::NoAddress);
+    }
+    Ok(Way {
+        transport,
+        context: keys.context,
+        overhead: usize::from(keys.overhead),
+    })
 }
 
 /// One packet for one subscriber.
@@ -198,6 +212,7 @@ fn rewrite(
         ssrc: numbers.ssrc,
         outgoing: run.outgoing,
         transport: way.transport,
+        context: way.context,
         packet: place,
         header_len: header_len as u16,
         len: len as u16,
