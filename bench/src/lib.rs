@@ -12,5 +12,7 @@ pub mod measure;
 pub mod outcome;
 pub mod plan;
 pub mod progress;
+pub mod runner;
 pub mod scenario;
 pub mod stream;
+pub mod subject;

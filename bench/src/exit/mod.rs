@@ -133,15 +133,9 @@ impl Exit {
         self.kind == Kind::Drop
     }
 
-    /// Runs `work` on a thread of its own in the fleet's network. Threads, sockets and processes that it makes live there too.
-    ///
-    /// # Errors
-    /// If the network cannot be entered.
-    pub fn in_fleet<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
-        match &self.veth {
-            None => Ok(work()),
-            Some(veth) => veth.fleet.enter(work),
-        }
+    /// Where the fleet lives, and everything beside it.
+    pub fn fleet_network(&self) -> Network {
+        Network(self.veth.as_ref().map(|veth| veth.fleet.clone()))
     }
 
     /// Starts a process in the forwarder's network.
@@ -166,6 +160,23 @@ impl Exit {
     /// If the kernel does not say.
     pub fn counts(&mut self) -> Result<Option<Counts>, Error> {
         self.veth.as_mut().map(Veth::counts).transpose()
+    }
+}
+
+/// The network of one side: the machine's own, or a namespace.
+#[derive(Clone, Debug)]
+pub struct Network(Option<Namespace>);
+
+impl Network {
+    /// Runs `work` in it. Threads, sockets and processes that `work` makes live there too.
+    ///
+    /// # Errors
+    /// If the network cannot be entered.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        match &self.0 {
+            None => Ok(work()),
+            Some(namespace) => namespace.enter(work),
+        }
     }
 }
 

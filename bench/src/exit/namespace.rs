@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -10,8 +11,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use super::Error;
 
 /// A network of its own, kept alive by an open file.
-#[derive(Debug)]
-pub struct Namespace(File);
+#[derive(Clone, Debug)]
+pub struct Namespace(Arc<File>);
 
 impl Namespace {
     /// Makes an empty one.
@@ -23,7 +24,7 @@ impl Namespace {
         on_a_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NotRoot(errno.into()))?;
             File::open("/proc/thread-self/ns/net")
-                .map(Self)
+                .map(|file| Self(Arc::new(file)))
                 .map_err(Error::system("open a network namespace"))
         })
     }

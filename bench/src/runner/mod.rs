@@ -1,0 +1,278 @@
+//! One run: an exit is made ready, a forwarder started, everybody connected, the load measured, and all taken away again.
+
+mod snapshot;
+mod strangers;
+mod verdict;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+
+use crate::exit::{self, Exit};
+use crate::fleet::{self, Fleet};
+use crate::measure::{Machine, Memory};
+use crate::outcome::{self, Outcome};
+use crate::plan::Plan;
+use crate::progress::{Event, Listener};
+use crate::subject::{Choice, Subject};
+
+use snapshot::Snapshot;
+use strangers::Strangers;
+
+/// How often progress is told, the processor's timeline drawn and viewers are replaced.
+const BEAT: Duration = Duration::from_millis(250);
+/// Of so many packets of an RTP stream one is checked, at an exit where all arrive.
+const CHECK_EVERY: u32 = 64;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who forwards.
+    pub subject: Choice,
+    /// Where packets leave.
+    pub exit: exit::Kind,
+    /// The load.
+    pub plan: Plan,
+    /// Media threads of the simulated browsers.
+    pub fleet_threads: usize,
+    /// Datagrams a second from people whom nobody knows; zero: none.
+    pub strangers_per_second: f64,
+    /// `ringcast-bench` itself, as which baselines are started; this program if not given.
+    pub program: Option<PathBuf>,
+}
+
+/// Runs `settings` and says what was measured. Whatever goes wrong is in the outcome's verdict.
+///
+/// It ends early, without a result, once `over` is set.
+pub fn run(settings: &Settings, listener: &mut Listener<'_>, over: &AtomicBool) -> Outcome {
+    let watch = Watch::new(listener, over);
+    match try_run(settings, &watch) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let because = format!("{error:#}");
+            let name = settings.subject.name();
+            Outcome::impossible(&name, settings.exit, &settings.plan, because)
+        }
+    }
+}
+
+/// Sets a flag at SIGINT and SIGTERM, so that runs end in order. The flag may be asked for as often as one likes.
+///
+/// # Errors
+/// If signals cannot be caught.
+pub fn interruption() -> anyhow::Result<&'static AtomicBool> {
+    static OVER: AtomicBool = AtomicBool::new(false);
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if !STARTED.swap(true, Ordering::Relaxed) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot catch signals")?;
+        let caught = async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            OVER.store(true, Ordering::Relaxed);
+            std::io::Result::Ok(())
+        };
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(caught))?;
+    }
+    Ok(&OVER)
+}
+
+/// Who looks on: is told of progress, and may say that it is enough.
+pub struct Watch<'a> {
+    listener: Mutex<&'a mut Listener<'a>>,
+    over: &'a AtomicBool,
+}
+
+impl<'a> Watch<'a> {
+    /// Tells `listener`, heeds `over`.
+    pub fn new(listener: &'a mut Listener<'_>, over: &'a AtomicBool) -> Self {
+        let listener: &'a mut Listener<'a> = listener;
+        Self {
+            listener: Mutex::new(listener),
+            over,
+        }
+    }
+
+    /// Tells how things go.
+    pub fn report(&self, event: Event) {
+        if let Ok(mut listener) = self.listener.lock() {
+            listener(event);
+        }
+    }
+
+    /// Whether to stop as soon as possible.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Waits, but not beyond the end.
+    ///
+    /// # Errors
+    /// When it is over.
+    pub fn sleep(&self, duration: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + duration;
+        loop {
+            if self.is_over() {
+                bail!("interrupted");
+            }
+            let rest = end.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(rest.min(BEAT));
+        }
+    }
+}
+
+fn try_run(settings: &Settings, watch: &Watch<'_>) -> anyhow::Result<Outcome> {
+    watch.report(Event::Preparing(format!("{} exit", settings.exit)));
+    let mut exit = Exit::prepare(settings.exit)?;
+    // Everything of a run lives in the fleet's network, threads that are started on the way included.
+    let network = exit.fleet_network();
+    network.enter(|| in_network(settings, &mut exit, watch))?
+}
+
+fn in_network(
+    settings: &Settings,
+    exit: &mut Exit,
+    watch: &Watch<'_>,
+) -> anyhow::Result<Outcome> {
+    let plan = &settings.plan;
+    watch.report(Event::Preparing(format!(
+        "starting {}",
+        settings.subject.name()
+    )));
+    let program = match &settings.program {
+        Some(program) => program.clone(),
+        None => std::env::current_exe().context("cannot find this program's file")?,
+    };
+    let mut subject = settings
+        .subject
+        .start(&program, exit, plan)
+        .with_context(|| format!("cannot start {}", settings.subject.name()))?;
+    let fleet = Fleet::start(&fleet::Settings {
+        threads: settings.fleet_threads,
+        network: exit.peers().base,
+        sampled: exit.is_sampled(),
+        sample_every: if exit.is_sampled() { 1 } else { CHECK_EVERY },
+        seed: plan.seed,
+        ..fleet::Settings::default()
+    })
+    .context("cannot start the load generator")?;
+    let empty = Memory::read(&subject.processes())?;
+    subject.connect(&fleet, plan, watch)?;
+    let strangers = match settings.strangers_per_second {
+        rate if rate > 0.0 => Some(Strangers::start(rate, &subject.media_addresses(), exit)?),
+        _ => None,
+    };
+    watch.report(Event::WarmingUp {
+        remaining: plan.warm_up,
+    });
+    watch.sleep(plan.warm_up)?;
+
+    let mut run = Run {
+        plan,
+        subject: subject.as_mut(),
+        fleet: &fleet,
+        exit,
+        watch,
+        timeline: Vec::new(),
+    };
+    let before = run.snapshot()?;
+    run.hold()?;
+    let after = run.snapshot()?;
+    let timeline = std::mem::take(&mut run.timeline);
+
+    let memory = Memory::read(&subject.processes())?;
+    let transports = after.fleet.connected;
+    let strangers = strangers.map(|strangers| {
+        let sent = strangers.sent();
+        strangers.stop();
+        sent
+    });
+    drop(fleet);
+    subject.stop()?;
+    let mut outcome = verdict::outcome(settings, &before, &after);
+    outcome.processor.timeline = timeline;
+    outcome.memory = Some(outcome::Memory {
+        resident: memory.resident,
+        slab_growth: memory.slab as i64 - empty.slab as i64,
+        resident_before: empty.resident,
+        transports,
+    });
+    outcome.machine = Machine::read();
+    outcome.ended_at = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
+    if let Some(sent) = strangers {
+        let rate = sent as f64 / outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
+        outcome
+            .notes
+            .push(format!("strangers sent {sent} datagrams, about {rate:.0} a second"));
+    }
+    Ok(outcome)
+}
+
+/// What takes part in a measurement.
+struct Run<'a, 'w> {
+    plan: &'a Plan,
+    subject: &'a mut dyn Subject,
+    fleet: &'a Fleet,
+    exit: &'a mut Exit,
+    watch: &'a Watch<'w>,
+    timeline: Vec<f64>,
+}
+
+impl Run<'_, '_> {
+    fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
+        Snapshot::take(self.subject, self.fleet, self.exit)
+    }
+
+    /// Holds the load for as long as the plan says, with people coming and going.
+    fn hold(&mut self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut replaced = 0;
+        let mut busy_before = snapshot::processor_time(self.subject)?;
+        let mut beat = start;
+        let first = self.fleet.counters()?;
+        loop {
+            let elapsed = start.elapsed();
+            let rest = self.plan.measure.saturating_sub(elapsed);
+            if rest.is_zero() {
+                return Ok(());
+            }
+            self.watch.sleep(rest.min(BEAT))?;
+            let elapsed = start.elapsed().as_secs_f64();
+            let due = (elapsed * self.plan.churn_per_second) as usize;
+            self.subject
+                .replace_viewers(self.fleet, due.saturating_sub(replaced))?;
+            replaced = due.max(replaced);
+
+            let busy = snapshot::processor_time(self.subject)?;
+            let share = (busy.saturating_sub(busy_before)).as_secs_f64()
+                / beat.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+            (beat, busy_before) = (Instant::now(), busy);
+            self.timeline.push(share);
+            let now = self.fleet.counters()?.since(&first);
+            self.watch.report(Event::Measuring {
+                elapsed: start.elapsed().min(self.plan.measure),
+                of: self.plan.measure,
+                delivered: now.delivered.max(now.received_packets),
+                lost: now.lost(),
+                subject_busy: share,
+            });
+        }
+    }
+}

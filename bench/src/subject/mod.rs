@@ -1,0 +1,101 @@
+//! Who is measured: Ringcast, or one of those it is compared with.
+
+pub mod baseline;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::exit::Exit;
+use crate::fleet::Fleet;
+use crate::plan::Plan;
+use crate::runner::Watch;
+
+/// Who is to be measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// One of the built-in forwarders.
+    Baseline(baseline::Options),
+}
+
+impl Choice {
+    /// What it is called in reports.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Baseline(options) => options.kind.to_string(),
+        }
+    }
+
+    /// Starts it in its place at `exit`. `program` is `ringcast-bench`.
+    ///
+    /// # Errors
+    /// If it cannot run here: the error says why, and that is the result.
+    pub fn start(
+        &self,
+        program: &Path,
+        exit: &Exit,
+        plan: &Plan,
+    ) -> anyhow::Result<Box<dyn Subject>> {
+        match self {
+            Self::Baseline(options) => Ok(Box::new(baseline::Baseline::start(
+                program, options, exit, plan.suite, plan.seed,
+            )?)),
+        }
+    }
+}
+
+/// A forwarder that was started, or attached to, for one run.
+pub trait Subject: Send {
+    /// What it is called in reports.
+    fn name(&self) -> String;
+
+    /// The processes whose processor time and memory are the forwarder's.
+    fn processes(&self) -> Vec<u32>;
+
+    /// Where it takes media, for those who want to send it something else.
+    fn media_addresses(&self) -> Vec<SocketAddr>;
+
+    /// Brings everybody of `plan` in, and returns when all are connected.
+    ///
+    /// # Errors
+    /// If somebody is not let in or does not connect, or when [`Watch::is_over`] says so.
+    fn connect(&mut self, fleet: &Fleet, plan: &Plan, watch: &Watch<'_>) -> anyhow::Result<()>;
+
+    /// Lets so many viewers go and as many new ones come. Need not wait until these are connected.
+    ///
+    /// # Errors
+    /// If somebody is not let in.
+    fn replace_viewers(&mut self, fleet: &Fleet, count: usize) -> anyhow::Result<()>;
+
+    /// What the forwarder says of itself, up to now.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    fn readings(&mut self) -> anyhow::Result<Readings>;
+
+    /// Ends it. Dropping it does too, less politely.
+    ///
+    /// # Errors
+    /// If it has ended before by itself.
+    fn stop(&mut self) -> anyhow::Result<()>;
+}
+
+/// Counters that a forwarder keeps of itself. They only grow: a measurement is the difference of two readings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Readings {
+    /// System calls for media.
+    pub system_calls: Option<u64>,
+    /// Runs sent, by their number of packets: element *n* counts runs of *n*.
+    pub runs: Option<Vec<u64>>,
+    /// Packets by the time from their arrival in the kernel until their copies were handed to it: upper bounds in nanoseconds
+    /// and how many packets stayed below, cumulative. The last bound is infinite.
+    pub latency: Option<Vec<(f64, u64)>>,
+    /// Datagrams received.
+    pub received: Option<u64>,
+    /// Packets handed to the kernel.
+    pub sent: Option<u64>,
+    /// Datagrams that were neither forwarded nor consumed, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Entries that must never change while strangers are about, such as transports and associations.
+    pub state: Option<u64>,
+}
