@@ -428,7 +428,12 @@ impl Stream {
         }
         let every = shared.settings.sample_every.max(1);
         let is_first = self.seen.packets < u64::from(FIRST_SAMPLES);
-        self.until_sample = if is_first { 0 } else { every - 1 };
+        // Irregularly: a forwarder may err in step with its bursts.
+        self.until_sample = if is_first {
+            0
+        } else {
+            shared.rng.below(2 * u64::from(every) - 1) as u32
+        };
         self.check(keys, packet, number, arrival, shared);
         changed
     }

@@ -24,8 +24,8 @@ use strangers::Strangers;
 
 /// How often progress is told, the processor's timeline drawn and viewers are replaced.
 const BEAT: Duration = Duration::from_millis(250);
-/// Of so many packets of an RTP stream one is checked, at an exit where all arrive.
-const CHECK_EVERY: u32 = 64;
+/// Of so many packets of an RTP stream one is checked, unless said otherwise.
+pub const CHECK_EVERY: u32 = 64;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -38,8 +38,9 @@ pub struct Settings {
     pub plan: Plan,
     /// Media threads of the simulated browsers.
     pub fleet_threads: usize,
-    /// Datagrams a second from people whom nobody knows; zero: none.
-    pub strangers_per_second: f64,
+    /// Of so many packets of an RTP stream one is authenticated, decrypted and compared, at an exit where all arrive; where only a
+    /// sample arrives, all of it is.
+    pub check_every: u32,
     /// `ringcast-bench` itself, as which baselines are started; this program if not given.
     pub program: Option<PathBuf>,
 }
@@ -144,11 +145,7 @@ fn try_run(settings: &Settings, watch: &Watch<'_>) -> anyhow::Result<Outcome> {
     network.enter(|| in_network(settings, &mut exit, watch))?
 }
 
-fn in_network(
-    settings: &Settings,
-    exit: &mut Exit,
-    watch: &Watch<'_>,
-) -> anyhow::Result<Outcome> {
+fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow::Result<Outcome> {
     let plan = &settings.plan;
     watch.report(Event::Preparing(format!(
         "starting {}",
@@ -166,16 +163,24 @@ fn in_network(
         threads: settings.fleet_threads,
         network: exit.peers().base,
         sampled: exit.is_sampled(),
-        sample_every: if exit.is_sampled() { 1 } else { CHECK_EVERY },
+        sample_every: if exit.is_sampled() {
+            1
+        } else {
+            settings.check_every
+        },
         seed: plan.seed,
         ..fleet::Settings::default()
     })
     .context("cannot start the load generator")?;
     let empty = Memory::read(&subject.processes())?;
     subject.connect(&fleet, plan, watch)?;
-    let strangers = match settings.strangers_per_second {
-        rate if rate > 0.0 => Some(Strangers::start(rate, &subject.media_addresses(), exit)?),
-        _ => None,
+    let strangers = match plan.strangers_per_second {
+        0 => None,
+        rate => Some(Strangers::start(
+            rate.into(),
+            &subject.media_addresses(),
+            exit,
+        )?),
     };
     watch.report(Event::WarmingUp {
         remaining: plan.warm_up,
@@ -218,9 +223,9 @@ fn in_network(
         .map_or(0, |time| time.as_secs());
     if let Some(sent) = strangers {
         let rate = sent as f64 / outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
-        outcome
-            .notes
-            .push(format!("strangers sent {sent} datagrams, about {rate:.0} a second"));
+        outcome.notes.push(format!(
+            "strangers sent {sent} datagrams, about {rate:.0} a second"
+        ));
     }
     Ok(outcome)
 }

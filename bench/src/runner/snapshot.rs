@@ -62,10 +62,7 @@ pub(super) fn processor_time(subject: &dyn Subject) -> anyhow::Result<Duration> 
     Ok(total)
 }
 
-fn quiet_counters(
-    fleet: &Fleet,
-    exit: &mut Exit,
-) -> anyhow::Result<(Counters, Option<Counts>)> {
+fn quiet_counters(fleet: &Fleet, exit: &mut Exit) -> anyhow::Result<(Counters, Option<Counts>)> {
     let end = Instant::now() + SEARCH;
     let mut counters = fleet.counters()?;
     let mut counts = exit.counts()?;

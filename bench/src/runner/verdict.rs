@@ -102,9 +102,16 @@ fn judge(
         );
     }
     if after.exit.is_some() && plan.churn_per_second > 0.0 {
-        return no_result("copies due cannot be known at this exit while viewers change".to_owned());
+        return no_result(
+            "copies due cannot be known at this exit while viewers change".to_owned(),
+        );
     }
-    if let Some(wrong) = after.fleet.first_wrong.as_ref().filter(|_| fleet.wrong_payloads > 0) {
+    if let Some(wrong) = after
+        .fleet
+        .first_wrong
+        .as_ref()
+        .filter(|_| fleet.wrong_payloads > 0)
+    {
         return no_result(format!(
             "{} of {} checked payloads were wrong; the first: {wrong}",
             packets.wrong, packets.checked
@@ -178,9 +185,9 @@ fn said_by_subject(outcome: &mut Outcome, before: &Readings, after: &Readings) {
     for (reason, count) in &after.dropped {
         let earlier = before.dropped.get(reason).copied().unwrap_or(0);
         if let dropped @ 1.. = count.saturating_sub(earlier) {
-            outcome
-                .notes
-                .push(format!("the forwarder dropped {dropped} datagrams: {reason}"));
+            outcome.notes.push(format!(
+                "the forwarder dropped {dropped} datagrams: {reason}"
+            ));
         }
     }
 }
@@ -192,7 +199,9 @@ fn copies_per_packet(plan: &Plan) -> Option<f64> {
         session.viewers + if session.publishers_watch { others } else { 0 }
     });
     let first = sessions.next()?;
-    sessions.all(|audience| audience == first).then_some(first as f64)
+    sessions
+        .all(|audience| audience == first)
+        .then_some(first as f64)
 }
 
 /// About how many packets all publishers send per second; zero if a recording is among them.
