@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod plan;
 pub mod progress;
 pub mod runner;
+pub mod report;
 pub mod scenario;
 pub mod stream;
 pub mod subject;

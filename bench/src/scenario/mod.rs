@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub use gate::{Gate, GateLoad};
 pub use media::{MediaArguments, MediaKind};
-pub use ramp::{Growth, Ramp};
+pub use ramp::{Growth, Judgement, Ramp};
 pub use shapes::{Audio, Churn, Fanout, Mesh, Webinar};
 
 use crate::compare::{Metric, Pairing, Side};

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use super::{Common, Load, Scenario};
 use crate::outcome::{Outcome, Verdict};
@@ -37,7 +38,8 @@ pub struct Ramp {
 }
 
 /// What a step of a ramp has shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Judgement {
     /// It was carried.
     Carried,

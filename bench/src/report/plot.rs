@@ -1,0 +1,406 @@
+//! Plots as inline SVG. Colours are classes, so that the page decides them for light and dark; sizes suit a phone's width.
+
+use core::fmt::Write as _;
+
+use super::number;
+use super::table::escape;
+use crate::compare::Estimate;
+use crate::outcome::Distribution;
+
+/// Width of every plot in its own units; text of 12 units is then readable on a phone.
+const WIDTH: f64 = 420.0;
+/// Room for a plot with axes.
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 12.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 34.0;
+/// Series have so many colours.
+const COLOURS: usize = 6;
+
+/// A bar with its interval.
+pub(super) struct Bar {
+    /// What it is.
+    pub(super) label: String,
+    /// Which colour.
+    pub(super) series: usize,
+    /// How long; none: no result.
+    pub(super) value: Option<Estimate>,
+}
+
+/// A line.
+pub(super) struct Line {
+    /// Which colour.
+    pub(super) series: usize,
+    /// In axis units, from left to right.
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// Groups of bars under headings, all on one scale from zero.
+pub(super) fn bars(groups: &[(String, Vec<Bar>)], unit: &str) -> String {
+    const BAR: f64 = 18.0;
+    const HEADING: f64 = 20.0;
+    const FIGURE: f64 = 74.0;
+    let all = groups.iter().flat_map(|(_, bars)| bars);
+    let most = all
+        .filter_map(|bar| bar.value)
+        .map(|value| value.high.max(value.value))
+        .fold(0.0, f64::max);
+    let scale = if most > 0.0 {
+        (WIDTH - FIGURE - 4.0) / most
+    } else {
+        0.0
+    };
+    let mut body = String::new();
+    let mut y = 0.0;
+    for (heading, bars) in groups {
+        y += HEADING;
+        text(&mut body, 0.0, y - 5.0, "start", heading);
+        for bar in bars {
+            let middle = y + BAR / 2.0 - 1.0;
+            let colour = bar.series % COLOURS;
+            let figure = match bar.value {
+                Some(Estimate { value, low, high }) => {
+                    let _ = write!(
+                        body,
+                        "<rect class=\"s{colour}\" x=\"0\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"2\"><title>{}: {} {unit} [{}–{}]</title></rect>",
+                        y,
+                        (value * scale).max(1.0),
+                        BAR - 4.0,
+                        escape(&bar.label),
+                        number::plain(value),
+                        number::plain(low),
+                        number::plain(high),
+                    );
+                    let (from, to) = (low * scale, high * scale);
+                    let _ = write!(
+                        body,
+                        "<path class=\"whisker\" d=\"M{from:.1} {middle:.1}H{to:.1}M{from:.1} {:.1}v6M{to:.1} {:.1}v6\"/>",
+                        middle - 3.0,
+                        middle - 3.0,
+                    );
+                    format!("{} {unit}", number::plain(value))
+                }
+                None => "no result".to_owned(),
+            };
+            text(&mut body, WIDTH, middle + 4.0, "end", &figure);
+            y += BAR;
+        }
+        y += 6.0;
+    }
+    frame(y, &body)
+}
+
+/// Quantiles of latencies: the further right, the rarer; both axes logarithmic.
+pub(super) fn quantiles(series: &[(usize, &Distribution)]) -> String {
+    // 0, 90 %, 99 %, 99.9 %, 99.99 %.
+    const DECADES: f64 = 4.0;
+    let lines: Vec<Line> = series
+        .iter()
+        .map(|(series, distribution)| Line {
+            series: *series,
+            points: quantile_points(distribution, DECADES),
+        })
+        .collect();
+    let values = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
+    let least = values.clone().fold(f64::INFINITY, f64::min).floor();
+    let most = values.fold(f64::NEG_INFINITY, f64::max).ceil();
+    if !least.is_finite() || !most.is_finite() {
+        return String::new();
+    }
+    let axes = Axes {
+        x: (0.0, DECADES),
+        y: (least, most.max(least + 1.0)),
+    };
+    let x_ticks: Vec<(f64, String)> = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]
+        .iter()
+        .enumerate()
+        .map(|(decade, name)| (decade as f64, (*name).to_owned()))
+        .collect();
+    let y_ticks: Vec<(f64, String)> = decades(axes.y)
+        .map(|power| (power, number::nanos(10_f64.powf(power))))
+        .collect();
+    let mut body = axes.grid(&x_ticks, &y_ticks);
+    for line in &lines {
+        body += &axes.line(line);
+    }
+    frame(HEIGHT, &body)
+}
+
+/// Powers of ten within a range of logarithms.
+fn decades((least, most): (f64, f64)) -> impl Iterator<Item = f64> {
+    (least as i32..=most as i32).map(f64::from)
+}
+
+/// Logarithms: of how rare, and of how long.
+fn quantile_points(distribution: &Distribution, decades: f64) -> Vec<(f64, f64)> {
+    let mut points = Vec::new();
+    let mut below = 0;
+    for (value, count) in &distribution.buckets {
+        let level = (*value as f64).max(1.0).log10();
+        let from = 1.0 - below as f64 / distribution.count as f64;
+        below += count;
+        let until = 1.0 - below as f64 / distribution.count as f64;
+        let rarity = |share: f64| {
+            let rarity = -share.max(f64::MIN_POSITIVE).log10();
+            rarity.min(decades)
+        };
+        points.push((rarity(from), level));
+        points.push((rarity(until), level));
+        if rarity(until) >= decades {
+            break;
+        }
+    }
+    // Hundreds of steps of which most are smaller than a pixel: keep those that move.
+    let mut kept: Vec<(f64, f64)> = Vec::new();
+    for point in points {
+        let moves = kept.last().is_none_or(|last| {
+            (point.0 - last.0).abs() > decades / 400.0 || (point.1 - last.1).abs() > 0.02
+        });
+        if moves {
+            kept.push(point);
+        }
+    }
+    kept
+}
+
+/// Shares of packets by the length of the run in which they left, side by side.
+pub(super) fn run_lengths(series: &[(usize, &Distribution)]) -> String {
+    /// Longer runs are one kind.
+    const LONGEST: usize = 16;
+    let mut shares = Vec::new();
+    for (colour, lengths) in series {
+        let mut packets = [0.0; LONGEST + 1];
+        for (length, count) in &lengths.buckets {
+            let place = usize::try_from(*length).unwrap_or(LONGEST).min(LONGEST);
+            packets[place] += *length as f64 * *count as f64;
+        }
+        let all: f64 = packets.iter().sum();
+        if all > 0.0 {
+            shares.push((*colour, packets.map(|packets| packets / all)));
+        }
+    }
+    if shares.is_empty() {
+        return String::new();
+    }
+    let axes = Axes {
+        x: (0.5, LONGEST as f64 + 0.5),
+        y: (0.0, 1.0),
+    };
+    let x_ticks: Vec<(f64, String)> = [1, 2, 4, 6, 8, 10, 12, 14, LONGEST]
+        .iter()
+        .map(|length| {
+            let more = if *length == LONGEST { "+" } else { "" };
+            (*length as f64, format!("{length}{more}"))
+        })
+        .collect();
+    let y_ticks: Vec<(f64, String)> = [0.0, 0.25, 0.5, 0.75, 1.0]
+        .iter()
+        .map(|share| (*share, number::percent(*share)))
+        .collect();
+    let mut body = axes.grid(&x_ticks, &y_ticks);
+    let width = 0.8 / shares.len() as f64;
+    for (place, (colour, shares)) in shares.iter().enumerate() {
+        for (length, share) in shares.iter().enumerate().skip(1) {
+            if *share <= 0.0 {
+                continue;
+            }
+            let left = axes.x(length as f64 - 0.4 + place as f64 * width);
+            let right = axes.x(length as f64 - 0.4 + (place + 1) as f64 * width);
+            let top = axes.y(*share);
+            let _ = write!(
+                body,
+                "<rect class=\"s{}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>runs of {length}: {}</title></rect>",
+                colour % COLOURS,
+                right - left,
+                axes.y(0.0) - top,
+                number::percent(*share),
+            );
+        }
+    }
+    frame(HEIGHT, &body)
+}
+
+/// Shares of one processor over the time of a run, in seconds.
+pub(super) fn timelines(lines: &[Line], seconds: f64) -> String {
+    let values = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
+    let most = values.fold(0.0, f64::max);
+    if most <= 0.0 || seconds <= 0.0 {
+        return String::new();
+    }
+    let step = tick_step(most);
+    let axes = Axes {
+        x: (0.0, seconds),
+        y: (0.0, (most / step).ceil() * step),
+    };
+    let ticks =
+        |most: f64, step: f64| (0..=(most / step).round() as u32).map(move |n| f64::from(n) * step);
+    let x_step = tick_step(seconds);
+    let x_ticks: Vec<(f64, String)> = ticks((seconds / x_step).floor() * x_step, x_step)
+        .map(|time| {
+            (
+                time,
+                format!("{} s", number::plain(time).trim_end_matches(".00")),
+            )
+        })
+        .collect();
+    let y_ticks: Vec<(f64, String)> = ticks(axes.y.1, step)
+        .map(|share| (share, number::percent(share)))
+        .collect();
+    let mut body = axes.grid(&x_ticks, &y_ticks);
+    for line in lines {
+        body += &axes.line(line);
+    }
+    frame(HEIGHT, &body)
+}
+
+/// One, two or five times a power of ten, so that there are about five ticks.
+fn tick_step(most: f64) -> f64 {
+    let power = 10_f64.powf((most / 5.0).log10().floor());
+    let factors = [1.0, 2.0, 5.0, 10.0];
+    let fits = |factor: &&f64| most / (**factor * power) <= 5.0;
+    factors.iter().find(fits).unwrap_or(&10.0) * power
+}
+
+/// What the ends of both axes stand for.
+struct Axes {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Axes {
+    fn x(&self, value: f64) -> f64 {
+        let share = (value - self.x.0) / (self.x.1 - self.x.0);
+        LEFT + share * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let share = (value - self.y.0) / (self.y.1 - self.y.0);
+        HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+    }
+
+    fn grid(&self, x_ticks: &[(f64, String)], y_ticks: &[(f64, String)]) -> String {
+        let mut body = String::new();
+        for (value, name) in y_ticks {
+            let y = self.y(*value);
+            let _ = write!(
+                body,
+                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{:.1}\"/>",
+                WIDTH - RIGHT
+            );
+            text(&mut body, LEFT - 5.0, y + 4.0, "end", name);
+        }
+        for (value, name) in x_ticks {
+            let x = self.x(*value);
+            let _ = write!(
+                body,
+                "<path class=\"grid\" d=\"M{x:.1} {TOP}V{:.1}\"/>",
+                HEIGHT - BOTTOM
+            );
+            // The outermost names stay inside.
+            let anchor = if x > WIDTH - RIGHT - 10.0 {
+                "end"
+            } else {
+                "middle"
+            };
+            let x = if anchor == "end" { WIDTH } else { x };
+            text(&mut body, x, HEIGHT - BOTTOM + 16.0, anchor, name);
+        }
+        body
+    }
+
+    fn line(&self, line: &Line) -> String {
+        let mut path = String::new();
+        for (index, (x, y)) in line.points.iter().enumerate() {
+            let step = if index == 0 { 'M' } else { 'L' };
+            let _ = write!(path, "{step}{:.1} {:.1}", self.x(*x), self.y(*y));
+        }
+        format!("<path class=\"l{}\" d=\"{path}\"/>", line.series % COLOURS)
+    }
+}
+
+fn text(body: &mut String, x: f64, y: f64, anchor: &str, content: &str) {
+    let _ = write!(
+        body,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
+        escape(content)
+    );
+}
+
+fn frame(height: f64, body: &str) -> String {
+    format!("<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\">{body}</svg>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_their_values() {
+        let bar = |value: f64| Bar {
+            label: "x".to_owned(),
+            series: 0,
+            value: Some(Estimate {
+                value,
+                low: value,
+                high: value,
+            }),
+        };
+        let none = Bar {
+            label: "y".to_owned(),
+            series: 1,
+            value: None,
+        };
+        let svg = bars(
+            &[("a & b".to_owned(), vec![bar(100.0), bar(50.0), none])],
+            "ns",
+        );
+        assert!(
+            svg.contains("width=\"342.0\"") && svg.contains("width=\"171.0\""),
+            "{svg}"
+        );
+        assert!(svg.contains("no result") && svg.contains("a &amp; b"));
+    }
+
+    #[test]
+    fn quantiles_rise_to_the_right() {
+        let buckets: Vec<(u64, u64)> = (1..=1_000).map(|value| (value * 1_000, 1)).collect();
+        let distribution = Distribution::from_buckets(&buckets).expect("values");
+        let points = quantile_points(&distribution, 4.0);
+        assert!(
+            points
+                .windows(2)
+                .all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1)
+        );
+        let at = |rarity: f64| {
+            let point = points.iter().find(|(x, _)| *x >= rarity);
+            10_f64.powf(point.expect("reached").1)
+        };
+        assert!(
+            (at(1.0) / 900_000.0 - 1.0).abs() < 0.05,
+            "90 %: {}",
+            at(1.0)
+        );
+        assert!(
+            (at(2.0) / 990_000.0 - 1.0).abs() < 0.05,
+            "99 %: {}",
+            at(2.0)
+        );
+        assert!(quantiles(&[(0, &distribution)]).contains("99.9 %"));
+    }
+
+    #[test]
+    fn ticks_are_round_numbers() {
+        for (most, step) in [(10.0, 2.0), (1.0, 0.2), (0.37, 0.1), (23.0, 5.0)] {
+            let found = tick_step(most);
+            assert!((found - step).abs() < 1e-9, "{most}: {found}");
+        }
+    }
+
+    #[test]
+    fn nothing_gives_nothing() {
+        assert_eq!(timelines(&[], 1.0), "");
+        assert_eq!(run_lengths(&[]), "");
+        assert_eq!(quantiles(&[]), "");
+    }
+}

@@ -1,0 +1,441 @@
+//! The tables of a report.
+
+use super::number::{bytes, grouped, nanos, or_none, percent, plain, ratio};
+use super::{RampRecord, Report, Table};
+use crate::compare::{Comparison, Estimate, Figure, Metric, median};
+use crate::measure::Machine;
+use crate::outcome::{Distribution, Outcome, Verdict};
+use crate::plan::Suite;
+use crate::scenario::Judgement;
+
+/// All that have rows.
+pub(super) fn all(report: &Report) -> Vec<Table> {
+    let mut tables = Vec::new();
+    for metric in [Metric::Cost, Metric::Delivered] {
+        let of_metric: Vec<&Comparison> = report
+            .comparisons
+            .iter()
+            .filter(|comparison| comparison.metric == metric)
+            .collect();
+        if !of_metric.is_empty() {
+            tables.push(comparisons(metric, &of_metric));
+        }
+    }
+    let groups = groups(report);
+    if !groups.is_empty() {
+        tables.push(runs(&groups));
+    }
+    tables.extend(report.ramps.iter().map(ramp));
+    tables
+}
+
+/// The rounds of one subject under one load.
+pub(super) struct Group<'a> {
+    pub(super) load: String,
+    pub(super) subject: &'a str,
+    pub(super) rounds: Vec<&'a Outcome>,
+}
+
+/// All runs of a report but those of ramps, by load and subject, in their order.
+pub(super) fn groups(report: &Report) -> Vec<Group<'_>> {
+    let of_comparisons = report
+        .comparisons
+        .iter()
+        .flat_map(|comparison| comparison.left.iter().chain(&comparison.right));
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for outcome in of_comparisons.chain(&report.runs) {
+        let load = load_name(outcome);
+        let known = groups
+            .iter_mut()
+            .find(|group| group.load == load && group.subject == outcome.subject);
+        match known {
+            Some(group) => group.rounds.push(outcome),
+            None => groups.push(Group {
+                load,
+                subject: &outcome.subject,
+                rounds: vec![outcome],
+            }),
+        }
+    }
+    groups
+}
+
+/// The load with its exit, which only some names tell, and its suite.
+pub(super) fn load_name(outcome: &Outcome) -> String {
+    let exit = outcome.exit.to_string();
+    let suite = suite_name(outcome.suite);
+    if outcome.load.starts_with(&exit) {
+        format!("{}, {suite}", outcome.load)
+    } else {
+        format!("{exit}, {}, {suite}", outcome.load)
+    }
+}
+
+pub(super) fn suite_name(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Aes256Gcm => "AES-256-GCM",
+        Suite::Aes128Gcm => "AES-128-GCM",
+        Suite::AesCm80 => "AES-CM-SHA1-80",
+    }
+}
+
+/// One line about a machine.
+pub(super) fn machine_line(machine: &Machine) -> String {
+    let kind = if machine.virtual_machine {
+        ", virtual"
+    } else {
+        ""
+    };
+    format!(
+        "{} × {}{kind}, Linux {}, {}",
+        machine.processors,
+        machine.processor,
+        machine.kernel,
+        bytes(machine.memory as f64)
+    )
+}
+
+/// The rounds' values of some figure, those that have it.
+pub(super) fn values(rounds: &[&Outcome], figure: impl Fn(&Outcome) -> Option<f64>) -> Vec<f64> {
+    rounds
+        .iter()
+        .filter(|outcome| outcome.is_result())
+        .filter_map(|outcome| figure(outcome))
+        .collect()
+}
+
+/// All rounds' distributions in one.
+pub(super) fn merged<'a>(
+    rounds: &[&'a Outcome],
+    part: impl Fn(&'a Outcome) -> Option<&'a Distribution>,
+) -> Option<Distribution> {
+    let mut buckets = std::collections::BTreeMap::new();
+    let results = rounds.iter().filter(|outcome| outcome.is_result());
+    for distribution in results.filter_map(|outcome| part(outcome)) {
+        for (value, count) in &distribution.buckets {
+            *buckets.entry(*value).or_insert(0) += count;
+        }
+    }
+    let buckets: Vec<(u64, u64)> = buckets.into_iter().collect();
+    Distribution::from_buckets(&buckets)
+}
+
+fn comparisons(metric: Metric, comparisons: &[&Comparison]) -> Table {
+    let mut notes = vec![
+        "Medians over interleaved rounds; in brackets the 95 % interval of the ratio of medians, by bootstrap over rounds."
+            .to_owned(),
+    ];
+    for comparison in comparisons {
+        for outcomes in [&comparison.left, &comparison.right] {
+            notes.extend(failures(&comparison.name, outcomes));
+        }
+    }
+    notes.dedup();
+    let title = match metric {
+        Metric::Cost => "Cost per delivered packet, compared",
+        Metric::Delivered => "Delivered share, compared",
+    };
+    Table {
+        title: title.to_owned(),
+        head: vec![
+            "load",
+            "left",
+            "right",
+            "left",
+            "right",
+            "ratio",
+            "by rounds",
+            "of minima",
+            "target",
+            "met",
+            "rounds",
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(column, name)| match (column, metric) {
+            (3, Metric::Cost) => "left ns",
+            (4, Metric::Cost) => "right ns",
+            (3, Metric::Delivered) => "left share",
+            (4, Metric::Delivered) => "right share",
+            _ => name,
+        })
+        .collect(),
+        rows: comparisons
+            .iter()
+            .map(|comparison| comparison_row(comparison))
+            .collect(),
+        notes,
+    }
+}
+
+fn comparison_row(comparison: &Comparison) -> Vec<String> {
+    let summary = comparison.summary();
+    let subject = |outcomes: &[Outcome]| {
+        let first = outcomes.first();
+        or_none(first.map(|outcome| outcome.subject.clone()))
+    };
+    let right_load = comparison.right.first().map(|outcome| &outcome.load);
+    let left_load = comparison.left.first().map(|outcome| &outcome.load);
+    let mut right = subject(&comparison.right);
+    if let Some(other) = right_load
+        && Some(other) != left_load
+    {
+        // The same subject under another load.
+        right = format!("{right}, {other}");
+    }
+    let sign = match comparison.metric {
+        Metric::Cost => "≤",
+        Metric::Delivered => "≥",
+    };
+    let verdict = match summary.is_met {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "",
+    };
+    let name = comparison.left.first().map_or_else(
+        || comparison.name.clone(),
+        |outcome| format!("{}, {}", comparison.name, suite_name(outcome.suite)),
+    );
+    vec![
+        name,
+        subject(&comparison.left),
+        right,
+        figure(comparison.metric, &summary.left),
+        figure(comparison.metric, &summary.right),
+        or_none(summary.ratio.map(interval)),
+        or_none(summary.paired_ratio.map(ratio)),
+        or_none(summary.ratio_of_minima.map(ratio)),
+        or_none(
+            comparison
+                .target
+                .map(|target| format!("{sign} {target:.2}")),
+        ),
+        verdict.to_owned(),
+        format!(
+            "{}/{}",
+            summary.left.results.min(summary.right.results),
+            summary.left.rounds
+        ),
+    ]
+}
+
+fn figure(metric: Metric, figure: &Figure) -> String {
+    let text = |estimate: Estimate| match metric {
+        Metric::Cost => plain(estimate.value),
+        Metric::Delivered => percent(estimate.value),
+    };
+    figure.median.map_or_else(|| "no result".to_owned(), text)
+}
+
+fn interval(estimate: Estimate) -> String {
+    let Estimate { value, low, high } = estimate;
+    format!("{} [{}–{}]", ratio(value), ratio(low), ratio(high))
+}
+
+/// Why runs have no result, each reason once.
+fn failures(name: &str, outcomes: &[Outcome]) -> Vec<String> {
+    let mut reasons: Vec<(String, usize)> = Vec::new();
+    for outcome in outcomes {
+        let Verdict::NoResult { because } = &outcome.verdict else {
+            continue;
+        };
+        let text = format!("No result of {} under {name}: {because}", outcome.subject);
+        match reasons.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, times)) => *times += 1,
+            None => reasons.push((text, 1)),
+        }
+    }
+    let said = |(text, times): (String, usize)| match times {
+        1 => format!("{text}."),
+        times => format!("{text} ({times} rounds)."),
+    };
+    reasons.into_iter().map(said).collect()
+}
+
+fn runs(groups: &[Group<'_>]) -> Table {
+    let mut notes = Vec::new();
+    for group in groups {
+        for outcome in &group.rounds {
+            notes.extend(
+                outcome
+                    .notes
+                    .iter()
+                    .map(|note| format!("{}: {note}", outcome.subject)),
+            );
+        }
+        let rounds: Vec<Outcome> = group.rounds.iter().copied().cloned().collect();
+        notes.extend(failures(&group.load, &rounds));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    notes.retain(|note| seen.insert(note.clone()));
+    Table {
+        title: "Runs".to_owned(),
+        head: vec![
+            "load",
+            "subject",
+            "ns/packet",
+            "least",
+            "machine ns",
+            "generator",
+            "packets/s",
+            "lost",
+            "latency p50",
+            "p99",
+            "inside p50",
+            "inside p99",
+            "syscalls/packet",
+            "run p50",
+            "runs ≥ 3",
+            "per transport",
+            "join p50",
+            "join p99",
+        ],
+        rows: groups.iter().map(run_row).collect(),
+        notes,
+    }
+    .without_empty_columns()
+}
+
+fn run_row(group: &Group<'_>) -> Vec<String> {
+    let rounds = &group.rounds;
+    let of = |figure: fn(&Outcome) -> Option<f64>| median(&values(rounds, figure));
+    let costs = values(rounds, Outcome::cost);
+    let latency = merged(rounds, |outcome| outcome.latency.as_ref());
+    let inside = merged(rounds, |outcome| outcome.forwarding_latency.as_ref());
+    let lengths = merged(rounds, |outcome| outcome.run_lengths.as_ref());
+    let joins = merged(rounds, |outcome| outcome.joins.as_ref());
+    let time = |of: Option<u64>| or_none(of.map(|value| nanos(value as f64)));
+    let cost = median(&costs).map_or_else(|| "no result".to_owned(), plain);
+    let rate = of(|outcome| Some(outcome.rate()));
+    // Packets that are in runs of three or more, of all packets.
+    let in_runs = lengths.as_ref().map(|lengths| {
+        let packets = |from: u64| -> f64 {
+            let long = lengths.buckets.iter().filter(|(length, _)| *length >= from);
+            long.map(|(length, count)| *length as f64 * *count as f64)
+                .sum()
+        };
+        packets(3) / packets(0).max(1.0)
+    });
+    vec![
+        group.load.clone(),
+        group.subject.to_owned(),
+        cost,
+        or_none(costs.iter().copied().reduce(f64::min).map(plain)),
+        or_none(of(Outcome::machine_cost).map(plain)),
+        or_none(of(|outcome| Some(outcome.generator_share())).map(percent)),
+        or_none(rate.map(|rate| grouped(rate.round() as i64))),
+        or_none(of(|outcome| Some(outcome.packets.loss())).map(percent)),
+        time(latency.as_ref().map(|latency| latency.p50)),
+        time(latency.as_ref().map(|latency| latency.p99)),
+        time(inside.as_ref().map(|inside| inside.p50)),
+        time(inside.as_ref().map(|inside| inside.p99)),
+        or_none(of(|outcome| outcome.syscalls_per_packet).map(plain)),
+        or_none(lengths.as_ref().map(|lengths| lengths.p50.to_string())),
+        or_none(in_runs.map(percent)),
+        or_none(of(|outcome| outcome.memory.and_then(|memory| memory.per_transport())).map(bytes)),
+        time(joins.as_ref().map(|joins| joins.p50)),
+        time(joins.as_ref().map(|joins| joins.p99)),
+    ]
+}
+
+fn ramp(ramp: &RampRecord) -> Table {
+    let mut notes = Vec::new();
+    let sign = if ramp.at_least { "≥ " } else { "" };
+    let best = ramp
+        .steps
+        .iter()
+        .rfind(|step| Some(step.size) == ramp.carried && step.judgement == Judgement::Carried);
+    if let Some(step) = best {
+        let busy = step.outcome.processor.subject.as_secs_f64()
+            / step.outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
+        let rate = grouped(step.outcome.rate().round() as i64);
+        notes.push(format!(
+            "Carried: {sign}{} streams, {rate} packets/s, with {} of one processor.",
+            grouped(step.streams_out as i64),
+            percent(busy),
+        ));
+    } else {
+        notes.push("Nothing was carried.".to_owned());
+    }
+    let row = |step: &super::RampStep| {
+        let outcome = &step.outcome;
+        let measured = outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
+        let verdict = match &step.judgement {
+            Judgement::Carried => "carried".to_owned(),
+            Judgement::Broke(why) => format!("too much: {why}"),
+            Judgement::GeneratorFull(why) => format!("generator full: {why}"),
+            Judgement::Failed(why) => format!("failed: {why}"),
+        };
+        vec![
+            step.size.to_string(),
+            grouped(step.streams_out as i64),
+            grouped(outcome.rate().round() as i64),
+            percent(outcome.packets.loss()),
+            or_none(outcome.latency.as_ref().map(|it| nanos(it.p99 as f64))),
+            percent(outcome.processor.subject.as_secs_f64() / measured),
+            percent(outcome.generator_share()),
+            verdict,
+        ]
+    };
+    let load = ramp.steps.first().map(|step| load_name(&step.outcome));
+    Table {
+        title: format!(
+            "Ramp of {}, from {}",
+            ramp.subject,
+            load.unwrap_or_default()
+        ),
+        head: vec![
+            "size",
+            "streams out",
+            "packets/s",
+            "lost",
+            "latency p99",
+            "processor",
+            "generator",
+            "verdict",
+        ],
+        rows: ramp.steps.iter().map(row).collect(),
+        notes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::example;
+    use super::*;
+
+    #[test]
+    fn everything_measured_is_in_the_tables() {
+        let text = example().text();
+        for part in [
+            "Cost per delivered packet, compared",
+            "≤ 0.50",
+            "yes",
+            "no result",
+            "3 of 100 checked payloads were wrong (3 rounds).",
+            "Ramp of ringcast",
+            "Carried: 240 streams, 100\u{202f}000 packets/s",
+            "too much: 2.00 % lost",
+            "10 KiB",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(!text.contains("inside p50"), "nobody measured it");
+    }
+
+    #[test]
+    fn rounds_of_a_subject_are_one_row() {
+        let mut report = example();
+        report.comparisons.truncate(1);
+        report.runs.clear();
+        let groups = groups(&report);
+        let sizes: Vec<(&str, usize)> = groups
+            .iter()
+            .map(|group| (group.subject, group.rounds.len()))
+            .collect();
+        assert_eq!(sizes, [("ringcast", 5), ("conventional", 5)]);
+        let latency = merged(&groups[0].rounds, |outcome| outcome.latency.as_ref());
+        let one = groups[0].rounds[0].latency.as_ref().expect("measured");
+        assert_eq!(latency.expect("measured").count, 5 * one.count);
+    }
+}
