@@ -41,24 +41,19 @@ pub(super) fn derive(master: &MasterKey, usage: Use) -> Result<SessionKeys, KeyE
         salt: Zeroizing::new([0; MAX_SALT_LEN]),
     };
     let salt = master.padded_salt();
-    generate(&prf, salt, encryption_label, keys.encryption.as_mut_slice())?;
+    generate(&prf, salt, encryption_label, keys.encryption.as_mut_slice());
     generate(
         &prf,
         salt,
         authentication_label,
         keys.authentication.as_mut_slice(),
-    )?;
-    generate(&prf, salt, salt_label, keys.salt.as_mut_slice())?;
+    );
+    generate(&prf, salt, salt_label, keys.salt.as_mut_slice());
     Ok(keys)
 }
 
 /// The AES-CM pseudo-random function (RFC 3711 §4.3.3): keystream that starts at (label XOR salt) × 2^16.
-fn generate(
-    prf: &AesCtr,
-    salt: &[u8; MAX_SALT_LEN],
-    label: u8,
-    out: &mut [u8],
-) -> Result<(), KeyError> {
+fn generate(prf: &AesCtr, salt: &[u8; MAX_SALT_LEN], label: u8, out: &mut [u8]) {
     let mut iv = [0u8; backend::AES_BLOCK_LEN];
     for (to, from) in iv.iter_mut().zip(salt) {
         *to = *from;
@@ -69,5 +64,5 @@ fn generate(
         *octet ^= label;
     }
     out.fill(0);
-    prf.apply(&iv, out).map_err(|_| KeyError::Refused)
+    prf.apply(&iv, out);
 }

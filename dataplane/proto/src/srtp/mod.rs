@@ -4,6 +4,9 @@
 //! arrived; what we send is encrypted out of place, from a payload that many subscribers share straight into each one's
 //! burst. Neither allocates per packet; a table grows when a new SSRC comes, up to its bound.
 //!
+//! Who sends to many peers keeps the RTP halves of the sending contexts in one flat [`Slab`] (the RTCP halves are
+//! [`OutboundRtcp`]) and has whole lists of packets encrypted at once by [`protect_batch`].
+//!
 //! Two rules hold whatever the caller does: a packet changes no state before it is authentic, and no (key, SSRC, index)
 //! is encrypted twice.
 //!
@@ -16,16 +19,20 @@ pub mod fuzz;
 mod inbound;
 mod kdf;
 mod outbound;
+mod outbound_rtp;
 mod profile;
 mod replay;
+mod slab;
 mod sources;
 mod transform;
 
 #[cfg(test)]
 mod tests;
 
-pub use batch::{Contexts, Job, protect_batch};
+pub use batch::{Job, protect_batch};
 pub use inbound::{Inbound, MAX_INBOUND_SOURCES, RTP_REPLAY_WINDOW, Reject};
-pub use outbound::{MAX_OUTBOUND_SOURCES, MAX_PREFIX_LEN, Outbound, RTP_SENT_WINDOW, Refusal};
+pub use outbound::{Outbound, OutboundRtcp, Refusal};
+pub use outbound_rtp::{INLINE_SOURCES, MAX_OUTBOUND_SOURCES, MAX_PREFIX_LEN, RTP_SENT_WINDOW};
 pub use profile::{KeyError, KeyingMaterial, MAX_KEY_LEN, MAX_SALT_LEN, MasterKey, Profile};
 pub use replay::{MAX_RTP_INDEX, estimate_index};
+pub use slab::{Handle, Slab, SlabError};

@@ -3,29 +3,9 @@
 use thiserror::Error;
 
 use super::kdf::Use;
+use super::outbound_rtp::OutboundRtp;
 use super::profile::{KeyError, MasterKey, Profile};
-use super::replay::{MAX_RTP_INDEX, Verdict, Window};
-use super::sources::Sources;
 use super::transform::{RTCP_CLEAR_LEN, RtpParts, Transform};
-
-/// How many SSRCs we may send on one transport. They are never forgotten: an SSRC that returned with an old index
-/// would repeat a nonce.
-pub const MAX_OUTBOUND_SOURCES: usize = 1024;
-
-/// The longest prefix that can be put before a payload, in octets.
-pub const MAX_PREFIX_LEN: usize = 16;
-
-/// For how many SSRCs a new context has room without allocating.
-const RESERVED_SOURCES: usize = 8;
-
-/// The shortest RTP header (RFC 3550 §5.1), in octets.
-const RTP_HEADER_MIN: usize = 12;
-
-/// 1024 packets.
-const WINDOW_WORDS: usize = 16;
-
-/// How many RTP packet indices, the highest included, are remembered per SSRC.
-pub const RTP_SENT_WINDOW: u64 = Window::<WINDOW_WORDS>::SIZE;
 
 /// The SRTCP index has 31 bits; the keys end with it (RFC 3711 §9.2).
 const RTCP_INDEX_END: u32 = 1 << 31;
@@ -36,8 +16,9 @@ pub enum Refusal {
     /// Less than an RTP header, or less than the eight octets every RTCP packet begins with.
     #[error("not an RTP or RTCP packet")]
     TooShort,
-    /// The header names another SSRC or sequence number than the caller; the peer could not decrypt it.
-    #[error("the RTP header contradicts SSRC or index")]
+    /// The header names another SSRC or sequence number than the caller, so that the peer could not decrypt it; or there
+    /// is padding and the header does not say so.
+    #[error("the RTP header contradicts SSRC, index or padding")]
     HeaderMismatch,
     /// More than [`MAX_PREFIX_LEN`] octets are to go before the payload.
     #[error("prefix too long")]
@@ -65,17 +46,14 @@ pub enum Refusal {
     Cipher,
 }
 
-/// One transport's SRTP context for what we send: RTP and RTCP.
+/// One transport's SRTP context for what we send: RTP and RTCP. Who sends for many transports keeps the RTP half in a
+/// [`super::Slab`].
 ///
 /// Of one master key there must be one `Outbound` only, or indices repeat behind its back.
 #[derive(Debug)]
 pub struct Outbound {
-    profile: Profile,
-    rtp: Transform,
-    rtcp: Transform,
-    sources: Sources<WINDOW_WORDS>,
-    /// The next SRTCP index. RFC 3711 §3.2.1 counts per SSRC; one count for all is stricter and also never repeats.
-    pub(super) next_rtcp_index: u32,
+    rtp: OutboundRtp,
+    pub(super) rtcp: OutboundRtcp,
 }
 
 impl Outbound {
@@ -85,22 +63,19 @@ impl Outbound {
     /// [`KeyError`] if the cipher library refuses a key.
     pub fn new(master: &MasterKey) -> Result<Self, KeyError> {
         Ok(Self {
-            profile: master.profile(),
-            rtp: Transform::new(master, Use::Rtp)?,
-            rtcp: Transform::new(master, Use::Rtcp)?,
-            sources: Sources::new(RESERVED_SOURCES, MAX_OUTBOUND_SOURCES),
-            next_rtcp_index: 0,
+            rtp: OutboundRtp::new(master)?,
+            rtcp: OutboundRtcp::new(master)?,
         })
     }
 
     /// The profile in use.
     pub fn profile(&self) -> Profile {
-        self.profile
+        self.rtp.profile()
     }
 
     /// How many SSRCs were sent.
     pub fn source_count(&self) -> usize {
-        self.sources.len()
+        self.rtp.source_count()
     }
 
     /// Writes a protected RTP packet to the front of `out` and returns its length: header in clear, `prefix` and
@@ -125,30 +100,52 @@ impl Outbound {
             header,
             prefix,
             payload,
+            padding: 0,
         };
-        check_header(header, ssrc, index)?;
-        if prefix.len() > MAX_PREFIX_LEN {
-            return Err(Refusal::PrefixTooLong);
-        }
-        let len = header
-            .len()
-            .checked_add(prefix.len())
-            .and_then(|len| len.checked_add(payload.len()))
-            .and_then(|len| len.checked_add(self.profile.rtp_overhead()))
-            .ok_or(Refusal::BufferTooSmall)?;
-        let out = out.get_mut(..len).ok_or(Refusal::BufferTooSmall)?;
-        self.reserve(ssrc, index)?;
-        self.rtp
-            .protect_rtp(ssrc, index, parts, out)
-            .map_err(|_| Refusal::Cipher)?;
-        Ok(len)
+        self.rtp.protect(index, ssrc, parts, out)
+    }
+
+    /// As [`OutboundRtcp::protect`].
+    ///
+    /// # Errors
+    /// [`Refusal`]; after [`Refusal::Cipher`] an index counts as used, after any other nothing changed.
+    pub fn protect_rtcp(&mut self, packet: &[u8], out: &mut [u8]) -> Result<usize, Refusal> {
+        self.rtcp.protect(packet, out)
+    }
+}
+
+/// The RTCP half of what we send on one transport. Of one master key there must be one only.
+#[derive(Debug)]
+pub struct OutboundRtcp {
+    profile: Profile,
+    keys: Transform,
+    /// The next SRTCP index. RFC 3711 §3.2.1 counts per SSRC; one count for all is stricter and also never repeats.
+    pub(super) next_index: u32,
+}
+
+impl OutboundRtcp {
+    /// Derives the session keys for RTCP from our master key.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the cipher library refuses a key.
+    pub fn new(master: &MasterKey) -> Result<Self, KeyError> {
+        Ok(Self {
+            profile: master.profile(),
+            keys: Transform::new(master, Use::Rtcp)?,
+            next_index: 0,
+        })
+    }
+
+    /// The profile in use.
+    pub fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// Writes a protected, encrypted RTCP packet to the front of `out` and returns its length. `packet` may be compound.
     ///
     /// # Errors
     /// [`Refusal`]; after [`Refusal::Cipher`] an index counts as used, after any other nothing changed.
-    pub fn protect_rtcp(&mut self, packet: &[u8], out: &mut [u8]) -> Result<usize, Refusal> {
+    pub fn protect(&mut self, packet: &[u8], out: &mut [u8]) -> Result<usize, Refusal> {
         let (clear, _) = packet
             .split_first_chunk::<RTCP_CLEAR_LEN>()
             .ok_or(Refusal::TooShort)?;
@@ -158,49 +155,14 @@ impl Outbound {
             .checked_add(self.profile.rtcp_overhead())
             .ok_or(Refusal::BufferTooSmall)?;
         let out = out.get_mut(..len).ok_or(Refusal::BufferTooSmall)?;
-        let index = self.next_rtcp_index;
+        let index = self.next_index;
         if index >= RTCP_INDEX_END {
             return Err(Refusal::IndexExhausted);
         }
-        self.next_rtcp_index = index.saturating_add(1);
-        self.rtcp
+        self.next_index = index.saturating_add(1);
+        self.keys
             .protect_rtcp(u32::from_be_bytes(ssrc), index, packet, out)
             .map_err(|_| Refusal::Cipher)?;
         Ok(len)
     }
-
-    /// Takes an index for one encryption, or refuses.
-    fn reserve(&mut self, ssrc: u32, index: u64) -> Result<(), Refusal> {
-        if let Some(window) = self.sources.find(ssrc) {
-            match window.check(index) {
-                Verdict::Fresh => window.commit(index),
-                Verdict::Seen => return Err(Refusal::Repeated),
-                Verdict::TooOld => return Err(Refusal::TooOld),
-            }
-            return Ok(());
-        }
-        if self.sources.is_full() {
-            return Err(Refusal::TooManySources);
-        }
-        self.sources.insert(ssrc, index);
-        Ok(())
-    }
-}
-
-/// The receiver takes SSRC and sequence number for its nonce from the header, so they must be the ones we encrypt with.
-fn check_header(header: &[u8], ssrc: u32, index: u64) -> Result<(), Refusal> {
-    let fixed = header
-        .first_chunk::<RTP_HEADER_MIN>()
-        .ok_or(Refusal::TooShort)?;
-    let [_, _, sequence @ .., _, _, _, _, _, _, _, _] = *fixed;
-    let [_, _, _, _, _, _, _, _, header_ssrc @ ..] = *fixed;
-    if index > MAX_RTP_INDEX {
-        return Err(Refusal::IndexExhausted);
-    }
-    if u32::from_be_bytes(header_ssrc) != ssrc
-        || u16::from_be_bytes(sequence) != (index & 0xffff) as u16
-    {
-        return Err(Refusal::HeaderMismatch);
-    }
-    Ok(())
 }

@@ -34,6 +34,14 @@ impl<const WORDS: usize> Window<WORDS> {
     /// How many indices are remembered, the highest included.
     pub(super) const SIZE: u64 = WORDS as u64 * 64;
 
+    /// A window of an RTP stream that does not exist yet.
+    pub(super) const fn empty() -> Self {
+        Self {
+            highest: 0,
+            seen: [0; WORDS],
+        }
+    }
+
     /// A window whose one seen index is `first`. Earlier ones still count as fresh: the first packet to arrive need not
     /// be the first that was sent.
     pub(super) fn starting_at(first: u64) -> Self {

@@ -24,11 +24,16 @@ pub(super) const RTCP_CLEAR_LEN: usize = 8;
 /// The E flag beside the SRTCP index: the packet is encrypted (RFC 3711 §3.4).
 pub(super) const ENCRYPTED_FLAG: u32 = 1 << 31;
 
-/// The session keys of one direction for one of SRTP and SRTCP, ready for use.
+/// The session keys of one direction for one of SRTP and SRTCP, ready for use. All of it lies here, nothing behind a
+/// pointer.
+#[repr(C)]
 pub(super) struct Transform {
     cipher: Cipher,
     salt: Zeroizing<[u8; MAX_SALT_LEN]>,
 }
+
+/// The discriminant of [`Cipher`] hides in [`AesGcm`]; if it did not, the layout of whole contexts would shift.
+const _: () = assert!(size_of::<Cipher>() == size_of::<AesGcm>());
 
 impl fmt::Debug for Transform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,12 +47,34 @@ pub(super) struct RtpParts<'a> {
     pub(super) header: &'a [u8],
     pub(super) prefix: &'a [u8],
     pub(super) payload: &'a [u8],
+    /// How many octets of padding follow; the last of them says how many (RFC 3550 §5.1).
+    pub(super) padding: u8,
 }
 
+impl RtpParts<'_> {
+    /// Writes what is to be encrypted into `body`, which is exactly as long.
+    fn join_into(&self, body: &mut [u8]) -> Result<(), Failed> {
+        let (prefix, rest) = split_mut(body, self.prefix.len())?;
+        let (payload, padding) = split_mut(rest, self.payload.len())?;
+        prefix.copy_from_slice(self.prefix);
+        payload.copy_from_slice(self.payload);
+        padding.fill(0);
+        match padding.last_mut() {
+            Some(last) => *last = self.padding,
+            None if self.padding == 0 => {}
+            None => return Err(Failed),
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box is a cache miss per packet"
+)]
 enum Cipher {
     Gcm(AesGcm),
-    /// Boxed: key schedule and HMAC states are 1.7 KiB, which contexts with GCM need not carry.
-    CmSha1(Box<CmSha1>),
+    CmSha1(CmSha1),
 }
 
 struct CmSha1 {
@@ -74,10 +101,10 @@ impl Transform {
             Profile::AeadAes256Gcm | Profile::AeadAes128Gcm => {
                 Cipher::Gcm(AesGcm::new(encryption)?)
             }
-            Profile::Aes128CmHmacSha1_80 => Cipher::CmSha1(Box::new(CmSha1 {
+            Profile::Aes128CmHmacSha1_80 => Cipher::CmSha1(CmSha1 {
                 stream: AesCtr::new(encryption)?,
                 mac: HmacSha1::new(keys.authentication.as_slice()),
-            })),
+            }),
         };
         Ok(Self {
             cipher,
@@ -97,19 +124,23 @@ impl Transform {
         header.copy_from_slice(parts.header);
         match &self.cipher {
             Cipher::Gcm(cipher) => {
-                let (body, tag) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
                 let nonce = self.gcm_nonce(ssrc, rtp_counter(index));
-                if parts.prefix.is_empty() {
-                    return cipher.seal(nonce, parts.header, parts.payload, body, tag);
+                if parts.prefix.is_empty() && parts.padding == 0 {
+                    return cipher.seal(&nonce, parts.header, parts.payload, rest);
                 }
-                join(parts.prefix, parts.payload, body)?;
-                cipher.seal_in_place(nonce, parts.header, body, tag)
+                let (body, _) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
+                parts.join_into(body)?;
+                cipher.seal_in_place(&nonce, parts.header, rest)
             }
-            Cipher::CmSha1(keys) => {
-                let CmSha1 { stream, mac } = keys.as_ref();
+            Cipher::CmSha1(CmSha1 { stream, mac }) => {
                 let (body, _) = rest.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
-                join(parts.prefix, parts.payload, body)?;
-                stream.apply(&self.cm_iv(ssrc, index), body)?;
+                let iv = self.cm_iv(ssrc, index);
+                if parts.prefix.is_empty() && parts.padding == 0 {
+                    stream.apply_to(&iv, parts.payload, body)?;
+                } else {
+                    parts.join_into(body)?;
+                    stream.apply(&iv, body);
+                }
                 let (covered, tag) = out.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
                 *tag = mac.tag(covered, &rollover_counter(index));
                 Ok(())
@@ -131,14 +162,14 @@ impl Transform {
                 let (header, rest) = split_mut(packet, header_len)?;
                 let (body, tag) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
                 let nonce = self.gcm_nonce(ssrc, rtp_counter(index));
-                cipher.open_in_place(nonce, header, body, tag)
+                cipher.open_in_place(&nonce, header, body, tag)
             }
-            Cipher::CmSha1(keys) => {
-                let CmSha1 { stream, mac } = keys.as_ref();
+            Cipher::CmSha1(CmSha1 { stream, mac }) => {
                 let (covered, tag) = packet.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
                 mac.verify(covered, &rollover_counter(index), tag)?;
                 let (_, body) = split_mut(covered, header_len)?;
-                stream.apply(&self.cm_iv(ssrc, index), body)
+                stream.apply(&self.cm_iv(ssrc, index), body);
+                Ok(())
             }
         }
     }
@@ -156,25 +187,25 @@ impl Transform {
         match &self.cipher {
             Cipher::Gcm(cipher) => {
                 let (rest, trailer) = out.split_last_chunk_mut::<SRTCP_WORD_LEN>().ok_or(Failed)?;
-                let (rest, tag) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
-                let (head, body) = rest
+                let (head, rest) = rest
                     .split_first_chunk_mut::<RTCP_CLEAR_LEN>()
                     .ok_or(Failed)?;
                 *head = *clear;
                 *trailer = word;
                 let nonce = self.gcm_nonce(ssrc, rtcp_counter(index));
-                cipher.seal(nonce, &rtcp_aad(*clear, word), plain, body, tag)
+                cipher.seal(&nonce, &rtcp_aad(*clear, word), plain, rest)
             }
-            Cipher::CmSha1(keys) => {
-                let CmSha1 { stream, mac } = keys.as_ref();
+            Cipher::CmSha1(CmSha1 { stream, mac }) => {
                 let (covered, tag) = out.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
                 let (rest, trailer) = covered
                     .split_last_chunk_mut::<SRTCP_WORD_LEN>()
                     .ok_or(Failed)?;
-                join(clear, plain, rest)?;
+                let (head, body) = rest
+                    .split_first_chunk_mut::<RTCP_CLEAR_LEN>()
+                    .ok_or(Failed)?;
+                *head = *clear;
                 *trailer = word;
-                let (_, body) = split_mut(rest, RTCP_CLEAR_LEN)?;
-                stream.apply(&self.cm_iv(ssrc, u64::from(index)), body)?;
+                stream.apply_to(&self.cm_iv(ssrc, u64::from(index)), plain, body)?;
                 *tag = mac.tag(covered, &[]);
                 Ok(())
             }
@@ -211,7 +242,7 @@ impl Transform {
                     let (clear, body) = rest
                         .split_first_chunk_mut::<RTCP_CLEAR_LEN>()
                         .ok_or(Failed)?;
-                    return cipher.open_in_place(nonce, &rtcp_aad(*clear, word), body, tag);
+                    return cipher.open_in_place(&nonce, &rtcp_aad(*clear, word), body, tag);
                 }
                 // RFC 7714 §9.3: everything is associated data, the index behind it. The tag stands between the two,
                 // so the index moves over its first octets.
@@ -219,10 +250,9 @@ impl Transform {
                 let covered_len = packet.len().saturating_sub(GCM_TAG_LEN);
                 let (covered, _) = split_mut(packet, covered_len)?;
                 *covered.last_chunk_mut::<SRTCP_WORD_LEN>().ok_or(Failed)? = word;
-                cipher.open_in_place(nonce, covered, &mut [], &tag)
+                cipher.open_in_place(&nonce, covered, &mut [], &tag)
             }
-            Cipher::CmSha1(keys) => {
-                let CmSha1 { stream, mac } = keys.as_ref();
+            Cipher::CmSha1(CmSha1 { stream, mac }) => {
                 let (covered, tag) = packet.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
                 mac.verify(covered, &[], tag)?;
                 if !encrypted {
@@ -232,7 +262,8 @@ impl Transform {
                     .split_last_chunk_mut::<SRTCP_WORD_LEN>()
                     .ok_or(Failed)?;
                 let (_, body) = split_mut(rest, RTCP_CLEAR_LEN)?;
-                stream.apply(&self.cm_iv(ssrc, u64::from(index)), body)
+                stream.apply(&self.cm_iv(ssrc, u64::from(index)), body);
+                Ok(())
             }
         }
     }
@@ -282,17 +313,6 @@ fn xor_into(octets: &mut [u8], salt: &[u8]) {
     for (octet, salt) in octets.iter_mut().zip(salt) {
         *octet ^= *salt;
     }
-}
-
-/// Copies two slices one after the other into a third that is exactly as long.
-fn join(first: &[u8], second: &[u8], out: &mut [u8]) -> Result<(), Failed> {
-    let (front, back) = split_mut(out, first.len())?;
-    if back.len() != second.len() {
-        return Err(Failed);
-    }
-    front.copy_from_slice(first);
-    back.copy_from_slice(second);
-    Ok(())
 }
 
 fn split_mut(octets: &mut [u8], at: usize) -> Result<(&mut [u8], &mut [u8]), Failed> {

@@ -1,12 +1,22 @@
 //! The ciphers under SRTP. Framing, nonces and indices are decided above; here octets are only turned into octets.
 //!
-//! There is one backend, `aws_lc`. Another one (several HMACs interleaved, say) offers the same three types.
+//! AWS-LC does the work, through its C functions rather than `aws-lc-rs`, for three reasons: keys lie inside our own
+//! structures and not behind a pointer to the heap, so that the contexts of many transports form one flat table; what
+//! AES-CM and HMAC need of their keys is computed once and not per packet; and octets may be encrypted from one place
+//! to another in several pieces. None of the calls per packet allocates.
+#![allow(unsafe_code)]
 
-mod aws_lc;
 #[cfg(test)]
 pub(super) mod counting;
+mod ctr;
+mod gcm;
+mod hmac;
+mod prefetch;
 
-pub(super) use aws_lc::{AesCtr, AesGcm, HmacSha1};
+pub(super) use ctr::AesCtr;
+pub(super) use gcm::AesGcm;
+pub(super) use hmac::HmacSha1;
+pub(super) use prefetch::prefetch;
 
 /// Length of an AES block and of a counter-mode IV, in octets.
 pub(super) const AES_BLOCK_LEN: usize = 16;
@@ -23,3 +33,12 @@ pub(super) const SHA1_80_LEN: usize = 10;
 /// The cipher did not work out: on opening, because the tag was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failed;
+
+/// Overwrites a structure of the C library with zeros, in a way that no optimiser takes away.
+///
+/// # Safety
+/// All zeros must be a valid `T`.
+unsafe fn cleanse<T: Copy>(secret: &mut T) {
+    // SAFETY: the pointer covers exactly the `T` that we hold exclusively, and the caller vouches for its new value.
+    unsafe { aws_lc_sys::OPENSSL_cleanse((&raw mut *secret).cast(), size_of::<T>()) }
+}

@@ -1,11 +1,10 @@
-//! What the sending side refuses, batches, and the cost in memory.
+//! What the sending side refuses, and the cost in memory.
 
 use proptest::prelude::*;
 
 use super::super::backend::counting::allocations;
 use super::super::{
-    Contexts, Job, MAX_OUTBOUND_SOURCES, MAX_RTP_INDEX, Outbound, Profile, RTP_SENT_WINDOW,
-    Refusal, protect_batch,
+    MAX_OUTBOUND_SOURCES, MAX_RTP_INDEX, Outbound, Profile, RTP_SENT_WINDOW, Refusal,
 };
 use super::{header, keying, pair, payload, protect, protect_rtcp, rtcp, unprotect};
 
@@ -103,7 +102,7 @@ fn the_last_indices_of_a_key_are_used_and_none_after() {
         let after = try_protect(&mut outbound, SSRC, MAX_RTP_INDEX + 1);
         assert_eq!(after, Err(Refusal::IndexExhausted));
 
-        outbound.next_rtcp_index = (1 << 31) - 1;
+        outbound.rtcp.next_index = (1 << 31) - 1;
         let mut out = [0; 100];
         assert!(outbound.protect_rtcp(&rtcp(SSRC, 8), &mut out).is_ok());
         for _ in 0..2 {
@@ -122,46 +121,6 @@ fn rtcp_of_all_sources_shares_one_growing_index() {
         assert_eq!(word, 1 << 31 | index);
         assert!(super::unprotect_rtcp(&mut inbound, &packet).is_ok());
     }
-}
-
-#[test]
-fn a_batch_serves_many_contexts_and_reports_each_job() {
-    let mut outbounds = Vec::new();
-    let mut inbounds = Vec::new();
-    for profile in Profile::ALL {
-        let (outbound, inbound) = pair(profile);
-        outbounds.push(outbound);
-        inbounds.push(inbound);
-    }
-    let body = payload(700);
-    let head = header(SSRC, 1, 0);
-    let prefix = 4711u16.to_be_bytes();
-    let mut buffers = vec![[0; 800]; 5];
-    let contexts = [0, 1, 2, 3, 2];
-    let mut jobs: Vec<_> = buffers
-        .iter_mut()
-        .zip(contexts)
-        .map(|(out, context)| Job::new(context, 1, SSRC, &head, &body, out))
-        .collect();
-    jobs[1].prefix = &prefix;
-    protect_batch(outbounds.as_mut_slice(), &mut jobs);
-
-    let outcomes: Vec<_> = jobs.iter().map(|job| job.outcome).collect();
-    assert_eq!(outcomes[0], Ok(12 + 700 + 16));
-    assert_eq!(outcomes[1], Ok(12 + 2 + 700 + 16));
-    assert_eq!(outcomes[2], Ok(12 + 700 + 10));
-    assert_eq!(outcomes[3], Err(Refusal::NoContext));
-    assert_eq!(outcomes[4], Err(Refusal::Repeated));
-    for (at, inbound) in inbounds.iter_mut().enumerate() {
-        let packet = &buffers[at][..outcomes[at].unwrap()];
-        let (plain, _) = unprotect(inbound, packet, 12).unwrap();
-        let prefix = if at == 1 { &prefix[..] } else { &[] };
-        assert_eq!(plain, [&head, prefix, &body].concat());
-    }
-    assert!(
-        outbounds[0].outbound(9).is_some(),
-        "one context takes any number"
-    );
 }
 
 #[test]

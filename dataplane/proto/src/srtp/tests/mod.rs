@@ -4,6 +4,7 @@ mod differential;
 mod hostile;
 mod limits;
 mod reordering;
+mod slab;
 mod vectors;
 
 use super::{Inbound, KeyingMaterial, MasterKey, Outbound, Profile, Reject};
