@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod baseline;
+pub mod cli;
 pub mod compare;
 pub mod exit;
 pub mod fleet;
@@ -12,8 +13,8 @@ pub mod measure;
 pub mod outcome;
 pub mod plan;
 pub mod progress;
-pub mod runner;
 pub mod report;
+pub mod runner;
 pub mod scenario;
 pub mod stream;
 pub mod subject;
