@@ -11,7 +11,7 @@ use ::link::applied::AppliedState;
 use ::link::message::{Heartbeat, Hello, Load, ToMaster, ToNode};
 use ::link::quic::HEARTBEAT;
 use ::link::quic::node::{Listener, MasterConnection};
-use net::Waker;
+use net::{PeerSocket, Waker};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ pub mod admin;
 pub mod handshake;
 pub mod link;
 pub mod node;
+pub mod peers;
 mod translate;
 
 use self::link::{FromLink, Master, Seldom};
@@ -29,6 +30,7 @@ use crate::metrics::{self, AgentCounters, Cells};
 use crate::worker::{News, Order, What};
 use admin::{Question, View};
 use node::Node;
+use peers::PeerOrder;
 
 /// How soon orders that found a mailbox full are tried again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -45,10 +47,21 @@ pub struct WorkerPort {
     pub news: Receiver<News>,
     /// Wakes it.
     pub waker: Waker,
+    /// How sockets for its peers are made, if it takes any.
+    pub peer_sockets: Option<PeerSockets>,
     /// Its counters.
     pub cells: Arc<Cells>,
     /// How often its mailbox was full, orders and news.
     pub overflows: [Arc<AtomicU64>; 2],
+}
+
+/// How sockets for the peers of a worker are made.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerSockets {
+    /// The port that the worker listens on, for IPv4 and IPv6.
+    pub port: u16,
+    /// Send queue of each, in bytes.
+    pub send_buffer: usize,
 }
 
 /// Why the agent has ended.
@@ -78,6 +91,8 @@ pub struct Agent {
     /// The next message for the master, until there is room for it.
     next_report: Option<ToMaster>,
     connections: u64,
+    /// Sockets for peers that were asked for.
+    sockets: u64,
     refused: u64,
     turned_away: Seldom,
     usage: Usage,
@@ -120,6 +135,7 @@ impl Agent {
             master: None,
             next_report: None,
             connections: 0,
+            sockets: 0,
             refused: 0,
             turned_away: Seldom::default(),
             usage,
@@ -178,6 +194,7 @@ impl Agent {
                 .orders
                 .post(Order::Engine(command));
         }
+        self.deliver_sockets();
         let mut waiting = false;
         for worker in &mut self.workers {
             if worker.orders.flush() {
@@ -195,6 +212,27 @@ impl Agent {
             .chain(retry)
             .min()
             .unwrap_or(Duration::from_secs(1))
+    }
+
+    fn deliver_sockets(&mut self) {
+        while let Some(order) = self.node.peers.poll() {
+            let (PeerOrder::Attach { worker, .. } | PeerOrder::Detach { worker, .. }) = order;
+            let worker = &mut self.workers[usize::from(worker)];
+            let Some(how) = worker.peer_sockets else {
+                continue;
+            };
+            match order {
+                PeerOrder::Attach { remote, local, .. } => {
+                    self.sockets += 1;
+                    let (port, queue) = (how.port, how.send_buffer);
+                    match PeerSocket::connect(port, remote, local, queue, self.sockets) {
+                        Ok(socket) => worker.orders.post(Order::Attach(socket)),
+                        Err(error) => tracing::debug!(%error, "sent to by the listener"),
+                    }
+                }
+                PeerOrder::Detach { remote, .. } => worker.orders.post(Order::Detach(remote)),
+            }
+        }
     }
 
     fn hear_workers(&mut self) {

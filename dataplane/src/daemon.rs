@@ -17,7 +17,7 @@ use sfu::Engine;
 
 use crate::agent::handshake::Handshakes;
 use crate::agent::node::Node;
-use crate::agent::{Agent, End, WorkerPort, admin};
+use crate::agent::{Agent, End, PeerSockets, WorkerPort, admin};
 use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE};
 use crate::mailbox::{Outbox, mailbox};
 use crate::metrics::{self, AgentCounters, Cells};
@@ -338,6 +338,7 @@ fn make_worker(
         orders: Outbox::new(to_worker),
         news,
         waker: driver.waker(),
+        peer_sockets: peer_sockets(config, &driver),
         cells: cells.clone(),
     };
     let worker = Worker {
@@ -364,6 +365,9 @@ fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Erro
     };
     wanted.receive_buffer = bytes(config.media.receive_buffer);
     wanted.send_buffer = bytes(config.media.send_buffer);
+    if config.media.peer_sockets {
+        wanted.peers_max = config.media.transports_max as usize;
+    }
     net::open(&wanted).map_err(|error| Error::Driver {
         worker: number,
         why: chain(&error),
@@ -371,6 +375,17 @@ fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Erro
             net::Error::Uring { .. } => "use --driver auto or mmsg, or allow io_uring",
             _ => "if another process has the port, choose others with --base-port; if the address is not this host's, mend --bind",
         },
+    })
+}
+
+/// None if they are not wanted, if the driver has no use for them, or if its listeners do not share a port.
+fn peer_sockets(config: &Config, driver: &AnyDriver) -> Option<PeerSockets> {
+    let mut ports = driver.local_addresses().map(|address| address.port());
+    let port = ports.next()?;
+    let wanted = driver.peers_max() > 0 && ports.all(|other| other == port);
+    wanted.then(|| PeerSockets {
+        port,
+        send_buffer: usize::try_from(config.media.send_buffer.0).unwrap_or(usize::MAX),
     })
 }
 

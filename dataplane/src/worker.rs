@@ -3,11 +3,12 @@
 //! A worker never acts in reaction to one packet: it collects, and then does everything in a fixed order. Every step is
 //! bounded, so a turn is too.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Instant;
-use net::{Driver, Fatal, Wait, Waker};
+use net::{Driver, Fatal, PeerSocket, Wait, Waker};
 use packet::{Arena, Batch, Bursts};
 use sfu::Engine;
 use sfu::api::{Command, Event};
@@ -29,6 +30,10 @@ const CPU_INTERVAL: Duration = Duration::from_millis(100);
 pub enum Order {
     /// For the engine.
     Engine(Command),
+    /// For the driver: a socket for one peer.
+    Attach(PeerSocket),
+    /// For the driver: the socket of this peer is not needed any more.
+    Detach(SocketAddr),
     /// The end.
     Stop,
 }
@@ -183,6 +188,15 @@ impl<D: Driver> Worker<D> {
                 Some(Order::Engine(command)) => {
                     rounds.snapshot.worker.orders += 1;
                     self.engine.command(now, command);
+                }
+                Some(Order::Attach(socket)) => {
+                    rounds.snapshot.worker.orders += 1;
+                    // Without room for it, the listener does.
+                    self.driver.attach(socket);
+                }
+                Some(Order::Detach(remote)) => {
+                    rounds.snapshot.worker.orders += 1;
+                    self.driver.detach(remote);
                 }
                 Some(Order::Stop) => return Flow::Stop,
                 None => break,

@@ -3,7 +3,7 @@
 //! Commands come from the agent by mailbox, in order; events go back the same way. Ids are given by the agent, so that it
 //! need not wait for an answer. Everything here is off the packet path and may own memory.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clock::NtpTime;
 use proto::codec::Codec;
@@ -212,6 +212,16 @@ pub enum Event {
     },
     /// The peer's address is proven: the handshake's answers have somewhere to go.
     IceConnected(TransportId),
+    /// Media goes to another address of the peer from now on, or to its first. Left out when too much news is waiting: whoever
+    /// acts on it must do without at times.
+    PathSelected {
+        /// Whose.
+        transport: TransportId,
+        /// The peer.
+        remote: SocketAddr,
+        /// The address of ours that the peer uses.
+        local: IpAddr,
+    },
     /// The transport is gone from the engine by itself.
     Closed {
         /// Whose.

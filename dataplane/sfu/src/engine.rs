@@ -278,8 +278,19 @@ impl Engine {
         let first = transport.selected.replace(path).is_none();
         self.model.exits[key].path = Some(path);
         *self.stats.transports(transport.state()) += 1;
+        let id = transport.id;
+        // Asked for by peers as often as they like, so it gives way.
+        if let Some(local) = path.local
+            && !self.events_are_full()
+        {
+            let remote = path.remote;
+            self.push_event(Event::PathSelected {
+                transport: id,
+                remote,
+                local,
+            });
+        }
         if first {
-            let id = transport.id;
             self.push_event(Event::IceConnected(id));
             self.want_key_frames_for(key);
         }

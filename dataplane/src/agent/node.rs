@@ -14,6 +14,7 @@ use proto::dtls;
 use sfu::api::{self, Command, Event};
 
 use super::handshake::{Deed, Handshakes};
+use super::peers::Peers;
 use super::translate;
 use crate::placement::Placement;
 
@@ -23,6 +24,8 @@ pub struct Node {
     addresses: Vec<Vec<SocketAddr>>,
     placement: Placement,
     handshakes: Handshakes,
+    /// Who is sent to by a socket of its own.
+    pub peers: Peers,
     /// What the master is told.
     pub reported: ReportedState,
     transports: HashMap<state::TransportId, Transport>,
@@ -90,6 +93,7 @@ impl Node {
             addresses,
             placement: Placement::new(workers, transports_max),
             handshakes,
+            peers: Peers::default(),
             reported: ReportedState::new(),
             transports: HashMap::new(),
             names: HashMap::new(),
@@ -136,6 +140,20 @@ impl Node {
                     && found.state == TransportState::New
                 {
                     self.set_state(transport, TransportState::Connecting);
+                }
+            }
+            Event::PathSelected {
+                transport,
+                remote,
+                local,
+            } => {
+                // One that was removed meanwhile needs no socket.
+                if let Some(worker) = self
+                    .find(transport)
+                    .filter(|found| !found.is_closed())
+                    .map(|found| found.worker)
+                {
+                    self.peers.on_path(worker, transport, remote, local);
                 }
             }
             Event::Closed { transport, reason } => {
@@ -545,6 +563,7 @@ impl Node {
             return;
         }
         self.set_state(transport, TransportState::Closed { reason });
+        self.peers.on_closed(transport);
         let Some(name) = self.names.remove(&transport) else {
             return;
         };
