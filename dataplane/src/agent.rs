@@ -22,6 +22,7 @@ pub mod handshake;
 pub mod link;
 pub mod node;
 pub mod peers;
+pub mod taps;
 mod translate;
 
 use self::link::{FromLink, Master, Seldom};
@@ -107,6 +108,8 @@ struct Usage {
     workers: Vec<u64>,
     cpu_ratio: f64,
     busy: Vec<f64>,
+    /// Datagrams of each worker so far, both ways.
+    packets: Vec<u64>,
 }
 
 impl Agent {
@@ -124,6 +127,7 @@ impl Agent {
             workers: vec![0; workers.len()],
             cpu_ratio: 0.0,
             busy: vec![0.0; workers.len()],
+            packets: vec![0; workers.len()],
         };
         Self {
             node,
@@ -361,7 +365,13 @@ impl Agent {
         usage.cpu_ratio = ratio(process.saturating_sub(usage.process) / cores);
         usage.process = process;
         for (index, worker) in self.workers.iter().enumerate() {
-            let used = worker.cells.read().worker.cpu_nanos;
+            let counted = worker.cells.read();
+            let packets = counted.driver.received_packets + counted.driver.sent_packets;
+            let moved = packets.saturating_sub(usage.packets[index]);
+            usage.packets[index] = packets;
+            let number = u16::try_from(index).unwrap_or(u16::MAX);
+            self.node.observe(number, moved as f64 / passed);
+            let used = counted.worker.cpu_nanos;
             let since = used.saturating_sub(usage.workers[index]);
             usage.busy[index] = ratio(Duration::from_nanos(since));
             usage.workers[index] = used;
@@ -396,6 +406,7 @@ impl Agent {
             revision: self.applied.revision(),
             ready: unready.is_none(),
             busy: self.usage.busy.clone(),
+            sessions: self.node.sessions(),
             overflows: [sum(0), sum(1)],
         };
         *self

@@ -22,6 +22,10 @@ pub struct PublisherId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriberId(pub u64);
 
+/// A tap: the crossing of one stream to one other worker. Never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TapId(pub u64);
+
 /// What an engine is told once.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -82,6 +86,20 @@ pub enum Command {
     AddSubscriber(Box<SubscriberSpec>),
     /// Stop sending it.
     RemoveSubscriber(SubscriberId),
+    /// Hand every packet of a stream that arrives here to another worker too, once. Without the publisher nothing happens; with
+    /// it the tap ends.
+    AddTap {
+        /// Its id.
+        tap: TapId,
+        /// The stream.
+        publisher: PublisherId,
+        /// Who gets it.
+        worker: u16,
+    },
+    /// Stop handing it over.
+    RemoveTap(TapId),
+    /// A stream arrives from another worker. It is removed like any other; one that is replaced goes first.
+    AddRemotePublisher(Box<RemotePublisherSpec>),
 }
 
 /// A transport to be.
@@ -108,6 +126,19 @@ pub struct PublisherSpec {
     pub media: Vec<PublishedMedia>,
 }
 
+/// A stream to take over from another worker.
+#[derive(Debug)]
+pub struct RemotePublisherSpec {
+    /// Its id, the same as over there.
+    pub id: PublisherId,
+    /// The tap that it comes through.
+    pub tap: TapId,
+    /// The worker that has its transport.
+    pub worker: u16,
+    /// Its media sections, the same as over there.
+    pub media: Vec<PublishedMedia>,
+}
+
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -118,7 +149,7 @@ pub enum Kind {
 }
 
 /// One media section of a published stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PublishedMedia {
     /// Audio or video.
     pub kind: Kind,
