@@ -5,7 +5,6 @@
 #![warn(missing_docs)]
 
 pub mod baseline;
-pub mod cli;
 pub mod compare;
 pub mod exit;
 pub mod fleet;
@@ -16,5 +15,6 @@ pub mod progress;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod signal;
 pub mod stream;
 pub mod subject;

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -10,7 +11,7 @@ const JOIN_MAX_US: u64 = 600_000_000;
 pub const RUN_LENGTHS: usize = 17;
 
 /// What a fleet has done since its start. All but the gauges only grow: a measurement is the difference of two.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Counters {
     /// Media packets that publishers sent, retransmissions not included.
     pub published_packets: u64,
@@ -221,6 +222,31 @@ impl Counters {
         for (mine, theirs) in self.runs.iter_mut().zip(other.runs) {
             *mine = with(*mine, theirs);
         }
+    }
+}
+
+/// One line with what tells good from bad; the rest has accessors of its own.
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters")
+            .field("peers", &(self.connected, self.peers))
+            .field("failures", &(self.ice_failures, self.dtls_failures))
+            .field("published", &self.published_packets)
+            .field("expected", &self.expected)
+            .field("delivered", &self.delivered)
+            .field("recovered", &self.recovered)
+            .field("received", &self.received_packets)
+            .field("samples", &self.samples)
+            .field("unauthentic", &self.unauthentic)
+            .field("wrong", &(self.wrong_payloads, &self.first_wrong))
+            .field("silent", &self.silent)
+            .field("asked", &(self.nacks, self.plis))
+            .field("reports", &(self.reports, self.feedback))
+            .field(
+                "overload",
+                &(self.kernel_drops, self.skipped_frames, self.send_failures),
+            )
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who is measured: Ringcast, or one of those it is compared with.
 
 pub mod baseline;
+pub mod ringcast;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +17,10 @@ use crate::runner::Watch;
 pub enum Choice {
     /// One of the built-in forwarders.
     Baseline(baseline::Options),
+    /// Ringcast, started from its binaries.
+    Ringcast(ringcast::Options),
+    /// A Ringcast that runs already.
+    Running(ringcast::Running),
 }
 
 impl Choice {
@@ -23,6 +28,8 @@ impl Choice {
     pub fn name(&self) -> String {
         match self {
             Self::Baseline(options) => options.kind.to_string(),
+            Self::Ringcast(options) => options.name.clone(),
+            Self::Running(running) => running.name.clone(),
         }
     }
 
@@ -40,6 +47,10 @@ impl Choice {
             Self::Baseline(options) => Ok(Box::new(baseline::Baseline::start(
                 program, options, exit, plan.suite, plan.seed,
             )?)),
+            Self::Ringcast(options) => Ok(Box::new(ringcast::Ringcast::start(
+                options, exit, plan.seed,
+            )?)),
+            Self::Running(running) => Ok(Box::new(ringcast::Ringcast::attach(running, plan.seed)?)),
         }
     }
 }

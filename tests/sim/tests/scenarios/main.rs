@@ -1,7 +1,6 @@
 //! Calls in a simulated world, each with several seeds.
 
 mod calls;
-mod crossings;
 mod crowds;
 mod departures;
 mod losses;

@@ -1,0 +1,349 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::endpoint::Stream;
+use super::{Endpoint, Error, Token};
+
+/// Between two pings of openvidu-browser.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// After so long openvidu-browser gives a request up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests that wait to be written.
+const QUEUE: usize = 16;
+/// What openvidu-browser closes with when it leaves.
+const LEAVING: u16 = 4102;
+const SDK_VERSION: &str = "2.32.2";
+const PLATFORM: &str = "Chrome 156.0.0.0 on Linux 64-bit";
+
+/// Somebody who has joined a session: one WebSocket, as openvidu-browser has one.
+#[derive(Debug)]
+pub struct Browser {
+    requests: mpsc::Sender<Ask>,
+    connection: String,
+    server_offers: bool,
+}
+
+/// What a join led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The id of the own connection.
+    pub connection: String,
+    /// Whether the server makes the offer of a subscription (`mediasoup`), or we do.
+    pub server_offers: bool,
+    /// The ids of the streams that are there already.
+    pub streams: Vec<String>,
+}
+
+/// What publishing led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The id of the stream.
+    pub stream: String,
+    /// The answer to our offer.
+    pub answer: String,
+}
+
+#[derive(Debug)]
+struct Ask {
+    method: &'static str,
+    params: Value,
+    answer: oneshot::Sender<Result<Value, Error>>,
+}
+
+impl Browser {
+    /// Opens a socket and joins with `token`.
+    ///
+    /// # Errors
+    /// If the master cannot be reached or refuses.
+    pub async fn join(endpoint: &Endpoint, token: &Token) -> Result<(Self, Joined), Error> {
+        let stream = endpoint.connect().await?;
+        let url = format!(
+            "{}://{}/openvidu?sessionId={}",
+            endpoint.socket_scheme(),
+            endpoint.authority(),
+            token.session
+        );
+        let handshake = tokio_tungstenite::client_async(url, stream);
+        let (socket, _) = tokio::time::timeout(PATIENCE, handshake)
+            .await
+            .map_err(|_| Error::Late("the WebSocket handshake".to_owned()))?
+            .map_err(|error| Error::protocol("the WebSocket handshake", error))?;
+        let (requests, inbox) = mpsc::channel(QUEUE);
+        tokio::spawn(Conversation::new(socket, inbox).run());
+        let mut browser = Self {
+            requests,
+            connection: String::new(),
+            server_offers: false,
+        };
+        let params = json!({
+            "token": token.url, "session": token.session, "platform": PLATFORM, "sdkVersion": SDK_VERSION,
+            "metadata": "", "secret": "", "recorder": false, "stt": false,
+        });
+        let result = browser.ask("joinRoom", params).await?;
+        let joined = read_joined(&result);
+        let joined = joined.ok_or_else(|| Error::protocol("joinRoom", "an incomplete result"))?;
+        browser.connection.clone_from(&joined.connection);
+        browser.server_offers = joined.server_offers;
+        Ok((browser, joined))
+    }
+
+    /// The id of the own connection.
+    pub fn connection(&self) -> &str {
+        &self.connection
+    }
+
+    /// Whether the server makes the offer of a subscription, or we do.
+    pub fn server_offers(&self) -> bool {
+        self.server_offers
+    }
+
+    /// Offers to publish.
+    ///
+    /// # Errors
+    /// If the master refuses, does not answer in time, or has hung up.
+    pub async fn publish(
+        &self,
+        offer: &str,
+        has_audio: bool,
+        has_video: bool,
+    ) -> Result<Published, Error> {
+        let mut params = json!({
+            "sdpOffer": offer, "doLoopback": false, "hasAudio": has_audio, "hasVideo": has_video, "frameRate": -1,
+        });
+        if let Some(params) = params.as_object_mut() {
+            if has_audio {
+                params.insert("audioActive".to_owned(), true.into());
+            }
+            if has_video {
+                params.insert("videoActive".to_owned(), true.into());
+                params.insert("typeOfVideo".to_owned(), "CAMERA".into());
+                let dimensions = json!({ "width": 640, "height": 480 }).to_string();
+                params.insert("videoDimensions".to_owned(), dimensions.into());
+            }
+        }
+        let result = self.ask("publishVideo", params).await?;
+        Ok(Published {
+            stream: text(&result, "id", "publishVideo")?,
+            answer: text(&result, "sdpAnswer", "publishVideo")?,
+        })
+    }
+
+    /// Asks for the server's offer of a stream.
+    ///
+    /// # Errors
+    /// As for [`Browser::publish`].
+    pub async fn prepare_subscription(&self, stream: &str) -> Result<String, Error> {
+        let params = json!({ "sender": stream, "reconnect": false });
+        let result = self.ask("prepareReceiveVideoFrom", params).await?;
+        text(&result, "sdpOffer", "prepareReceiveVideoFrom")
+    }
+
+    /// Answers the server's offer of a stream.
+    ///
+    /// # Errors
+    /// As for [`Browser::publish`].
+    pub async fn accept_subscription(&self, stream: &str, answer: &str) -> Result<(), Error> {
+        let params = json!({ "sender": stream, "sdpAnswer": answer });
+        self.ask("receiveVideoFrom", params).await.map(|_| ())
+    }
+
+    /// Offers to receive a stream, where the server does not offer; its answer.
+    ///
+    /// # Errors
+    /// As for [`Browser::publish`].
+    pub async fn subscribe(&self, stream: &str, offer: &str) -> Result<String, Error> {
+        let params = json!({ "sender": stream, "sdpOffer": offer });
+        let result = self.ask("receiveVideoFrom", params).await?;
+        text(&result, "sdpAnswer", "receiveVideoFrom")
+    }
+
+    /// Trickles a candidate. `of` is the connection that publishes the stream which the transport is for.
+    ///
+    /// # Errors
+    /// As for [`Browser::publish`].
+    pub async fn ice_candidate(&self, of: &str, candidate: &str, mid: &str) -> Result<(), Error> {
+        let params = json!({
+            "endpointName": of, "candidate": candidate, "sdpMid": mid, "sdpMLineIndex": 0,
+        });
+        self.ask("onIceCandidate", params).await.map(|_| ())
+    }
+
+    /// Leaves the session and closes the socket.
+    ///
+    /// # Errors
+    /// As for [`Browser::publish`]; the socket is closed all the same.
+    pub async fn leave(self) -> Result<(), Error> {
+        self.ask("leaveRoom", json!({})).await.map(|_| ())
+    }
+
+    async fn ask(&self, method: &'static str, params: Value) -> Result<Value, Error> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask {
+            method,
+            params,
+            answer,
+        };
+        self.requests.send(ask).await.map_err(|_| Error::Ended)?;
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(Error::Ended)),
+            Err(_) => Err(Error::Late(method.to_owned())),
+        }
+    }
+}
+
+fn read_joined(result: &Value) -> Option<Joined> {
+    let others = result.get("value")?.as_array()?;
+    let streams = others
+        .iter()
+        .filter_map(|other| other.get("streams")?.as_array())
+        .flatten();
+    Some(Joined {
+        connection: result.get("id")?.as_str()?.to_owned(),
+        server_offers: result.get("mediaServer").and_then(Value::as_str) == Some("mediasoup"),
+        streams: streams
+            .filter_map(|stream| Some(stream.get("id")?.as_str()?.to_owned()))
+            .collect(),
+    })
+}
+
+fn text(result: &Value, key: &str, doing: &str) -> Result<String, Error> {
+    let found = result.get(key).and_then(Value::as_str);
+    found
+        .map(str::to_owned)
+        .ok_or_else(|| Error::protocol(doing, format!("a result without {key}")))
+}
+
+/// One socket: requests out, answers in, pings in between.
+struct Conversation {
+    socket: WebSocketStream<Box<dyn Stream>>,
+    inbox: mpsc::Receiver<Ask>,
+    waiting: HashMap<u64, (&'static str, oneshot::Sender<Result<Value, Error>>)>,
+    next: u64,
+}
+
+impl Conversation {
+    fn new(socket: WebSocketStream<Box<dyn Stream>>, inbox: mpsc::Receiver<Ask>) -> Self {
+        Self {
+            socket,
+            inbox,
+            waiting: HashMap::new(),
+            next: 0,
+        }
+    }
+
+    /// Talks until either side has had enough. Whoever waits for an answer then hears that it has ended.
+    async fn run(mut self) {
+        let mut pings = tokio::time::interval(PING_INTERVAL);
+        pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_first_ping = true;
+        loop {
+            let written = tokio::select! {
+                _ = pings.tick() => {
+                    let params = is_first_ping.then(|| json!({ "interval": PING_INTERVAL.as_millis() as u64 }));
+                    is_first_ping = false;
+                    self.write("ping", params).await
+                }
+                ask = self.inbox.recv() => match ask {
+                    Some(ask) => {
+                        let id = self.next;
+                        self.waiting.insert(id, (ask.method, ask.answer));
+                        self.write(ask.method, Some(ask.params)).await
+                    }
+                    // Nobody holds the browser any more: its window was closed.
+                    None => return self.close().await,
+                },
+                message = self.socket.next() => match message {
+                    Some(Ok(Message::Text(text))) => {
+                        self.read(&text);
+                        Ok(())
+                    }
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    Some(Ok(_)) => Ok(()),
+                },
+            };
+            if written.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn write(
+        &mut self,
+        method: &str,
+        params: Option<Value>,
+    ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        let mut frame = json!({ "jsonrpc": "2.0", "method": method, "id": self.next });
+        if let (Some(params), Some(frame)) = (params, frame.as_object_mut()) {
+            frame.insert("params".to_owned(), params);
+        }
+        self.next += 1;
+        self.socket.send(Message::text(frame.to_string())).await
+    }
+
+    fn read(&mut self, text: &str) {
+        let Ok(message) = serde_json::from_str::<Value>(text) else {
+            return;
+        };
+        // Without an id it is a notification; everybody here knows already who publishes what.
+        let waiting = message
+            .get("id")
+            .and_then(Value::as_u64)
+            .and_then(|id| self.waiting.remove(&id));
+        let Some((method, answer)) = waiting else {
+            return;
+        };
+        let result = match message.get("error") {
+            None => Ok(message.get("result").cloned().unwrap_or(Value::Null)),
+            Some(error) => Err(Error::Refused {
+                doing: method.to_owned(),
+                code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
+                message: text_of(error),
+            }),
+        };
+        // Whoever asked may have given up.
+        let _ = answer.send(result);
+    }
+
+    async fn close(mut self) {
+        let frame = CloseFrame {
+            code: CloseCode::from(LEAVING),
+            reason: Utf8Bytes::default(),
+        };
+        // The other side may have gone first.
+        let _ = self.socket.close(Some(frame)).await;
+    }
+}
+
+fn text_of(error: &Value) -> String {
+    let message = error.get("message").and_then(Value::as_str);
+    message.unwrap_or("no message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_result_names_the_streams_that_are_there() {
+        let result = json!({
+            "id": "con_A", "mediaServer": "mediasoup",
+            "value": [
+                { "id": "con_B", "streams": [{ "id": "str_CAM_ABCD_con_B" }] },
+                { "id": "con_C" },
+            ],
+        });
+        let joined = read_joined(&result).unwrap();
+        assert_eq!(joined.connection, "con_A");
+        assert!(joined.server_offers);
+        assert_eq!(joined.streams, ["str_CAM_ABCD_con_B"]);
+        assert_eq!(read_joined(&json!({ "id": "con_A" })), None);
+    }
+}

@@ -1,0 +1,512 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clock::Rng;
+use futures_util::{StreamExt as _, stream};
+use proto::dtls::Certificate;
+use proto::ice::Credentials;
+
+use crate::fleet::{
+    Association, ExpectedStream, Fleet, Negotiated, PeerId, PublishedMedium, PublisherSpec,
+    SubscriberSpec,
+};
+use crate::plan::{Codec, Medium, Plan, Session, Stream, Suite};
+use crate::signal::{Application, Browser, Offered, Peer, Published, Remote, Role};
+use crate::stream::Verifier;
+
+/// People who join at the same time, if the plan does not say how fast they come.
+const AT_ONCE: usize = 32;
+/// How long a person's media may take to connect once signalling is done.
+const MEDIA_PATIENCE: Duration = Duration::from_secs(60);
+/// More streams than a session ever has: it keeps the seeds of sessions apart.
+const STREAMS_MAX: u64 = 1 << 16;
+
+/// Where people meet: an application of the cluster, and what all browsers share.
+#[derive(Debug)]
+pub(super) struct Venue {
+    pub(super) application: Application,
+    /// One for all: making thousands would only take time.
+    pub(super) certificate: Certificate,
+    /// What the names of the sessions begin with.
+    pub(super) prefix: String,
+    pub(super) rng: Mutex<Rng>,
+}
+
+/// Everybody who is there.
+#[derive(Debug, Default)]
+pub(super) struct People {
+    sessions: Vec<Room>,
+    publishers: Vec<Person>,
+    /// In the order in which they came.
+    viewers: VecDeque<Person>,
+    joins: Vec<Duration>,
+    suite: Option<Suite>,
+}
+
+/// A session, and what is published in it.
+#[derive(Clone, Debug)]
+struct Room {
+    name: String,
+    streams: Vec<Arc<Source>>,
+}
+
+/// A stream that somebody publishes.
+#[derive(Debug)]
+struct Source {
+    /// Its id, and that of the connection that publishes it.
+    id: String,
+    connection: String,
+    media: Vec<(Medium, u64)>,
+}
+
+/// Somebody who has joined.
+#[derive(Debug)]
+struct Person {
+    room: usize,
+    browser: Browser,
+    peers: Vec<PeerId>,
+}
+
+/// A stream that is to be published.
+struct ToPublish<'a> {
+    room: usize,
+    stream: &'a Stream,
+    first_seed: u64,
+}
+
+impl People {
+    /// Brings everybody in: first those who publish, then those who watch.
+    pub(super) async fn connect(
+        &mut self,
+        venue: &Venue,
+        fleet: &Fleet,
+        plan: &Plan,
+        progress: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> anyhow::Result<()> {
+        self.suite = Some(plan.suite);
+        let viewers: usize = plan.sessions.iter().map(|session| session.viewers).sum();
+        let publishers: usize = plan.sessions.iter().map(|s| s.streams.len()).sum();
+        let of = viewers + publishers;
+        let guest = Guest {
+            venue,
+            fleet,
+            suite: plan.suite,
+        };
+        for number in 0..plan.sessions.len() {
+            let name = format!("{}-{number}", venue.prefix);
+            venue.application.create_session(&name).await?;
+            self.sessions.push(Room {
+                name,
+                streams: Vec::new(),
+            });
+        }
+        self.publish(&guest, plan, &mut |joined| progress(joined, of))
+            .await?;
+        self.watch_each_other(&guest, plan).await?;
+
+        let rooms = plan.sessions.iter().enumerate();
+        let rooms: Vec<_> = rooms
+            .flat_map(|(number, session)| std::iter::repeat_n(number, session.viewers))
+            .collect();
+        let pace = Pace::new(plan.joins_per_second);
+        let (sessions, pace) = (&self.sessions, &pace);
+        let mut coming = stream::iter(rooms.into_iter().enumerate())
+            .map(|(number, room)| {
+                let guest = &guest;
+                async move {
+                    pace.wait(number).await;
+                    guest.view(room, &sessions[room], true).await
+                }
+            })
+            .buffer_unordered(pace.at_once());
+        let mut joined = publishers;
+        while let Some(person) = coming.next().await {
+            let (person, took) = person?;
+            self.viewers.push_back(person);
+            self.joins.push(took);
+            joined += 1;
+            if !progress(joined, of) {
+                bail!("interrupted");
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(
+        &mut self,
+        guest: &Guest<'_>,
+        plan: &Plan,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> anyhow::Result<()> {
+        let sessions = plan.sessions.iter().enumerate();
+        let wanted: Vec<_> = sessions
+            .flat_map(|(room, session)| {
+                session
+                    .streams
+                    .iter()
+                    .enumerate()
+                    .map(move |(number, stream)| {
+                        let place = room as u64 * STREAMS_MAX + number as u64;
+                        ToPublish {
+                            room,
+                            stream,
+                            // Two media each; apart also from those of a plan with another seed.
+                            first_seed: plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                                ^ (2 * place + 2),
+                        }
+                    })
+            })
+            .collect();
+        let names: Vec<_> = self.sessions.iter().map(|room| room.name.clone()).collect();
+        let names = &names;
+        let mut coming = stream::iter(wanted)
+            .map(|wanted| async move { guest.publish(&names[wanted.room], &wanted).await })
+            .buffer_unordered(AT_ONCE);
+        while let Some(published) = coming.next().await {
+            let (person, source, took) = published?;
+            self.sessions[person.room].streams.push(Arc::new(source));
+            self.publishers.push(person);
+            self.joins.push(took);
+            if !progress(self.publishers.len()) {
+                bail!("interrupted");
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishers of sessions in which they do so subscribe to all others.
+    async fn watch_each_other(&mut self, guest: &Guest<'_>, plan: &Plan) -> anyhow::Result<()> {
+        let watches = |session: &Session| session.publishers_watch;
+        let sessions = &self.sessions;
+        let mut coming = stream::iter(&mut self.publishers)
+            .filter(|person| std::future::ready(watches(&plan.sessions[person.room])))
+            .map(|person| async move {
+                for source in &sessions[person.room].streams {
+                    if source.connection != person.browser.connection() {
+                        let peer = guest.subscribe(&person.browser, source).await?;
+                        person.peers.push(peer);
+                    }
+                }
+                guest.wait(&person.peers).await
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some(watching) = coming.next().await {
+            watching?;
+        }
+        Ok(())
+    }
+
+    /// The oldest viewers go, new ones come to their sessions.
+    pub(super) async fn replace_viewers(
+        &mut self,
+        venue: &Venue,
+        fleet: &Fleet,
+        count: usize,
+    ) -> anyhow::Result<()> {
+        let Some(suite) = self.suite else {
+            return Ok(());
+        };
+        let guest = Guest {
+            venue,
+            fleet,
+            suite,
+        };
+        let count = count.min(self.viewers.len());
+        let going: Vec<_> = self.viewers.drain(..count).collect();
+        let sessions = &self.sessions;
+        let mut changing = stream::iter(going)
+            .map(|person| {
+                let guest = &guest;
+                async move {
+                    let room = person.room;
+                    guest.leave(person).await?;
+                    guest.view(room, &sessions[room], false).await
+                }
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some(person) = changing.next().await {
+            self.viewers.push_back(person?.0);
+        }
+        Ok(())
+    }
+
+    /// Ends all sessions, and with them everybody's presence.
+    pub(super) async fn close(&mut self, venue: &Venue) {
+        for room in self.sessions.drain(..) {
+            // A cluster that is about to end anyway need not answer.
+            if let Err(error) = venue.application.delete_session(&room.name).await {
+                tracing::debug!(%error, "a session could not be ended");
+            }
+        }
+        self.publishers.clear();
+        self.viewers.clear();
+    }
+
+    pub(super) fn joins(&self) -> &[Duration] {
+        &self.joins
+    }
+}
+
+/// Brings single people in.
+struct Guest<'a> {
+    venue: &'a Venue,
+    fleet: &'a Fleet,
+    suite: Suite,
+}
+
+impl Guest<'_> {
+    async fn publish(
+        &self,
+        session: &str,
+        wanted: &ToPublish<'_>,
+    ) -> anyhow::Result<(Person, Source, Duration)> {
+        let begun = Instant::now();
+        let application = &self.venue.application;
+        let token = application
+            .create_connection(session, Role::Publisher)
+            .await?;
+        let (browser, joined) = Browser::join(application.endpoint(), &token).await?;
+        let media: Vec<_> = [&wanted.stream.audio, &wanted.stream.video]
+            .into_iter()
+            .flatten()
+            .zip(wanted.first_seed..)
+            .map(|(medium, seed)| (medium.clone(), seed))
+            .collect();
+        let (peer, offered) = self.describe(&media);
+        let (has_audio, has_video) = (wanted.stream.audio.is_some(), wanted.stream.video.is_some());
+        let published = browser
+            .publish(&peer.publishing(&offered), has_audio, has_video)
+            .await?;
+        let remote = Remote::parse(&published.answer)?;
+        let local = self.fleet.allocate();
+        let spec = PublisherSpec {
+            local,
+            association: self.association(&peer, &remote),
+            media: self.published_media(&media, &offered, &remote)?,
+        };
+        let id = self.fleet.publish(spec)?;
+        self.trickle(&browser, &joined.connection, local, &peer)
+            .await?;
+        self.wait(&[id]).await?;
+        let Published { stream, .. } = published;
+        let source = Source {
+            id: stream,
+            connection: joined.connection,
+            media,
+        };
+        let person = Person {
+            room: wanted.room,
+            browser,
+            peers: vec![id],
+        };
+        Ok((person, source, begun.elapsed()))
+    }
+
+    /// Somebody who watches everything in a session.
+    async fn view(
+        &self,
+        number: usize,
+        room: &Room,
+        wait: bool,
+    ) -> anyhow::Result<(Person, Duration)> {
+        let begun = Instant::now();
+        let application = &self.venue.application;
+        let token = application
+            .create_connection(&room.name, Role::Subscriber)
+            .await?;
+        let (browser, _) = Browser::join(application.endpoint(), &token).await?;
+        let mut peers = Vec::with_capacity(room.streams.len());
+        for source in &room.streams {
+            peers.push(self.subscribe(&browser, source).await?);
+        }
+        if wait {
+            self.wait(&peers).await?;
+        }
+        let person = Person {
+            room: number,
+            browser,
+            peers,
+        };
+        Ok((person, begun.elapsed()))
+    }
+
+    async fn leave(&self, person: Person) -> anyhow::Result<()> {
+        for peer in person.peers {
+            self.fleet.remove(peer);
+        }
+        person.browser.leave().await?;
+        Ok(())
+    }
+
+    async fn subscribe(&self, browser: &Browser, source: &Source) -> anyhow::Result<PeerId> {
+        let (peer, _) = self.describe(&[]);
+        let remote = if browser.server_offers() {
+            let offer = browser.prepare_subscription(&source.id).await?;
+            let answer = peer.answer(&offer)?;
+            browser.accept_subscription(&source.id, &answer).await?;
+            Remote::parse(&offer)?
+        } else {
+            let kinds = source
+                .media
+                .iter()
+                .map(|(medium, _)| crate::signal::kind(codec(medium)));
+            let offer = peer.subscribing(&kinds.collect::<Vec<_>>());
+            let answer = browser.subscribe(&source.id, &offer).await?;
+            Remote::parse(&answer)?
+        };
+        let local = self.fleet.allocate();
+        let mut expect = Vec::new();
+        let mut transport_sequence = None;
+        for (medium, seed) in &source.media {
+            let codec = codec(medium);
+            let kind = crate::signal::kind(codec);
+            let section = remote.sections.iter().find(|section| section.kind == kind);
+            let section =
+                section.with_context(|| format!("no {} from the server", kind.as_str()))?;
+            let (ssrc, _) = section.ssrcs.context("a media section without an SSRC")?;
+            transport_sequence = transport_sequence.or(section.extensions.transport_sequence);
+            expect.push(ExpectedStream {
+                ssrc,
+                codec,
+                seed: *seed,
+                verifier: Verifier::new(medium, *seed)?,
+                rtx: section.rtx(codec),
+                key_frames_on_request: matches!(medium, Medium::Synthetic(_)),
+            });
+        }
+        let spec = SubscriberSpec {
+            local,
+            association: self.association(&peer, &remote),
+            expect,
+            transport_sequence,
+        };
+        let id = self.fleet.subscribe(spec)?;
+        self.trickle(browser, &source.connection, local, &peer)
+            .await?;
+        Ok(id)
+    }
+
+    async fn trickle(
+        &self,
+        browser: &Browser,
+        of: &str,
+        local: std::net::SocketAddr,
+        peer: &Peer,
+    ) -> anyhow::Result<()> {
+        let candidate = crate::signal::host_candidate(local, peer.ice.ufrag());
+        Ok(browser.ice_candidate(of, &candidate, "0").await?)
+    }
+
+    async fn wait(&self, peers: &[PeerId]) -> anyhow::Result<()> {
+        for peer in peers {
+            let connected = tokio::time::timeout(MEDIA_PATIENCE, self.fleet.connected(*peer));
+            connected
+                .await
+                .with_context(|| format!("media did not connect within {MEDIA_PATIENCE:?}"))??;
+        }
+        Ok(())
+    }
+
+    /// A transport of ours, and the SSRCs of what it will send.
+    fn describe(&self, media: &[(Medium, u64)]) -> (Peer, Vec<Offered>) {
+        let mut rng = self
+            .venue
+            .rng
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let peer = Peer {
+            ice: Credentials::generate(&mut rng),
+            fingerprint: self.venue.certificate.fingerprint_sha256(),
+            session_id: rng.next_u64(),
+        };
+        let offered = media.iter().map(|(medium, _)| {
+            let codec = codec(medium);
+            Offered {
+                codec,
+                ssrc: rng.next_u32() | 1,
+                rtx_ssrc: (codec != Codec::Opus).then(|| rng.next_u32() & !1),
+            }
+        });
+        let offered = offered.collect();
+        (peer, offered)
+    }
+
+    fn association(&self, peer: &Peer, remote: &Remote) -> Association {
+        Association::Negotiated(Box::new(Negotiated {
+            local: peer.ice.clone(),
+            remote: remote.ice.clone(),
+            candidate: remote.candidate,
+            fingerprints: remote.fingerprints.clone(),
+            certificate: self.venue.certificate.clone(),
+            suite: self.suite,
+        }))
+    }
+
+    fn published_media(
+        &self,
+        media: &[(Medium, u64)],
+        offered: &[Offered],
+        remote: &Remote,
+    ) -> anyhow::Result<Vec<PublishedMedium>> {
+        let pairs = media.iter().zip(offered).enumerate();
+        pairs
+            .map(|(number, ((medium, seed), offered))| {
+                let mid = number.to_string();
+                let section = remote.sections.iter().find(|section| section.mid == mid);
+                let section = section.context("the server rejected a medium")?;
+                let types = section.payload_types(offered.codec);
+                let (payload_type, rtx) =
+                    types.with_context(|| format!("the server rejected {:?}", offered.codec))?;
+                let rtx = offered.rtx_ssrc.zip(rtx);
+                Ok(PublishedMedium {
+                    medium: medium.clone(),
+                    seed: *seed,
+                    ssrc: offered.ssrc,
+                    payload_type,
+                    rtx: rtx.map(|(ssrc, payload_type)| crate::fleet::Rtx { ssrc, payload_type }),
+                    mid,
+                    extensions: section.extensions,
+                })
+            })
+            .collect()
+    }
+}
+
+/// When people come.
+struct Pace {
+    begun: tokio::time::Instant,
+    interval: Option<Duration>,
+}
+
+impl Pace {
+    fn new(per_second: Option<f64>) -> Self {
+        let usable = per_second.filter(|rate| *rate > 0.0);
+        Self {
+            begun: tokio::time::Instant::now(),
+            interval: usable.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+        }
+    }
+
+    async fn wait(&self, number: usize) {
+        if let Some(interval) = self.interval {
+            tokio::time::sleep_until(self.begun + interval.mul_f64(number as f64)).await;
+        }
+    }
+
+    /// A storm must not be held back by those who are still joining.
+    fn at_once(&self) -> usize {
+        match self.interval {
+            Some(interval) => AT_ONCE.max((2.0 / interval.as_secs_f64()).ceil() as usize),
+            None => AT_ONCE,
+        }
+    }
+}
+
+fn codec(medium: &Medium) -> Codec {
+    match medium {
+        Medium::Synthetic(synthetic) => synthetic.codec,
+        Medium::Recorded { codec, .. } => *codec,
+    }
+}

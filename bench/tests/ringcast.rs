@@ -1,0 +1,216 @@
+//! Simulated browsers against a real master and a real node, which are built first.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use bench::exit::{self, Exit};
+use bench::fleet::{Counters, Fleet, Settings};
+use bench::plan::{Codec, Medium, Packets, Plan, Session, Sizes, Stream, Suite, Synthetic};
+use bench::subject::Subject as _;
+use bench::subject::ringcast::{Options, Ringcast};
+
+/// The folder with fresh binaries of master and node.
+fn binaries() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "control",
+                "--package",
+                "dataplane",
+            ])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo starts");
+        assert!(status.success(), "master and node can be built");
+        let own = std::env::current_exe().expect("a test has a file");
+        // The test lies in `deps`.
+        own.ancestors().nth(2).expect("a build folder").to_owned()
+    })
+}
+
+fn video(codec: Codec) -> Medium {
+    Medium::Synthetic(Synthetic {
+        codec,
+        frames_per_second: 30.0,
+        packets_per_frame: Packets::Fixed(4),
+        packet_bytes: Sizes::EqualParts { max: 1100 },
+        spacing: Duration::ZERO,
+        key_frame_every: None,
+    })
+}
+
+fn audio() -> Medium {
+    Medium::Synthetic(Synthetic {
+        codec: Codec::Opus,
+        frames_per_second: 50.0,
+        packets_per_frame: Packets::Fixed(1),
+        packet_bytes: Sizes::Fixed(120),
+        spacing: Duration::ZERO,
+        key_frame_every: None,
+    })
+}
+
+fn plan(session: Session, suite: Suite) -> Plan {
+    Plan {
+        name: "test".to_owned(),
+        sessions: vec![session],
+        suite,
+        joins_per_second: None,
+        churn_per_second: 0.0,
+        strangers_per_second: 0,
+        warm_up: Duration::ZERO,
+        measure: Duration::from_secs(1),
+        seed: 5,
+    }
+}
+
+/// Starts a cluster, brings everybody in, and gives both to `work`.
+fn with_people(options: &Options, plan: &Plan, work: impl FnOnce(&Fleet, &mut Ringcast)) {
+    let exit = Exit::prepare(exit::Kind::Loopback).expect("loopback is always there");
+    let fleet = Fleet::start(&Settings::default()).expect("sockets");
+    let mut ringcast = Ringcast::start(options, &exit, plan.seed).expect("a cluster");
+    let mut told = (0, 0);
+    ringcast
+        .bring_in(&fleet, plan, &mut |joined, of| {
+            told = (joined, of);
+            true
+        })
+        .expect("everybody is let in");
+    let people: usize = plan
+        .sessions
+        .iter()
+        .map(|s| s.viewers + s.streams.len())
+        .sum();
+    assert_eq!(told, (people, people));
+    assert_eq!(ringcast.joins().len(), people);
+    work(&fleet, &mut ringcast);
+    ringcast.stop().expect("all processes lived until now");
+}
+
+/// What happens within `time`, from when something has been delivered.
+fn measure(fleet: &Fleet, time: Duration) -> Counters {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while fleet.counters().expect("the fleet lives").delivered < 100 {
+        assert!(Instant::now() < patience, "{:?}", fleet.counters());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let before = fleet.counters().expect("the fleet lives");
+    std::thread::sleep(time);
+    fleet.counters().expect("the fleet lives").since(&before)
+}
+
+fn assert_right(counters: &Counters) {
+    assert_eq!(counters.wrong_payloads, 0, "{:?}", counters.first_wrong);
+    assert_eq!(counters.unauthentic, 0, "{:?}", counters.first_wrong);
+    assert!(counters.samples > 0, "{counters:?}");
+    assert_eq!(counters.unknown_ssrc, 0);
+    assert_eq!(counters.silent, 0);
+}
+
+#[test]
+fn one_publishes_and_five_watch() {
+    let session = Session {
+        streams: vec![Stream {
+            video: Some(video(Codec::Vp8)),
+            audio: Some(audio()),
+        }],
+        viewers: 5,
+        publishers_watch: false,
+    };
+    for driver in ["mmsg", "auto"] {
+        let options = Options {
+            driver: driver.to_owned(),
+            ..Options::new(binaries().to_owned())
+        };
+        let plan = plan(session.clone(), Suite::Aes256Gcm);
+        with_people(&options, &plan, |fleet, ringcast| {
+            let counters = measure(fleet, Duration::from_millis(1500));
+            assert_right(&counters);
+            assert_eq!((counters.peers, counters.connected), (6, 6));
+            // 170 packets a second for each of five; the machine may be busy.
+            assert!(counters.expected > 700, "{counters:?}");
+            let lost = counters.lost() as f64 / counters.expected as f64;
+            assert!(lost < 0.05, "{lost}");
+            assert!(counters.reports >= 5, "{counters:?}");
+            let total = fleet.counters().expect("the fleet lives");
+            assert!(
+                total.key_frames_asked > 0,
+                "whoever comes late wants a picture"
+            );
+
+            let readings = ringcast.readings().expect("the node answers");
+            assert!(readings.sent > Some(700) && readings.system_calls > Some(0));
+            assert_eq!(readings.state, Some(6));
+
+            ringcast
+                .replace_viewers(fleet, 2)
+                .expect("two go, two come");
+            let until = Instant::now() + Duration::from_secs(10);
+            while fleet.counters().expect("the fleet lives").joined < 8 {
+                assert!(Instant::now() < until, "{:?}", fleet.counters());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let counters = measure(fleet, Duration::from_millis(500));
+            assert_right(&counters);
+            assert_eq!(counters.peers, 6);
+        });
+    }
+}
+
+#[test]
+fn people_watch_each_other_under_every_suite() {
+    for (suite, codec) in [
+        (Suite::Aes128Gcm, Codec::H264),
+        (Suite::AesCm80, Codec::Vp8),
+    ] {
+        let stream = Stream {
+            video: Some(video(codec)),
+            audio: None,
+        };
+        let session = Session {
+            streams: vec![stream; 3],
+            viewers: 0,
+            publishers_watch: true,
+        };
+        let options = Options::new(binaries().to_owned());
+        with_people(&options, &plan(session, suite), |fleet, _| {
+            let counters = measure(fleet, Duration::from_secs(1));
+            assert_right(&counters);
+            // Each of three sends, and receives two.
+            assert_eq!((counters.peers, counters.connected), (9, 9));
+            let copies = counters.delivered as f64 / counters.published_packets as f64;
+            assert!((1.8..2.2).contains(&copies), "{copies} copies of a packet");
+        });
+    }
+}
+
+#[test]
+fn a_node_that_drops_media_delivers_nothing() {
+    let session = Session {
+        streams: vec![Stream {
+            video: Some(video(Codec::Vp8)),
+            audio: None,
+        }],
+        viewers: 2,
+        publishers_watch: false,
+    };
+    let mut options = Options::new(binaries().to_owned());
+    options.environment.push((
+        "RINGCAST_NODE__FAULTS__DROP_RTP".to_owned(),
+        "true".to_owned(),
+    ));
+    with_people(&options, &plan(session, Suite::Aes256Gcm), |fleet, _| {
+        std::thread::sleep(Duration::from_millis(2500));
+        let counters = fleet.counters().expect("the fleet lives");
+        assert!(counters.published_packets > 100);
+        assert_eq!(counters.delivered, 0);
+        assert_eq!(counters.silent, 2, "both notice that nothing comes");
+    });
+}
