@@ -189,6 +189,15 @@ impl Fleet {
         }
     }
 
+    /// Ends the media of all publishers there are, for good; everything else goes on. Once what is on its way has come, what was
+    /// published and what was delivered can be compared exactly.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] if a thread has ended.
+    pub fn hush(&self) -> Result<(), Error> {
+        (0..self.threads.len()).try_for_each(|thread| self.send(thread, Command::Hush))
+    }
+
     /// How far a peer has come; `None` if it was removed.
     pub fn state(&self, peer: PeerId) -> Option<PeerState> {
         self.registry.state(peer)

@@ -63,6 +63,13 @@ impl Peer {
         peer
     }
 
+    /// Ends the media of a publisher.
+    pub(super) fn hush(&mut self) {
+        if let Side::Publisher(publisher) = &mut self.side {
+            publisher.hush();
+        }
+    }
+
     /// Takes a datagram. Says whether the timer may have to be set anew.
     pub(super) fn on_datagram(
         &mut self,

@@ -63,6 +63,7 @@ pub(super) struct Publisher {
     next_report: Instant,
     transport_sequence: u16,
     cname: String,
+    is_hushed: bool,
 }
 
 #[derive(Debug)]
@@ -133,6 +134,7 @@ impl Publisher {
             next_report: Instant::FAR_FUTURE,
             transport_sequence: 0,
             cname: format!("{:016x}", rng.next_u64()),
+            is_hushed: false,
         }
     }
 
@@ -156,13 +158,18 @@ impl Publisher {
         true
     }
 
+    /// Ends its media for good.
+    pub(super) fn hush(&mut self) {
+        self.is_hushed = true;
+    }
+
     /// Sends what is due.
     pub(super) fn on_timeout(&mut self, now: Instant, way: &mut Way<'_>, shared: &mut Shared) {
         let Some(keys) = &mut self.keys else {
             return;
         };
         for sender in &mut self.media {
-            if sender.player.deadline() <= now {
+            if sender.player.deadline() <= now && !self.is_hushed {
                 sender.play(
                     &mut keys.outbound,
                     &mut self.transport_sequence,
@@ -222,7 +229,8 @@ impl Publisher {
     /// When [`Publisher::on_timeout`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.keys.as_ref()?;
-        let media = self.media.iter().map(|sender| sender.player.deadline());
+        let media = self.media.iter().filter(|_| !self.is_hushed);
+        let media = media.map(|sender| sender.player.deadline());
         media.chain([self.next_report]).min()
     }
 }

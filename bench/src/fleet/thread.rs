@@ -29,6 +29,7 @@ pub(super) enum Command {
     Add(Box<NewPeer>),
     Remove(PeerId),
     Report(mpsc::SyncSender<Counters>),
+    Hush,
     Stop,
 }
 
@@ -180,6 +181,7 @@ impl Thread {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.shared.counters.clone());
             }
+            Command::Hush => self.peers.iter_mut().flatten().for_each(|peer| peer.hush()),
             Command::Stop => {}
         }
     }

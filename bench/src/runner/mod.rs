@@ -147,31 +147,8 @@ fn try_run(settings: &Settings, watch: &Watch<'_>) -> anyhow::Result<Outcome> {
 
 fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow::Result<Outcome> {
     let plan = &settings.plan;
-    watch.report(Event::Preparing(format!(
-        "starting {}",
-        settings.subject.name()
-    )));
-    let program = match &settings.program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe().context("cannot find this program's file")?,
-    };
-    let mut subject = settings
-        .subject
-        .start(&program, exit, plan)
-        .with_context(|| format!("cannot start {}", settings.subject.name()))?;
-    let fleet = Fleet::start(&fleet::Settings {
-        threads: settings.fleet_threads,
-        network: exit.peers().base,
-        sampled: exit.is_sampled(),
-        sample_every: if exit.is_sampled() {
-            1
-        } else {
-            settings.check_every
-        },
-        seed: plan.seed,
-        ..fleet::Settings::default()
-    })
-    .context("cannot start the load generator")?;
+    let mut subject = start_subject(settings, exit, watch)?;
+    let fleet = start_fleet(settings, exit)?;
     let empty = Memory::read(&subject.processes())?;
     subject.connect(&fleet, plan, watch)?;
     let strangers = match plan.strangers_per_second {
@@ -187,26 +164,15 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     });
     watch.sleep(plan.warm_up)?;
 
-    let mut run = Run {
-        plan,
-        subject: subject.as_mut(),
-        fleet: &fleet,
-        exit,
-        watch,
-        timeline: Vec::new(),
-    };
-    let before = run.snapshot()?;
-    run.hold()?;
-    let after = run.snapshot()?;
-    let timeline = std::mem::take(&mut run.timeline);
-
+    let copies = verdict::copies_per_packet(plan).unwrap_or(0.0);
+    let before = Snapshot::in_motion(subject.as_mut(), &fleet, exit, copies)?;
+    let sent_before = strangers.as_ref().map(Strangers::sent);
+    let timeline = hold(plan, subject.as_mut(), &fleet, watch)?;
+    let sent_after = strangers.as_ref().map(Strangers::sent);
     let memory = Memory::read(&subject.processes())?;
-    let transports = after.fleet.connected;
-    let strangers = strangers.map(|strangers| {
-        let sent = strangers.sent();
-        strangers.stop();
-        sent
-    });
+    let after = Snapshot::at_rest(subject.as_mut(), &fleet, exit)?;
+
+    drop(strangers);
     drop(fleet);
     subject.stop()?;
     let mut outcome = verdict::outcome(settings, &before, &after);
@@ -215,69 +181,89 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
         resident: memory.resident,
         slab_growth: memory.slab as i64 - empty.slab as i64,
         resident_before: empty.resident,
-        transports,
+        transports: after.fleet.connected,
     });
     outcome.machine = Machine::read();
     outcome.ended_at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
-    if let Some(sent) = strangers {
-        let rate = sent as f64 / outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
-        outcome.notes.push(format!(
-            "strangers sent {sent} datagrams, about {rate:.0} a second"
-        ));
+    if let (Some(before), Some(after)) = (sent_before, sent_after) {
+        let rate = (after - before) as f64 / plan.measure.as_secs_f64();
+        outcome
+            .notes
+            .push(format!("strangers sent {rate:.0} datagrams a second"));
     }
     Ok(outcome)
 }
 
-/// What takes part in a measurement.
-struct Run<'a, 'w> {
-    plan: &'a Plan,
-    subject: &'a mut dyn Subject,
-    fleet: &'a Fleet,
-    exit: &'a mut Exit,
-    watch: &'a Watch<'w>,
-    timeline: Vec<f64>,
+fn start_subject(
+    settings: &Settings,
+    exit: &Exit,
+    watch: &Watch<'_>,
+) -> anyhow::Result<Box<dyn Subject>> {
+    let name = settings.subject.name();
+    watch.report(Event::Preparing(format!("starting {name}")));
+    let program = match &settings.program {
+        Some(program) => program.clone(),
+        None => std::env::current_exe().context("cannot find this program's file")?,
+    };
+    settings
+        .subject
+        .start(&program, exit, &settings.plan)
+        .with_context(|| format!("cannot start {name}"))
 }
 
-impl Run<'_, '_> {
-    fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
-        Snapshot::take(self.subject, self.fleet, self.exit)
-    }
+fn start_fleet(settings: &Settings, exit: &Exit) -> anyhow::Result<Fleet> {
+    Fleet::start(&fleet::Settings {
+        threads: settings.fleet_threads,
+        network: exit.peers().base,
+        sampled: exit.is_sampled(),
+        sample_every: if exit.is_sampled() {
+            1
+        } else {
+            settings.check_every
+        },
+        seed: settings.plan.seed,
+        ..fleet::Settings::default()
+    })
+    .context("cannot start the load generator")
+}
 
-    /// Holds the load for as long as the plan says, with people coming and going.
-    fn hold(&mut self) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let mut replaced = 0;
-        let mut busy_before = snapshot::processor_time(self.subject)?;
-        let mut beat = start;
-        let first = self.fleet.counters()?;
-        loop {
-            let elapsed = start.elapsed();
-            let rest = self.plan.measure.saturating_sub(elapsed);
-            if rest.is_zero() {
-                return Ok(());
-            }
-            self.watch.sleep(rest.min(BEAT))?;
-            let elapsed = start.elapsed().as_secs_f64();
-            let due = (elapsed * self.plan.churn_per_second) as usize;
-            self.subject
-                .replace_viewers(self.fleet, due.saturating_sub(replaced))?;
-            replaced = due.max(replaced);
-
-            let busy = snapshot::processor_time(self.subject)?;
-            let share = (busy.saturating_sub(busy_before)).as_secs_f64()
-                / beat.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-            (beat, busy_before) = (Instant::now(), busy);
-            self.timeline.push(share);
-            let now = self.fleet.counters()?.since(&first);
-            self.watch.report(Event::Measuring {
-                elapsed: start.elapsed().min(self.plan.measure),
-                of: self.plan.measure,
-                delivered: now.delivered.max(now.received_packets),
-                lost: now.lost(),
-                subject_busy: share,
-            });
+/// Holds the load for as long as the plan says, with people coming and going; the forwarder's share of one processor, beat by beat.
+fn hold(
+    plan: &Plan,
+    subject: &mut dyn Subject,
+    fleet: &Fleet,
+    watch: &Watch<'_>,
+) -> anyhow::Result<Vec<f64>> {
+    let start = Instant::now();
+    let mut replaced = 0;
+    let mut timeline = Vec::new();
+    let mut busy_before = snapshot::processor_time(subject)?;
+    let mut beat = start;
+    let first = fleet.counters()?;
+    loop {
+        let rest = plan.measure.saturating_sub(start.elapsed());
+        if rest.is_zero() {
+            return Ok(timeline);
         }
+        watch.sleep(rest.min(BEAT))?;
+        let due = (start.elapsed().as_secs_f64() * plan.churn_per_second) as usize;
+        subject.replace_viewers(fleet, due.saturating_sub(replaced))?;
+        replaced = due.max(replaced);
+
+        let busy = snapshot::processor_time(subject)?;
+        let share = busy.saturating_sub(busy_before).as_secs_f64()
+            / beat.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+        (beat, busy_before) = (Instant::now(), busy);
+        timeline.push(share);
+        let now = fleet.counters()?.since(&first);
+        watch.report(Event::Measuring {
+            elapsed: start.elapsed().min(plan.measure),
+            of: plan.measure,
+            delivered: now.delivered.max(now.received_packets),
+            lost: now.lost(),
+            subject_busy: share,
+        });
     }
 }

@@ -9,10 +9,12 @@ use crate::fleet::{Counters, Fleet};
 use crate::measure::{Busy, own_time, process_time};
 use crate::subject::{Readings, Subject};
 
-/// A moment is quiet when nothing was published and nothing left during this time.
-const QUIET: Duration = Duration::from_micros(300);
-/// How long a quiet moment is looked for. Then any will do: a load without pauses has little on its way at any one.
+/// For so long the best moment to begin is looked for, and in such steps.
 const SEARCH: Duration = Duration::from_millis(150);
+const STEP: Duration = Duration::from_millis(1);
+/// Everything has come when nothing has for this long, or after the longest wait for it.
+const SILENCE: Duration = Duration::from_millis(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Cumulative counters of everybody.
 #[derive(Debug)]
@@ -28,28 +30,83 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads everything, at a moment when no packet is on its way if there is one: published packets and their copies are counted
-    /// in different places, and a frame that was counted in one only would be taken for loss.
-    pub(super) fn take(
+    /// Reads everything while the load goes on, when as little as possible is on its way: published packets and their copies are
+    /// counted in different places, and what is counted in one only would be taken for loss, or would hide it.
+    pub(super) fn in_motion(
+        subject: &mut dyn Subject,
+        fleet: &Fleet,
+        exit: &mut Exit,
+        copies: f64,
+    ) -> anyhow::Result<Self> {
+        let readings = readings(subject)?;
+        let end = Instant::now() + SEARCH;
+        let mut best = Self::read(subject, fleet, exit)?;
+        while Instant::now() < end {
+            std::thread::sleep(STEP);
+            let next = Self::read(subject, fleet, exit)?;
+            if next.on_the_way(copies) <= best.on_the_way(copies) {
+                best = next;
+            }
+        }
+        best.subject = readings;
+        Ok(best)
+    }
+
+    /// Ends the load, waits until everything has come, and reads everything. Its time is that at which the load ended.
+    pub(super) fn at_rest(
         subject: &mut dyn Subject,
         fleet: &Fleet,
         exit: &mut Exit,
     ) -> anyhow::Result<Self> {
-        // Asking the forwarder may take it a while, so it comes first.
-        let readings = subject
-            .readings()
-            .context("the forwarder does not say what it has done")?;
-        let (fleet, exit) = quiet_counters(fleet, exit)?;
+        fleet.hush()?;
+        let at = Instant::now();
+        let mut last = Self::read(subject, fleet, exit)?;
+        let mut silent_since = Instant::now();
+        while silent_since.elapsed() < SILENCE && at.elapsed() < LONGEST_WAIT {
+            std::thread::sleep(STEP * 5);
+            let next = Self::read(subject, fleet, exit)?;
+            if next.rtp() != last.rtp() {
+                silent_since = Instant::now();
+            }
+            last = next;
+        }
+        last.subject = readings(subject)?;
+        Ok(Self { at, ..last })
+    }
+
+    fn read(subject: &dyn Subject, fleet: &Fleet, exit: &mut Exit) -> anyhow::Result<Self> {
         Ok(Self {
             at: Instant::now(),
+            fleet: fleet.counters()?,
+            exit: exit.counts()?,
+            subject: Readings::default(),
             subject_time: processor_time(subject)?,
             own_time: own_time(),
             machine: Busy::read()?,
-            fleet,
-            exit,
-            subject: readings,
         })
     }
+
+    /// Copies that have come to where they are counted.
+    fn rtp(&self) -> u64 {
+        match self.exit {
+            None => self.fleet.received_packets,
+            // What is not RTP passes as a whole.
+            Some(counts) => {
+                (counts.offered + self.fleet.received_packets) - counts.passed.min(counts.offered)
+            }
+        }
+    }
+
+    /// Copies that are due and have not come, plus a number that is the same all the time.
+    fn on_the_way(&self, copies: f64) -> f64 {
+        self.fleet.published_packets as f64 * copies - self.rtp() as f64
+    }
+}
+
+fn readings(subject: &mut dyn Subject) -> anyhow::Result<Readings> {
+    subject
+        .readings()
+        .context("the forwarder does not say what it has done")
 }
 
 /// Processor time of all processes of a forwarder.
@@ -60,21 +117,4 @@ pub(super) fn processor_time(subject: &dyn Subject) -> anyhow::Result<Duration> 
             .with_context(|| format!("process {pid} of {} has ended", subject.name()))?;
     }
     Ok(total)
-}
-
-fn quiet_counters(fleet: &Fleet, exit: &mut Exit) -> anyhow::Result<(Counters, Option<Counts>)> {
-    let end = Instant::now() + SEARCH;
-    let mut counters = fleet.counters()?;
-    let mut counts = exit.counts()?;
-    loop {
-        std::thread::sleep(QUIET);
-        let (later, later_counts) = (fleet.counters()?, exit.counts()?);
-        let is_quiet = later.published_packets == counters.published_packets
-            && later.received_packets == counters.received_packets
-            && later_counts == counts;
-        if is_quiet || Instant::now() > end {
-            return Ok((later, later_counts));
-        }
-        (counters, counts) = (later, later_counts);
-    }
 }

@@ -24,7 +24,7 @@ const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 pub(super) struct Strangers {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Strangers {
@@ -49,19 +49,26 @@ impl Strangers {
                 let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
                 move || flood(rate, &sockets, &targets, &stop, &sent)
             })?;
-        Ok(Self { stop, sent, thread })
+        Ok(Self {
+            stop,
+            sent,
+            thread: Some(thread),
+        })
     }
 
     /// Datagrams sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
+}
 
-    /// Ends it.
-    pub(super) fn stop(self) {
+impl Drop for Strangers {
+    fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A panic there has been printed; the count above says how far it came.
-        let _ = self.thread.join();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed; the count says how far it came.
+            let _ = thread.join();
+        }
     }
 }
 

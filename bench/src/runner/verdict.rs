@@ -49,6 +49,12 @@ pub(super) fn outcome(settings: &Settings, before: &Snapshot, after: &Snapshot) 
             .notes
             .push("run lengths are those seen by subscribers".to_owned());
     }
+    if fleet.skipped_frames > 0 {
+        let frames = fleet.skipped_frames;
+        outcome.notes.push(format!(
+            "publishers left {frames} frames out: the generator was late"
+        ));
+    }
     let wanted = packets_per_second(plan) * measured.as_secs_f64();
     if wanted > 0.0 && (fleet.published_packets as f64) < PUBLISHED_MIN * wanted {
         outcome.notes.push(format!(
@@ -193,7 +199,7 @@ fn said_by_subject(outcome: &mut Outcome, before: &Readings, after: &Readings) {
 }
 
 /// How many subscribers get each packet; none if that depends on the packet.
-fn copies_per_packet(plan: &Plan) -> Option<f64> {
+pub(super) fn copies_per_packet(plan: &Plan) -> Option<f64> {
     let mut sessions = plan.sessions.iter().map(|session| {
         let others = session.streams.len().saturating_sub(1);
         session.viewers + if session.publishers_watch { others } else { 0 }

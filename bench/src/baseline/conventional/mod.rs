@@ -22,6 +22,9 @@ use super::{
     rtp_header_length, say, sequence_of, ssrc_of,
 };
 
+/// Groups of datagrams taken before orders are looked at again.
+const GROUPS: usize = 16;
+
 const SOCKET: u64 = 0;
 const ORDERS: u64 = 1;
 
@@ -147,7 +150,7 @@ impl Forwarder {
 
     /// Takes what is in the socket and sends everybody's copies.
     fn drain(&mut self) -> anyhow::Result<()> {
-        loop {
+        for _ in 0..GROUPS {
             self.statistics.system_calls += 1;
             let count = self.inbox.receive(&self.socket)?;
             self.statistics.received += count as u64;
@@ -155,9 +158,10 @@ impl Forwarder {
                 self.forward(index)?;
             }
             if count < GROUP {
-                return self.flush();
+                break;
             }
         }
+        self.flush()
     }
 
     fn forward(&mut self, number: usize) -> anyhow::Result<()> {
