@@ -1,6 +1,7 @@
+use core::num::NonZeroU64;
 use std::io;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_current_timer_slack};
 
 /// The cores that this thread may run on, in ascending order: what the operator, or the container, gave us.
 ///
@@ -24,6 +25,14 @@ pub fn pin_to_core(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Lets the calling thread wake up when it asked to. Otherwise the system may let it sleep some 50 µs longer, to save power.
+///
+/// # Errors
+/// If the system refuses.
+pub fn sharpen_timers() -> io::Result<()> {
+    Ok(set_current_timer_slack(NonZeroU64::new(1))?)
 }
 
 #[cfg(test)]

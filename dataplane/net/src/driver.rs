@@ -61,6 +61,8 @@ pub enum Wait {
     Until(Instant),
     /// Until something arrives or a waker is used.
     Forever,
+    /// Until this instant, whatever arrives meanwhile, so that it arrives together. May end early all the same.
+    Gather(Instant),
 }
 
 /// Why a driver cannot go on.

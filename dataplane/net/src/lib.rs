@@ -19,7 +19,7 @@ mod time;
 mod uring;
 mod waker;
 
-pub use cores::{available_cores, pin_to_core};
+pub use cores::{available_cores, pin_to_core, sharpen_timers};
 pub use driver::{Driver, Fatal, Wait};
 pub use inbound::MAX_PAYLOAD;
 pub use mmsg::Mmsg;

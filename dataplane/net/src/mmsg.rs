@@ -61,7 +61,9 @@ impl Mmsg {
     fn sleep(&mut self, wait: Wait, starved: bool) -> Result<(), Fatal> {
         let limit = match wait {
             Wait::Poll => return Ok(()),
-            Wait::Until(deadline) => Some(deadline.saturating_since(time::now()).min(LONGEST_WAIT)),
+            Wait::Until(deadline) | Wait::Gather(deadline) => {
+                Some(deadline.saturating_since(time::now()).min(LONGEST_WAIT))
+            }
             Wait::Forever => None,
         };
         let limit = if starved {
@@ -74,8 +76,9 @@ impl Mmsg {
             events: libc::POLLIN,
             revents: 0,
         }; 1 + MAX_LISTENERS];
-        // Without slots a readable socket is no reason to get up.
-        let listeners = if starved { 0 } else { self.listeners.len() };
+        // Without slots a readable socket is no reason to get up, nor while more is to gather.
+        let deaf = starved || matches!(wait, Wait::Gather(_));
+        let listeners = if deaf { 0 } else { self.listeners.len() };
         for (entry, listener) in entries[1..].iter_mut().zip(&self.listeners) {
             entry.fd = listener.raw();
         }
@@ -122,13 +125,14 @@ impl Driver for Mmsg {
         let wait = if batch.is_empty() { wait } else { Wait::Poll };
         let before = batch.len();
         let mut drained = Drained::Empty;
-        if self.busy || wait == Wait::Poll {
+        let gathers = matches!(wait, Wait::Gather(_));
+        if (self.busy && !gathers) || wait == Wait::Poll {
             drained = self.receive(arena, batch)?;
         } else if !self.inbox.top_up(arena) {
             drained = Drained::OutOfSlots;
         }
         self.busy = batch.len() > before;
-        if !self.busy && wait != Wait::Poll {
+        if (!self.busy || gathers) && wait != Wait::Poll {
             self.sleep(wait, drained == Drained::OutOfSlots)?;
             self.receive(arena, batch)?;
             // A full chunk after a wait is load too.

@@ -396,10 +396,12 @@ impl Uring {
         }
         let limit = match wait {
             Wait::Poll => return None,
-            Wait::Until(deadline) => match deadline.saturating_since(time::now()) {
-                Duration::ZERO => return None,
-                limit => Some(limit.min(LONGEST_WAIT)),
-            },
+            Wait::Until(deadline) | Wait::Gather(deadline) => {
+                match deadline.saturating_since(time::now()) {
+                    Duration::ZERO => return None,
+                    limit => Some(limit.min(LONGEST_WAIT)),
+                }
+            }
             Wait::Forever => None,
         };
         if self.buffers.lent() == 0 {
@@ -431,8 +433,14 @@ impl Driver for Uring {
         let before = batch.len();
         match self.patience(wait, batch) {
             None => self.submit(0, None, out, arena, batch)?,
-            // Sends complete without a word, so whatever completes is worth waking up for.
-            Some(limit) => self.submit(1, limit, out, arena, batch)?,
+            // Sends complete without a word, so whatever completes is worth waking up for, unless more is to gather.
+            Some(limit) => {
+                let completions = match wait {
+                    Wait::Gather(_) => SHARE,
+                    _ => 1,
+                };
+                self.submit(completions, limit, out, arena, batch)?;
+            }
         }
         while self.sends.has_more() {
             self.send(out, arena, batch)?;

@@ -152,6 +152,7 @@ for_both! {
     a_full_batch_loses_nothing
     a_waker_ends_a_wait
     deadlines_are_kept
+    what_is_gathered_comes_together
     a_closed_port_stops_nothing
     oversized_datagrams_are_dropped
     arrival_is_when_the_kernel_had_it
@@ -476,6 +477,36 @@ fn a_second_thread_may_open_it(kind: Kind) {
     let socket = peer("127.0.0.1:0");
     socket.send_to(b"moved", node.addresses[0]).unwrap();
     assert_eq!(node.receive(1)[0].bytes, b"moved");
+}
+
+fn what_is_gathered_comes_together(kind: Kind) {
+    let mut node = Node::open(kind, &["127.0.0.1:0"]);
+    let to = node.addresses[0];
+    node.turn(Wait::Poll);
+    let sender = std::thread::spawn(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for number in 0..4_u8 {
+            socket.send_to(&[number], to).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let started = Instant::now();
+    // The rest of a second is for machines that are busy with other things.
+    while node.batch.is_empty() && started.elapsed() < Duration::from_secs(1) {
+        node.turn(Wait::Gather(net::now() + Duration::from_millis(60)));
+    }
+    assert!(started.elapsed() >= Duration::from_millis(60));
+    sender.join().unwrap();
+    let got: Vec<_> = node.take().into_iter().map(|one| one.bytes[0]).collect();
+    assert_eq!(got, [0, 1, 2, 3], "in one turn, though far apart");
+    // One who has something to send does not wait with it.
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let limit = Some(Duration::from_secs(2));
+    peer.set_read_timeout(limit).unwrap();
+    node.send(peer.local_addr().unwrap(), None, b"now");
+    node.turn(Wait::Gather(net::now() + Duration::from_millis(5)));
+    let mut bytes = [0; 8];
+    assert_eq!(peer.recv(&mut bytes).unwrap(), 3);
 }
 
 /// What a node knows of one of its peers in the test below.

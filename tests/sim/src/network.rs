@@ -301,7 +301,7 @@ impl Network {
     pub(crate) fn sleep(&mut self, port: usize, wait: Wait, starved_until: Option<Instant>) {
         let wake = match wait {
             Wait::Poll => self.now,
-            Wait::Until(at) => at,
+            Wait::Until(at) | Wait::Gather(at) => at,
             Wait::Forever => Instant::FAR_FUTURE,
         };
         let port = &mut self.ports[port];
