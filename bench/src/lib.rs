@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod baseline;
+pub mod cli;
 pub mod compare;
 pub mod exit;
 pub mod fleet;

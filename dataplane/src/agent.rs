@@ -11,7 +11,7 @@ use ::link::applied::AppliedState;
 use ::link::message::{Heartbeat, Hello, Load, ToMaster, ToNode};
 use ::link::quic::HEARTBEAT;
 use ::link::quic::node::{Listener, MasterConnection};
-use net::Waker;
+use net::{PeerSocket, Waker};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -21,6 +21,8 @@ pub mod admin;
 pub mod handshake;
 pub mod link;
 pub mod node;
+pub mod peers;
+pub mod taps;
 mod translate;
 
 use self::link::{FromLink, Master, Seldom};
@@ -29,6 +31,7 @@ use crate::metrics::{self, AgentCounters, Cells};
 use crate::worker::{News, Order, What};
 use admin::{Question, View};
 use node::Node;
+use peers::PeerOrder;
 
 /// How soon orders that found a mailbox full are tried again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -45,10 +48,21 @@ pub struct WorkerPort {
     pub news: Receiver<News>,
     /// Wakes it.
     pub waker: Waker,
+    /// How sockets for its peers are made, if it takes any.
+    pub peer_sockets: Option<PeerSockets>,
     /// Its counters.
     pub cells: Arc<Cells>,
     /// How often its mailbox was full, orders and news.
     pub overflows: [Arc<AtomicU64>; 2],
+}
+
+/// How sockets for the peers of a worker are made.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerSockets {
+    /// The port that the worker listens on, for IPv4 and IPv6.
+    pub port: u16,
+    /// Send queue of each, in bytes.
+    pub send_buffer: usize,
 }
 
 /// Why the agent has ended.
@@ -78,6 +92,8 @@ pub struct Agent {
     /// The next message for the master, until there is room for it.
     next_report: Option<ToMaster>,
     connections: u64,
+    /// Sockets for peers that were asked for.
+    sockets: u64,
     refused: u64,
     turned_away: Seldom,
     usage: Usage,
@@ -92,6 +108,8 @@ struct Usage {
     workers: Vec<u64>,
     cpu_ratio: f64,
     busy: Vec<f64>,
+    /// Datagrams of each worker so far, both ways.
+    packets: Vec<u64>,
 }
 
 impl Agent {
@@ -109,6 +127,7 @@ impl Agent {
             workers: vec![0; workers.len()],
             cpu_ratio: 0.0,
             busy: vec![0.0; workers.len()],
+            packets: vec![0; workers.len()],
         };
         Self {
             node,
@@ -120,6 +139,7 @@ impl Agent {
             master: None,
             next_report: None,
             connections: 0,
+            sockets: 0,
             refused: 0,
             turned_away: Seldom::default(),
             usage,
@@ -178,6 +198,7 @@ impl Agent {
                 .orders
                 .post(Order::Engine(command));
         }
+        self.deliver_sockets();
         let mut waiting = false;
         for worker in &mut self.workers {
             if worker.orders.flush() {
@@ -195,6 +216,27 @@ impl Agent {
             .chain(retry)
             .min()
             .unwrap_or(Duration::from_secs(1))
+    }
+
+    fn deliver_sockets(&mut self) {
+        while let Some(order) = self.node.peers.poll() {
+            let (PeerOrder::Attach { worker, .. } | PeerOrder::Detach { worker, .. }) = order;
+            let worker = &mut self.workers[usize::from(worker)];
+            let Some(how) = worker.peer_sockets else {
+                continue;
+            };
+            match order {
+                PeerOrder::Attach { remote, local, .. } => {
+                    self.sockets += 1;
+                    let (port, queue) = (how.port, how.send_buffer);
+                    match PeerSocket::connect(port, remote, local, queue, self.sockets) {
+                        Ok(socket) => worker.orders.post(Order::Attach(socket)),
+                        Err(error) => tracing::debug!(%error, "sent to by the listener"),
+                    }
+                }
+                PeerOrder::Detach { remote, .. } => worker.orders.post(Order::Detach(remote)),
+            }
+        }
     }
 
     fn hear_workers(&mut self) {
@@ -323,7 +365,13 @@ impl Agent {
         usage.cpu_ratio = ratio(process.saturating_sub(usage.process) / cores);
         usage.process = process;
         for (index, worker) in self.workers.iter().enumerate() {
-            let used = worker.cells.read().worker.cpu_nanos;
+            let counted = worker.cells.read();
+            let packets = counted.driver.received_packets + counted.driver.sent_packets;
+            let moved = packets.saturating_sub(usage.packets[index]);
+            usage.packets[index] = packets;
+            let number = u16::try_from(index).unwrap_or(u16::MAX);
+            self.node.observe(number, moved as f64 / passed);
+            let used = counted.worker.cpu_nanos;
             let since = used.saturating_sub(usage.workers[index]);
             usage.busy[index] = ratio(Duration::from_nanos(since));
             usage.workers[index] = used;
@@ -358,6 +406,7 @@ impl Agent {
             revision: self.applied.revision(),
             ready: unready.is_none(),
             busy: self.usage.busy.clone(),
+            sessions: self.node.sessions(),
             overflows: [sum(0), sum(1)],
         };
         *self

@@ -119,6 +119,8 @@ pub struct Media {
     pub driver: Driver,
     /// Most transports of one worker.
     pub transports_max: u32,
+    /// Transports of one session on one worker; with so many, its further users go to other workers.
+    pub session_worker_transports: u32,
     /// Receive memory of one worker.
     pub arena: Bytes,
     /// Send memory of one worker.
@@ -129,6 +131,9 @@ pub struct Media {
     pub receive_buffer: Bytes,
     /// Send queue of each socket, in the kernel.
     pub send_buffer: Bytes,
+    /// Whether each peer is sent to by a socket of its own, which is cheaper (io_uring only; it receives nothing and opens no
+    /// port). A peer's socket is a kernel object of about 2.5 KiB.
+    pub peer_sockets: bool,
 }
 
 /// How packets get in and out.
@@ -206,11 +211,13 @@ impl Default for Media {
             pin: true,
             driver: Driver::Auto,
             transports_max: 4_000,
+            session_worker_transports: 1_000,
             arena: Bytes(64 << 20),
             bursts: Bytes(16 << 20),
             cache_packets_max: 512,
             receive_buffer: Bytes(4 << 20),
             send_buffer: Bytes(4 << 20),
+            peer_sockets: true,
         }
     }
 }
@@ -387,6 +394,12 @@ impl Config {
         if !(1..=TRANSPORTS_MAX).contains(&media.transports_max) {
             return bad("media.transports_max", format!("1 to {TRANSPORTS_MAX}"));
         }
+        if !(1..=TRANSPORTS_MAX).contains(&media.session_worker_transports) {
+            return bad(
+                "media.session_worker_transports",
+                format!("1 to {TRANSPORTS_MAX}"),
+            );
+        }
         if !(1..=CACHE_PACKETS_MAX).contains(&media.cache_packets_max) {
             return bad(
                 "media.cache_packets_max",
@@ -520,6 +533,10 @@ mod tests {
                 "media.base_port",
             ),
             ("media.transports_max = 0", "media.transports_max"),
+            (
+                "media.session_worker_transports = 0",
+                "media.session_worker_transports",
+            ),
             ("media.cache_packets_max = 513", "media.cache_packets_max"),
             ("media.receive_buffer = '0B'", "media.receive_buffer"),
             ("media.send_buffer = '2GiB'", "media.send_buffer"),

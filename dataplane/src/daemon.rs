@@ -17,10 +17,12 @@ use sfu::Engine;
 
 use crate::agent::handshake::Handshakes;
 use crate::agent::node::Node;
-use crate::agent::{Agent, End, WorkerPort, admin};
+use crate::agent::{Agent, End, PeerSockets, WorkerPort, admin};
 use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE};
+use crate::crossing::Crossing;
 use crate::mailbox::{Outbox, mailbox};
 use crate::metrics::{self, AgentCounters, Cells};
+use crate::placement::Limits;
 use crate::worker::{News, Order, Worker, chain};
 
 /// Orders that may wait for a worker.
@@ -29,6 +31,8 @@ const ORDERS_MAX: usize = 4096;
 const NEWS_MAX: usize = 4096;
 /// Receive slots that cache and pacer can never take.
 const RESERVE: u32 = 4096;
+/// Of those, the part that other workers may be lent.
+const LOANS_SHARE: u32 = 4;
 /// Of the receive memory, the part for small packets.
 const SMALL_SHARE: u64 = 8;
 /// Finished bursts that may wait for the driver.
@@ -139,7 +143,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let addresses = (0..config.media.workers)
         .map(|worker| config.advertised(worker))
         .collect();
-    let node = Node::new(addresses, config.media.transports_max, handshakes);
+    let limits = Limits {
+        transports_max: config.media.transports_max,
+        session_transports: config.media.session_worker_transports,
+    };
+    let node = Node::new(addresses, limits, handshakes);
     let agent = Agent::new(node, hello, ports, wake, view.clone());
     let end = on_runtime(serve(config, &credentials, agent, view))?;
     join(threads);
@@ -279,7 +287,7 @@ fn start_workers(config: &Config, wake: &Waker) -> Result<Started, Error> {
             "more workers than cores: some share one"
         );
     }
-    let (mut ports, mut made) = (Vec::new(), Vec::new());
+    let (mut ports, mut made): (Vec<WorkerPort>, Vec<_>) = (Vec::new(), Vec::new());
     let mut first = None;
     // Everything is opened before the first thread starts, so that a port in use ends the start and not a running node.
     for number in 0..config.media.workers {
@@ -287,6 +295,12 @@ fn start_workers(config: &Config, wake: &Waker) -> Result<Started, Error> {
         first.get_or_insert(choice);
         ports.push(port);
         made.push(worker);
+    }
+    let wakers: Vec<Waker> = ports.iter().map(|port| port.waker.clone()).collect();
+    let loans = arena_size(config.media.arena.0).reserve / LOANS_SHARE;
+    let crossings = Crossing::between(&wakers, loans as usize);
+    for (worker, crossing) in made.iter_mut().zip(crossings) {
+        worker.crossing = crossing;
     }
     let mut threads = Vec::new();
     for (index, worker) in made.into_iter().enumerate() {
@@ -338,6 +352,7 @@ fn make_worker(
         orders: Outbox::new(to_worker),
         news,
         waker: driver.waker(),
+        peer_sockets: peer_sockets(config, &driver),
         cells: cells.clone(),
     };
     let worker = Worker {
@@ -349,6 +364,7 @@ fn make_worker(
         orders,
         news: to_agent,
         agent: wake.clone(),
+        crossing: Crossing::none(),
         cells,
     };
     Ok((port, worker, choice))
@@ -364,6 +380,9 @@ fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Erro
     };
     wanted.receive_buffer = bytes(config.media.receive_buffer);
     wanted.send_buffer = bytes(config.media.send_buffer);
+    if config.media.peer_sockets {
+        wanted.peers_max = config.media.transports_max as usize;
+    }
     net::open(&wanted).map_err(|error| Error::Driver {
         worker: number,
         why: chain(&error),
@@ -371,6 +390,17 @@ fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Erro
             net::Error::Uring { .. } => "use --driver auto or mmsg, or allow io_uring",
             _ => "if another process has the port, choose others with --base-port; if the address is not this host's, mend --bind",
         },
+    })
+}
+
+/// None if they are not wanted, if the driver has no use for them, or if its listeners do not share a port.
+fn peer_sockets(config: &Config, driver: &AnyDriver) -> Option<PeerSockets> {
+    let mut ports = driver.local_addresses().map(|address| address.port());
+    let port = ports.next()?;
+    let wanted = driver.peers_max() > 0 && ports.all(|other| other == port);
+    wanted.then(|| PeerSockets {
+        port,
+        send_buffer: usize::try_from(config.media.send_buffer.0).unwrap_or(usize::MAX),
     })
 }
 

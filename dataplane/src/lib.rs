@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod check_host;
 pub mod config;
+pub mod crossing;
 pub mod daemon;
 pub mod mailbox;
 pub mod metrics;

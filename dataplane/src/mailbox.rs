@@ -45,6 +45,11 @@ impl<T> Sender<T> {
         })
     }
 
+    /// How many messages fit.
+    pub fn capacity(&self) -> usize {
+        self.ring.buffer().capacity()
+    }
+
     /// Whether a message would be given back.
     pub fn is_full(&self) -> bool {
         self.ring.is_full()

@@ -77,6 +77,9 @@ struct Flags {
     /// Most transports of one worker [default: 4000].
     #[arg(long, value_name = "N")]
     transports_max: Option<u32>,
+    /// Transports of one session on one worker; with so many, its further users go to other workers [default: 1000].
+    #[arg(long, value_name = "N")]
+    session_worker_transports: Option<u32>,
     /// Where /metrics, /healthz/live, /healthz/ready and /debug are served, TCP [default: 127.0.0.1:9090].
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
@@ -192,6 +195,10 @@ impl Flags {
         set("media.driver", self.driver.as_ref().map(name));
         set("media.arena", string(self.arena.clone()));
         set("media.transports_max", number(self.transports_max));
+        set(
+            "media.session_worker_transports",
+            number(self.session_worker_transports),
+        );
         set(
             "admin.listen",
             string(self.admin_listen.map(|address| address.to_string())),

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use net::DriverStats;
 use sfu::stats::{StageCells, Stats};
 
+use crate::crossing;
+
 mod families;
 mod page;
 
@@ -23,6 +25,8 @@ pub struct Snapshot {
     pub driver: DriverStats,
     /// What the worker itself counts.
     pub worker: WorkerCounters,
+    /// What it counts of its neighbours.
+    pub crossing: crossing::Counters,
 }
 
 /// What a worker itself counts.
@@ -54,9 +58,12 @@ fn visit(snapshot: &mut Snapshot, mut f: impl FnMut(&mut u64)) {
         engine,
         driver,
         worker,
+        crossing,
     } = snapshot;
     visit_engine(engine, &mut f);
     visit_driver(driver, &mut f);
+    let crossing::Counters { slots_lent, wakes } = crossing;
+    [slots_lent, wakes].into_iter().for_each(&mut f);
     let WorkerCounters {
         turns,
         stalls,
@@ -91,6 +98,10 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         subscribers,
         encodings,
         cache_packets,
+        taps_out,
+        taps_in,
+        key_frame_wishes_received,
+        key_frame_wishes_sent,
     } = stats;
     for stage in stages {
         let StageCells {
@@ -127,6 +138,10 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         subscribers,
         encodings,
         cache_packets,
+        taps_out,
+        taps_in,
+        key_frame_wishes_received,
+        key_frame_wishes_sent,
     ]
     .into_iter()
     .for_each(f);

@@ -1,101 +1,197 @@
 //! Which worker takes a transport.
 //!
-//! All transports of a session live on one worker, so that no packet crosses cores; a session starts on the worker with the
-//! fewest transports and stays there until its last transport has gone.
+//! The unit is the connection: all transports of one user live on one worker. A session starts on the least busy worker and
+//! stays there while it fits; when it has its share of that worker, further connections go to others, and what they subscribe
+//! to crosses. Most sessions never leave their first worker.
 
 use std::collections::HashMap;
 
-use link::SessionId;
+use link::{ConnectionId, SessionId};
+
+/// Packets per second that a transport is reckoned with until it shows in what was measured.
+const FRESH_PACKETS: f64 = 100.0;
+/// What remains of that from one measurement to the next.
+const FRESH_DECAY: f64 = 0.95;
+
+/// How much a worker may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Transports, of all sessions together.
+    pub transports_max: u32,
+    /// Transports of one session; with so many, its further connections go elsewhere.
+    pub session_transports: u32,
+}
 
 /// Who has what.
 #[derive(Debug)]
 pub struct Placement {
-    /// Transports per worker.
-    load: Vec<u32>,
-    transports_max: u32,
-    sessions: HashMap<SessionId, Place>,
+    workers: Vec<Load>,
+    limits: Limits,
+    sessions: HashMap<SessionId, Session>,
 }
 
-#[derive(Debug)]
-struct Place {
-    worker: u16,
+/// What a worker has to do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
     transports: u32,
+    /// Datagrams per second, both ways, at the last look.
+    packets: f64,
+    /// Transports that do not show in that yet.
+    fresh: f64,
 }
 
-/// The session's worker has as many transports as it may.
+/// Where a session is: transports by worker, in the order in which it went there.
+#[derive(Debug, Default)]
+struct Session {
+    shares: Vec<(u16, u32)>,
+    connections: HashMap<ConnectionId, (u16, u32)>,
+}
+
+/// No worker may take the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "worker {worker}, where the session lives, has {transports_max} transports, and may have no more"
-)]
-pub struct Full {
-    /// The worker.
-    pub worker: u16,
-    /// The limit.
-    pub transports_max: u32,
+pub enum Full {
+    /// The connection's worker has as many transports as it may.
+    #[error(
+        "worker {worker}, where the connection lives, has {transports_max} transports, and may have no more"
+    )]
+    Worker {
+        /// The worker.
+        worker: u16,
+        /// The limit.
+        transports_max: u32,
+    },
+    /// All of them have.
+    #[error("every worker has {transports_max} transports, and may have no more")]
+    Node {
+        /// The limit.
+        transports_max: u32,
+    },
 }
 
 impl Placement {
     /// Nobody has anything yet.
-    pub fn new(workers: u16, transports_max: u32) -> Self {
+    pub fn new(workers: u16, limits: Limits) -> Self {
         Self {
-            load: vec![0; usize::from(workers)],
-            transports_max,
+            workers: vec![Load::default(); usize::from(workers)],
+            limits,
             sessions: HashMap::new(),
         }
     }
 
-    /// Takes room for one transport of `session`.
+    /// Takes room for one transport of a connection.
     ///
     /// # Errors
     ///
     /// [`Full`], and then nothing is taken.
-    pub fn take(&mut self, session: &SessionId) -> Result<u16, Full> {
-        let worker = self
-            .sessions
-            .get(session)
-            .map_or_else(|| self.least_loaded(), |place| place.worker);
-        let load = &mut self.load[usize::from(worker)];
-        if *load >= self.transports_max {
-            return Err(Full {
-                worker,
-                transports_max: self.transports_max,
-            });
+    pub fn take(&mut self, session: &SessionId, connection: &ConnectionId) -> Result<u16, Full> {
+        let transports_max = self.limits.transports_max;
+        let known = self.sessions.get(session);
+        let home = known.and_then(|session| session.connections.get(connection));
+        let worker = match home {
+            Some(&(worker, _)) if self.has_room(worker) => worker,
+            Some(&(worker, _)) => {
+                return Err(Full::Worker {
+                    worker,
+                    transports_max,
+                });
+            }
+            None => self.choose(known).ok_or(Full::Node { transports_max })?,
+        };
+        let load = &mut self.workers[usize::from(worker)];
+        load.transports += 1;
+        load.fresh += 1.0;
+        let session = self.sessions.entry(session.clone()).or_default();
+        match session.shares.iter_mut().find(|(on, _)| *on == worker) {
+            Some((_, transports)) => *transports += 1,
+            None => session.shares.push((worker, 1)),
         }
-        *load += 1;
-        let place = self.sessions.entry(session.clone()).or_insert(Place {
-            worker,
-            transports: 0,
-        });
-        place.transports += 1;
+        let place = session.connections.entry(connection.clone());
+        place.or_insert((worker, 0)).1 += 1;
         Ok(worker)
     }
 
-    /// Gives the room of one transport of `session` back.
-    pub fn give_back(&mut self, session: &SessionId) {
-        let place = self
-            .sessions
-            .get_mut(session)
-            .expect("a session with a transport has a place");
-        place.transports -= 1;
-        self.load[usize::from(place.worker)] -= 1;
-        if place.transports == 0 {
-            self.sessions.remove(session);
+    /// Gives the room of one transport of a connection back.
+    pub fn give_back(&mut self, name: &SessionId, connection: &ConnectionId) {
+        let session = self.sessions.get_mut(name);
+        let session = session.expect("a session with a transport has a place");
+        let place = session.connections.get_mut(connection);
+        let (worker, transports) = place.expect("a connection with a transport has a place");
+        let worker = *worker;
+        *transports -= 1;
+        if *transports == 0 {
+            session.connections.remove(connection);
+        }
+        let load = &mut self.workers[usize::from(worker)];
+        load.transports -= 1;
+        load.fresh = (load.fresh - 1.0).max(0.0);
+        session.shares.retain_mut(|(on, transports)| {
+            *transports -= u32::from(*on == worker);
+            *transports > 0
+        });
+        if session.shares.is_empty() {
+            self.sessions.remove(name);
+        }
+    }
+
+    /// So many datagrams per second go through `worker`, both ways. To be said a few times a second.
+    pub fn observe(&mut self, worker: u16, packets: f64) {
+        if let Some(load) = self.workers.get_mut(usize::from(worker)) {
+            load.packets = packets;
+            load.fresh *= FRESH_DECAY;
         }
     }
 
     /// Transports of all workers together.
     pub fn transports(&self) -> u32 {
-        self.load.iter().sum()
+        self.workers.iter().map(|load| load.transports).sum()
     }
 
     /// No worker has room for a new session.
     pub fn is_full(&self) -> bool {
-        self.load.iter().all(|load| *load >= self.transports_max)
+        let limit = self.limits.transports_max;
+        self.workers.iter().all(|load| load.transports >= limit)
     }
 
-    fn least_loaded(&self) -> u16 {
-        let least = self.load.iter().zip(0u16..).min_by_key(|(load, _)| **load);
-        least.map_or(0, |(_, worker)| worker)
+    /// Sessions on one worker, and on several.
+    pub fn sessions(&self) -> (u64, u64) {
+        let all = self.sessions.len() as u64;
+        let spread = self.sessions.values();
+        let spread = spread.filter(|one| one.shares.len() > 1).count() as u64;
+        (all - spread, spread)
+    }
+
+    /// The worker for another connection of a session.
+    fn choose(&self, session: Option<&Session>) -> Option<u16> {
+        let shares = session.map_or(&[][..], |session| &session.shares);
+        let fits = shares.iter().find(|(worker, transports)| {
+            *transports < self.limits.session_transports && self.has_room(*worker)
+        });
+        if let Some((worker, _)) = fits {
+            return Some(*worker);
+        }
+        // Where the session is already it has its share; but rather there than nowhere.
+        let is_new = |worker: u16| shares.iter().all(|(known, _)| *known != worker);
+        self.least_busy(is_new)
+            .or_else(|| self.least_busy(|_| true))
+    }
+
+    fn least_busy(&self, may: impl Fn(u16) -> bool) -> Option<u16> {
+        let workers = (0u16..).zip(&self.workers);
+        workers
+            .filter(|(worker, _)| may(*worker) && self.has_room(*worker))
+            .min_by(|(_, one), (_, other)| one.score().total_cmp(&other.score()))
+            .map(|(worker, _)| worker)
+    }
+
+    fn has_room(&self, worker: u16) -> bool {
+        self.workers[usize::from(worker)].transports < self.limits.transports_max
+    }
+}
+
+impl Load {
+    /// Packets per second, what is not seen of them yet included. Transports decide between idle workers.
+    fn score(&self) -> f64 {
+        self.packets + FRESH_PACKETS * self.fresh + f64::from(self.transports)
     }
 }
 
@@ -103,39 +199,98 @@ impl Placement {
 mod tests {
     use super::*;
 
-    fn session(name: &str) -> SessionId {
-        SessionId::new(name)
+    const LIMITS: Limits = Limits {
+        transports_max: 10,
+        session_transports: 6,
+    };
+
+    /// Takes room for a transport of connection `user` of `session`.
+    fn take(placement: &mut Placement, session: &str, user: &str) -> Result<u16, Full> {
+        placement.take(&SessionId::new(session), &ConnectionId::new(user))
+    }
+
+    fn give_back(placement: &mut Placement, session: &str, user: &str) {
+        placement.give_back(&SessionId::new(session), &ConnectionId::new(user));
     }
 
     #[test]
-    fn a_session_stays_together_and_sessions_spread() {
-        let mut placement = Placement::new(2, 10);
-        let first = placement.take(&session("a")).expect("room");
-        let second = placement.take(&session("b")).expect("room");
+    fn a_session_stays_together_while_it_fits_and_sessions_spread() {
+        let mut placement = Placement::new(2, LIMITS);
+        let first = take(&mut placement, "a", "1").expect("room");
+        let second = take(&mut placement, "b", "1").expect("room");
         assert_ne!(first, second);
-        for _ in 0..5 {
-            assert_eq!(placement.take(&session("a")), Ok(first));
+        for user in ["1", "2", "2", "3", "4"] {
+            assert_eq!(take(&mut placement, "a", user), Ok(first));
         }
-        assert_eq!(placement.take(&session("c")), Ok(second));
+        assert_eq!(take(&mut placement, "c", "1"), Ok(second));
         assert_eq!(placement.transports(), 8);
+        assert_eq!(placement.sessions(), (3, 0));
     }
 
     #[test]
-    fn a_full_worker_takes_no_more_and_forgets_what_has_gone() {
-        let mut placement = Placement::new(2, 2);
-        let worker = placement.take(&session("a")).expect("room");
-        placement.take(&session("a")).expect("room");
-        let full = Full {
-            worker,
-            transports_max: 2,
-        };
-        assert_eq!(placement.take(&session("a")), Err(full));
-        assert!(!placement.is_full());
-        placement.take(&session("b")).expect("room");
-        placement.take(&session("b")).expect("room");
+    fn a_session_with_its_share_goes_on_elsewhere_connection_by_connection() {
+        let mut placement = Placement::new(3, LIMITS);
+        for _ in 0..6 {
+            assert_eq!(take(&mut placement, "a", "1"), Ok(0));
+        }
+        assert_eq!(take(&mut placement, "b", "1"), Ok(1));
+        assert_eq!(take(&mut placement, "a", "2"), Ok(2), "the least busy one");
+        assert_eq!(take(&mut placement, "a", "1"), Ok(0), "never apart");
+        assert_eq!(take(&mut placement, "a", "3"), Ok(2), "there it fits");
+        assert_eq!(placement.sessions(), (1, 1));
+        // Whoever leaves makes room at home, where the session is rather than elsewhere.
+        for _ in 0..3 {
+            give_back(&mut placement, "a", "1");
+        }
+        assert_eq!(take(&mut placement, "a", "4"), Ok(0));
+        for user in ["2", "3"] {
+            give_back(&mut placement, "a", user);
+        }
+        assert_eq!(placement.sessions(), (2, 0));
+    }
+
+    #[test]
+    fn a_session_that_has_its_share_everywhere_is_still_taken() {
+        let mut placement = Placement::new(2, LIMITS);
+        for user in 0..20 {
+            take(&mut placement, "a", &user.to_string()).expect("room");
+        }
         assert!(placement.is_full());
-        placement.give_back(&session("a"));
-        placement.give_back(&session("a"));
-        assert_eq!(placement.take(&session("c")), Ok(worker));
+        let full = Full::Node { transports_max: 10 };
+        assert_eq!(take(&mut placement, "a", "20"), Err(full));
+        let Err(Full::Worker { worker, .. }) = take(&mut placement, "a", "0") else {
+            panic!("a connection is not torn apart");
+        };
+        give_back(&mut placement, "a", "0");
+        assert_eq!(take(&mut placement, "b", "1"), Ok(worker));
+    }
+
+    #[test]
+    fn a_busy_worker_with_few_transports_is_spared() {
+        let mut placement = Placement::new(2, LIMITS);
+        take(&mut placement, "a", "1").expect("room");
+        for user in ["1", "2", "3"] {
+            assert_eq!(take(&mut placement, "b", user), Ok(1));
+        }
+        for _ in 0..100 {
+            placement.observe(0, 5_000.0);
+            placement.observe(1, 300.0);
+        }
+        assert_eq!(take(&mut placement, "c", "1"), Ok(1));
+        // Many at once do not all fall on the same one before anything is measured.
+        let many = (0..9).map(|number| take(&mut placement, &format!("d{number}"), "1"));
+        let on_first = many.filter(|worker| *worker == Ok(0)).count();
+        assert!(on_first >= 3, "{on_first}: the other one is full");
+    }
+
+    #[test]
+    fn what_has_gone_is_forgotten() {
+        let mut placement = Placement::new(2, LIMITS);
+        take(&mut placement, "a", "1").expect("room");
+        take(&mut placement, "a", "2").expect("room");
+        give_back(&mut placement, "a", "1");
+        give_back(&mut placement, "a", "2");
+        assert_eq!((placement.transports(), placement.sessions()), (0, (0, 0)));
+        assert!(placement.sessions.is_empty());
     }
 }

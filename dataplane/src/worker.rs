@@ -3,15 +3,17 @@
 //! A worker never acts in reaction to one packet: it collects, and then does everything in a fixed order. Every step is
 //! bounded, so a turn is too.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Instant;
-use net::{Driver, Fatal, Wait, Waker};
+use net::{Driver, Fatal, PeerSocket, Wait, Waker};
 use packet::{Arena, Batch, Bursts};
 use sfu::Engine;
 use sfu::api::{Command, Event};
 
+use crate::crossing::Crossing;
 use crate::mailbox::{Receiver, Sender};
 use crate::metrics::{Cells, Snapshot};
 
@@ -29,6 +31,10 @@ const CPU_INTERVAL: Duration = Duration::from_millis(100);
 pub enum Order {
     /// For the engine.
     Engine(Command),
+    /// For the driver: a socket for one peer.
+    Attach(PeerSocket),
+    /// For the driver: the socket of this peer is not needed any more.
+    Detach(SocketAddr),
     /// The end.
     Stop,
 }
@@ -69,6 +75,8 @@ pub struct Worker<D> {
     pub news: Sender<News>,
     /// Wakes the agent.
     pub agent: Waker,
+    /// The way to and from the other workers.
+    pub crossing: Crossing,
     /// Where the counters are published.
     pub cells: Arc<Cells>,
 }
@@ -140,21 +148,27 @@ impl<D: Driver> Worker<D> {
         } = self;
         driver.turn(bursts, wait, arena, &mut rounds.batch)?;
 
-        // 2. The one look at the clock, and the orders.
+        // 2. The one look at the clock, the orders, and what comes from other workers.
         let now = self.driver.now();
         let flow = self.take_orders(now, rounds);
+        self.crossing
+            .take_in(now, &mut self.engine, &mut self.arena);
 
         // 3. classify → unprotect → ingest → route.
         self.engine.receive(now, &mut self.arena, &mut rounds.batch);
+
+        self.crossing.hand_over(&mut self.engine, &self.arena);
 
         // 4. Timers come before the second half, so that what they produce leaves in the same bursts.
         self.engine.on_timeout(now, &mut self.arena);
 
         // 5. rewrite → pace → protect, and what there is to tell.
         self.engine.flush(now, &mut self.arena, &mut self.bursts);
+        self.crossing.finish(&mut self.engine, &mut self.arena);
         self.tell(rounds);
         self.publish(now, rounds);
         if flow == Flow::Stop {
+            self.crossing.close(&mut self.arena);
             // What was said last still leaves.
             self.driver.turn(
                 &mut self.bursts,
@@ -167,7 +181,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn wait(&self, rounds: &Rounds) -> Wait {
-        if !self.orders.is_empty() {
+        if !self.orders.is_empty() || self.crossing.has_mail() {
             return Wait::Poll;
         }
         let retry = rounds.deferred.then(|| self.driver.now() + RETRY);
@@ -183,6 +197,15 @@ impl<D: Driver> Worker<D> {
                 Some(Order::Engine(command)) => {
                     rounds.snapshot.worker.orders += 1;
                     self.engine.command(now, command);
+                }
+                Some(Order::Attach(socket)) => {
+                    rounds.snapshot.worker.orders += 1;
+                    // Without room for it, the listener does.
+                    self.driver.attach(socket);
+                }
+                Some(Order::Detach(remote)) => {
+                    rounds.snapshot.worker.orders += 1;
+                    self.driver.detach(remote);
                 }
                 Some(Order::Stop) => return Flow::Stop,
                 None => break,
@@ -226,6 +249,7 @@ impl<D: Driver> Worker<D> {
         }
         rounds.snapshot.engine.clone_from(self.engine.stats());
         rounds.snapshot.driver = *self.driver.stats();
+        rounds.snapshot.crossing = self.crossing.counters;
         self.cells.publish(&mut rounds.snapshot);
     }
 

@@ -208,6 +208,16 @@ impl AnyDriver {
     }
 }
 
+impl AnyDriver {
+    /// How many peers may have a socket of their own ([`Driver::attach`]).
+    pub fn peers_max(&self) -> usize {
+        match self {
+            Self::Uring(driver) => driver.peers_max(),
+            Self::Mmsg(_) => 0,
+        }
+    }
+}
+
 impl Driver for AnyDriver {
     fn turn(
         &mut self,

@@ -190,6 +190,10 @@ impl Uring {
         &self.listeners
     }
 
+    pub(crate) fn peers_max(&self) -> usize {
+        self.peers.most()
+    }
+
     pub(crate) fn close(mut self, arena: &mut Arena) {
         if self.ring.cancel_all() {
             // SAFETY: every request has just ended.

@@ -10,7 +10,7 @@ mod bursts;
 mod memory;
 mod prefetch;
 
-pub use arena::{Arena, ArenaSize, SLOT_BYTES, SMALL_SLOT_BYTES, SlotId};
+pub use arena::{Arena, ArenaSize, Loan, SLOT_BYTES, SMALL_SLOT_BYTES, SlotId};
 pub use batch::{Batch, Datagram, MAX_BATCH};
 pub use bursts::{Burst, BurstId, Bursts, BurstsSize, CHUNK_BYTES, MAX_SEGMENTS};
 pub use memory::{Error, Memory};

@@ -3,7 +3,7 @@
 //! Commands come from the agent by mailbox, in order; events go back the same way. Ids are given by the agent, so that it
 //! need not wait for an answer. Everything here is off the packet path and may own memory.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clock::NtpTime;
 use proto::codec::Codec;
@@ -21,6 +21,10 @@ pub struct PublisherId(pub u64);
 /// A subscriber of this engine. Never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriberId(pub u64);
+
+/// A tap: the crossing of one stream to one other worker. Never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TapId(pub u64);
 
 /// What an engine is told once.
 #[derive(Clone, Debug)]
@@ -82,6 +86,20 @@ pub enum Command {
     AddSubscriber(Box<SubscriberSpec>),
     /// Stop sending it.
     RemoveSubscriber(SubscriberId),
+    /// Hand every packet of a stream that arrives here to another worker too, once. Without the publisher nothing happens; with
+    /// it the tap ends.
+    AddTap {
+        /// Its id.
+        tap: TapId,
+        /// The stream.
+        publisher: PublisherId,
+        /// Who gets it.
+        worker: u16,
+    },
+    /// Stop handing it over.
+    RemoveTap(TapId),
+    /// A stream arrives from another worker. It is removed like any other; one that is replaced goes first.
+    AddRemotePublisher(Box<RemotePublisherSpec>),
 }
 
 /// A transport to be.
@@ -108,6 +126,19 @@ pub struct PublisherSpec {
     pub media: Vec<PublishedMedia>,
 }
 
+/// A stream to take over from another worker.
+#[derive(Debug)]
+pub struct RemotePublisherSpec {
+    /// Its id, the same as over there.
+    pub id: PublisherId,
+    /// The tap that it comes through.
+    pub tap: TapId,
+    /// The worker that has its transport.
+    pub worker: u16,
+    /// Its media sections, the same as over there.
+    pub media: Vec<PublishedMedia>,
+}
+
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -118,7 +149,7 @@ pub enum Kind {
 }
 
 /// One media section of a published stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PublishedMedia {
     /// Audio or video.
     pub kind: Kind,
@@ -212,6 +243,16 @@ pub enum Event {
     },
     /// The peer's address is proven: the handshake's answers have somewhere to go.
     IceConnected(TransportId),
+    /// Media goes to another address of the peer from now on, or to its first. Left out when too much news is waiting: whoever
+    /// acts on it must do without at times.
+    PathSelected {
+        /// Whose.
+        transport: TransportId,
+        /// The peer.
+        remote: SocketAddr,
+        /// The address of ours that the peer uses.
+        local: IpAddr,
+    },
     /// The transport is gone from the engine by itself.
     Closed {
         /// Whose.

@@ -10,16 +10,18 @@ use proto::twcc::FeedbackGenerator;
 
 use crate::api::{
     Command, EncodingSpec, Event, Kind, PayloadType, PublishedMedia, PublisherId, PublisherSpec,
-    SubscribedMedia, SubscriberId, SubscriberSpec, TransportId, TransportSpec,
+    RemotePublisherSpec, SubscribedMedia, SubscriberId, SubscriberSpec, TransportId, TransportSpec,
 };
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::feedback::{REMB_START, REPORT_INTERVAL};
 use crate::model::exit::Keys;
+use crate::model::publisher::Origin;
 use crate::model::subscriber::{Described, Rtx, first_index};
 use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
 use crate::stats::PacketKind;
+use crate::tap;
 
 /// Transport-wide feedback leaves this long after the first packet that it is about.
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
@@ -68,6 +70,13 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
         Command::RemovePublisher(id) => return remove_publisher(engine, id),
         Command::AddSubscriber(spec) => (spec.transport, add_subscriber(engine, now, *spec)),
         Command::RemoveSubscriber(id) => return remove_subscriber(engine, id),
+        Command::AddTap {
+            tap,
+            publisher,
+            worker,
+        } => return tap::add(engine, tap, publisher, worker),
+        Command::RemoveTap(tap) => return tap::remove(engine, tap),
+        Command::AddRemotePublisher(spec) => return add_remote_publisher(engine, *spec),
     };
     if let Err(why) = outcome {
         engine.push_event(Event::Refused {
@@ -273,59 +282,100 @@ fn add_publisher(engine: &mut Engine, now: Instant, spec: PublisherSpec) -> Outc
     if engine.model.transports[key].publishers.len() >= PER_TRANSPORT_MAX {
         return Err("too many publishers on the transport");
     }
-    let fits = |medium: &PublishedMedia| (1..=ENCODINGS_MAX).contains(&medium.encodings.len());
-    if spec.media.len() > MEDIA_MAX || !spec.media.iter().all(fits) {
-        return Err("too many media sections, or a wrong number of encodings");
-    }
-    let media: Vec<u32> = spec
-        .media
-        .into_iter()
-        .map(|medium| add_medium(engine, key, medium))
-        .collect();
-    let publisher = engine.model.publishers.insert(Publisher {
-        id: spec.id,
-        transport: key,
-        media,
-    });
-    engine.model.publisher_keys.insert(spec.id, publisher);
+    let origin = Origin::Transport(key);
+    let (publisher, _) = insert_publisher(engine, spec.id, origin, spec.media)?;
     engine.model.transports[key].publishers.push(publisher);
-    let waiting: Vec<u32> = engine
-        .model
-        .subscribers
-        .iter()
-        .filter(|(_, subscriber)| subscriber.publisher == spec.id)
-        .map(|(subscriber, _)| subscriber)
-        .collect();
-    for subscriber in waiting {
-        engine.model.bind(subscriber);
-    }
     engine.wheel.schedule(key, now);
     Ok(())
 }
 
-fn add_medium(engine: &mut Engine, transport: u32, spec: PublishedMedia) -> u32 {
+/// A stream that another worker hands over: no transport, and subscribers that may be waiting for a picture.
+fn add_remote_publisher(engine: &mut Engine, spec: RemotePublisherSpec) {
+    if let Some(&known) = engine.model.publisher_keys.get(&spec.id) {
+        match engine.model.publishers[known].origin {
+            // The stream is here already.
+            Origin::Transport(_) => return,
+            Origin::Tap { .. } => drop_publisher(engine, known),
+        }
+    }
+    let (tap, worker) = (spec.tap, spec.worker);
+    let origin = Origin::Tap { tap, worker };
+    let Ok((publisher, waiting)) = insert_publisher(engine, spec.id, origin, spec.media) else {
+        // The worker that has it refuses it too.
+        return;
+    };
+    tap::begin(engine, tap, worker, publisher);
+    for subscriber in waiting {
+        let transport = engine.model.subscribers[subscriber].transport;
+        engine.want_key_frames_for(transport);
+    }
+}
+
+/// Stores a publisher, and lets everyone listen who waits for it. Returns its key, and those of its subscribers.
+fn insert_publisher(
+    engine: &mut Engine,
+    id: PublisherId,
+    origin: Origin,
+    media: Vec<PublishedMedia>,
+) -> Result<(u32, Vec<u32>), &'static str> {
+    let fits = |medium: &PublishedMedia| (1..=ENCODINGS_MAX).contains(&medium.encodings.len());
+    if media.len() > MEDIA_MAX || !media.iter().all(fits) {
+        return Err("too many media sections, or a wrong number of encodings");
+    }
+    let media: Vec<u32> = (0..)
+        .zip(media)
+        .map(|(place, medium)| add_medium(engine, origin, place, medium))
+        .collect();
+    let publisher = engine
+        .model
+        .publishers
+        .insert(Publisher { id, origin, media });
+    engine.model.publisher_keys.insert(id, publisher);
+    let waiting: Vec<u32> = engine
+        .model
+        .subscribers
+        .iter()
+        .filter(|(_, subscriber)| subscriber.publisher == id)
+        .map(|(subscriber, _)| subscriber)
+        .collect();
+    for subscriber in &waiting {
+        engine.model.bind(*subscriber);
+    }
+    Ok((publisher, waiting))
+}
+
+fn add_medium(engine: &mut Engine, origin: Origin, place: u8, spec: PublishedMedia) -> u32 {
     let mut extensions = ExtensionMap::new();
     for (id, uri) in &spec.extensions {
         extensions.insert(*id, *uri);
-        engine.model.transports[transport]
-            .extensions
-            .insert(*id, *uri);
+        if let Origin::Transport(transport) = origin {
+            let known = &mut engine.model.transports[transport].extensions;
+            known.insert(*id, *uri);
+        }
     }
     let medium = engine.model.media.insert(Medium {
         kind: spec.kind,
-        transport,
+        origin,
+        place,
         mid: spec.mid.into_bytes().into(),
         codecs: spec.codecs,
         extensions,
         encodings: Vec::new(),
         selected: None,
         listeners: Vec::new(),
+        taps: Vec::new(),
     });
     for encoding in spec.encodings {
-        let encoding = new_encoding(engine, medium, encoding);
+        let encoding = new_encoding(engine, medium, origin, encoding);
         let encoding = engine.model.encodings.insert(encoding);
         engine.model.media[medium].encodings.push(encoding);
     }
+    let Origin::Transport(transport) = origin else {
+        // Which of them is forwarded is settled where they arrive; until the first packet comes any may be asked for.
+        let of = &mut engine.model.media[medium];
+        of.selected = of.encodings.first().copied();
+        return medium;
+    };
     let feedback = &mut engine.model.transports[transport].feedback;
     if engine.model.media[medium].has_transport_feedback() {
         feedback.get_or_insert_with(|| FeedbackGenerator::new(FEEDBACK_INTERVAL));
@@ -333,7 +383,7 @@ fn add_medium(engine: &mut Engine, transport: u32, spec: PublishedMedia) -> u32 
     medium
 }
 
-fn new_encoding(engine: &mut Engine, medium: u32, spec: EncodingSpec) -> Encoding {
+fn new_encoding(engine: &mut Engine, medium: u32, origin: Origin, spec: EncodingSpec) -> Encoding {
     let source = engine.next_source();
     let of = &engine.model.media[medium];
     let nack = engine.config.nack && of.any(|codec| codec.nack);
@@ -344,7 +394,9 @@ fn new_encoding(engine: &mut Engine, medium: u32, spec: EncodingSpec) -> Encodin
     };
     let clock_rate = of.codecs.first().map_or(90_000, |codec| codec.clock_rate);
     let mut encoding = Encoding::new(medium, source, spec, clock_rate);
-    encoding.nack = nack.then(NackGenerator::new);
+    // What is missing is asked for by the worker that has the publisher's transport.
+    let asks = nack && matches!(origin, Origin::Transport(_));
+    encoding.nack = asks.then(NackGenerator::new);
     encoding.cache = Cache::new(remembered);
     encoding
 }
@@ -353,7 +405,9 @@ fn remove_publisher(engine: &mut Engine, id: PublisherId) {
     let Some(&key) = engine.model.publisher_keys.get(&id) else {
         return;
     };
-    let transport = engine.model.publishers[key].transport;
+    let Origin::Transport(transport) = engine.model.publishers[key].origin else {
+        return drop_publisher(engine, key);
+    };
     let publishers = &mut engine.model.transports[transport].publishers;
     publishers.retain(|publisher| *publisher != key);
     drop_publisher(engine, key);
@@ -368,11 +422,12 @@ fn remove_publisher(engine: &mut Engine, id: PublisherId) {
     );
 }
 
-/// Frees a publisher whose transport no longer lists it. Its subscribers stay, and wait.
+/// Frees a publisher whose transport, if it has one, no longer lists it. Its subscribers stay, and wait.
 fn drop_publisher(engine: &mut Engine, key: u32) {
     let publisher = engine.model.publishers.remove(key);
     let publisher = publisher.expect("a listed publisher exists");
     engine.model.publisher_keys.remove(&publisher.id);
+    tap::end(engine, key, &publisher);
     for medium in publisher.media {
         let medium = engine.model.media.remove(medium);
         let medium = medium.expect("a publisher's media exist");
@@ -389,7 +444,10 @@ fn drop_publisher(engine: &mut Engine, key: u32) {
             engine.quota.clear(&mut encoding.cache, &mut engine.orphans);
         }
         let encodings = &engine.model.encodings;
-        let transport = &mut engine.model.transports[publisher.transport];
+        let Origin::Transport(transport) = publisher.origin else {
+            continue;
+        };
+        let transport = &mut engine.model.transports[transport];
         let Transport {
             sources, inbound, ..
         } = transport;

@@ -20,10 +20,14 @@ pub enum Stage {
     Protect,
     /// What the engine says itself: STUN, DTLS and RTCP on their way out.
     Control,
+    /// Copied into a slot of another worker, which has subscribers.
+    CrossOut,
+    /// Taken over from another worker, which has the publisher.
+    CrossIn,
 }
 
 /// Number of stages.
-pub const STAGES: usize = 7;
+pub const STAGES: usize = 9;
 
 impl Stage {
     /// All stages, in the order of the path.
@@ -35,6 +39,8 @@ impl Stage {
         Self::Rewrite,
         Self::Protect,
         Self::Control,
+        Self::CrossOut,
+        Self::CrossIn,
     ];
 
     /// The name in metrics.
@@ -47,6 +53,8 @@ impl Stage {
             Self::Rewrite => "rewrite",
             Self::Protect => "protect",
             Self::Control => "control",
+            Self::CrossOut => "cross_out",
+            Self::CrossIn => "cross_in",
         }
     }
 }
@@ -123,7 +131,7 @@ reasons! {
     CodecNotNegotiated = "codec_not_negotiated",
     /// More packets wait for this transport than may.
     QueueFull = "queue_full",
-    /// The subscriber, or its transport, went away with the packet on its way.
+    /// The subscriber, its transport, or the publisher went away with the packet on its way.
     Gone = "gone",
     /// No address of the peer is proven.
     NoAddress = "no_address",
@@ -133,6 +141,8 @@ reasons! {
     TooLong = "too_long",
     /// The key has protected as many packets as it may (RFC 3711 §9.2).
     KeyExhausted = "key_exhausted",
+    /// The worker that it should cross to has lent no slot for it.
+    NoLoan = "no_loan",
 }
 
 /// Counts of drops, by stage and reason.

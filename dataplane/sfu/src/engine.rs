@@ -13,7 +13,7 @@ use crate::commands;
 use crate::discard::{DropReason, Stage};
 use crate::feedback;
 use crate::model::packet::Packet;
-use crate::model::publisher::Role;
+use crate::model::publisher::{Origin, Role};
 use crate::model::transport::Source;
 use crate::model::{Model, Path};
 use crate::outbox::Outbox;
@@ -22,6 +22,8 @@ use crate::path::rewrite::DATAGRAM_MAX;
 use crate::path::rewrite::Rewritten;
 use crate::path::{Arrived, Plain, classify, ingest, protect, rewrite, route, unprotect};
 use crate::stats::{PacketKind, Stats};
+use crate::tap;
+use crate::tap::Taps;
 use crate::timers::Wheel;
 
 /// Events that may wait to be polled.
@@ -44,6 +46,7 @@ pub struct Engine {
     pub(crate) wheel: Wheel,
     pub(crate) quota: Quota,
     pub(crate) outbox: Outbox,
+    pub(crate) taps: Taps,
     events: VecDeque<Event>,
     /// Slots of things that went away while there was no arena at hand.
     pub(crate) orphans: Vec<SlotId>,
@@ -69,6 +72,7 @@ impl Engine {
         Self {
             model: Model::new(config.transports_max, &mut rng),
             config,
+            taps: Taps::new(&mut rng),
             rng,
             stats: Stats::default(),
             wheel: Wheel::new(Instant::ZERO),
@@ -98,6 +102,8 @@ impl Engine {
     /// Takes in what arrived; `batch` is empty afterwards, its references are the engine's.
     pub fn receive(&mut self, now: Instant, arena: &mut Arena, batch: &mut Batch) {
         self.release_orphans(arena);
+        let crossed = !self.media.is_empty();
+        self.stats.stage_mut(Stage::CrossIn).calls += u64::from(crossed);
         classify::run(self, now, arena, batch);
         unprotect::run(self, arena);
         ingest::run(self, now, arena);
@@ -107,6 +113,7 @@ impl Engine {
     /// Does what is due: reports, NACK, key-frame requests, consent, closing. To be called every turn.
     pub fn on_timeout(&mut self, now: Instant, arena: &mut Arena) {
         self.release_orphans(arena);
+        tap::serve(self, now);
         self.quota.expire(&mut self.model.encodings, arena, now);
         let mut due = core::mem::take(&mut self.due);
         self.wheel.expire(now, TIMERS_MAX, &mut due);
@@ -120,6 +127,7 @@ impl Engine {
     /// the past.
     pub fn flush(&mut self, now: Instant, arena: &mut Arena, bursts: &mut Bursts) {
         self.release_orphans(arena);
+        tap::abandon(self);
         self.outbox.flush(&mut self.stats, bursts);
         let mark = self.queue.len();
         let (bytes, free) = bursts.room_left();
@@ -148,7 +156,8 @@ impl Engine {
         }
         let timers = self.wheel.deadline();
         let cache = self.quota.deadline();
-        timers.into_iter().chain(cache).min()
+        let wishes = tap::deadline(self);
+        timers.into_iter().chain(cache).chain(wishes).min()
     }
 
     /// What was counted so far.
@@ -178,11 +187,24 @@ impl Engine {
 
     /// Somebody can't go on without a key frame of this encoding.
     pub(crate) fn want_key_frame(&mut self, encoding: u32) {
-        let encoding = &mut self.model.encodings[encoding];
-        encoding.key_frame.want();
-        if let Some(deadline) = encoding.key_frame.deadline() {
-            let transport = self.model.media[encoding.medium].transport;
-            self.wheel.schedule(transport, deadline);
+        let of = &mut self.model.encodings[encoding];
+        of.key_frame.want();
+        match self.model.media[of.medium].origin {
+            Origin::Transport(transport) => {
+                if let Some(deadline) = of.key_frame.deadline() {
+                    self.wheel.schedule(transport, deadline);
+                }
+            }
+            Origin::Tap { .. } => self.taps.want(encoding),
+        }
+    }
+
+    /// The first sender report of a medium has come: subscribers can bring audio and video in step only with it, so they get
+    /// it at once.
+    pub(crate) fn report_soon(&mut self, now: Instant, medium: u32) {
+        for listener in &self.model.media[medium].listeners {
+            self.model.transports[listener.transport].reports_due = now;
+            self.wheel.schedule(listener.transport, now);
         }
     }
 
@@ -278,8 +300,19 @@ impl Engine {
         let first = transport.selected.replace(path).is_none();
         self.model.exits[key].path = Some(path);
         *self.stats.transports(transport.state()) += 1;
+        let id = transport.id;
+        // Asked for by peers as often as they like, so it gives way.
+        if let Some(local) = path.local
+            && !self.events_are_full()
+        {
+            let remote = path.remote;
+            self.push_event(Event::PathSelected {
+                transport: id,
+                remote,
+                local,
+            });
+        }
         if first {
-            let id = transport.id;
             self.push_event(Event::IceConnected(id));
             self.want_key_frames_for(key);
         }
@@ -323,8 +356,10 @@ impl Engine {
     /// Brings the gauges up to date.
     fn count_model(&mut self) {
         let stats = &mut self.stats;
-        stats.publishers = self.model.publishers.len() as u64;
+        // What comes from another worker is counted there.
+        let (remote, remote_encodings) = self.taps.count(stats);
+        stats.publishers = self.model.publishers.len() as u64 - remote;
         stats.subscribers = self.model.subscribers.len() as u64;
-        stats.encodings = self.model.encodings.len() as u64;
+        stats.encodings = self.model.encodings.len() as u64 - remote_encodings;
     }
 }

@@ -115,11 +115,8 @@ fn on_sender_report(engine: &mut Engine, now: Instant, plain: &Plain, info: &Sen
         .replace((info.ntp, info.timestamp, plain.arrival))
         .is_none();
     if first {
-        // Subscribers can bring audio and video in step only with this, so they get it at once.
-        for listener in &model.media[encoding.medium].listeners {
-            model.transports[listener.transport].reports_due = now;
-            engine.wheel.schedule(listener.transport, now);
-        }
+        let medium = encoding.medium;
+        engine.report_soon(now, medium);
     }
 }
 
@@ -476,7 +473,7 @@ fn request_key_frame(engine: &mut Engine, now: Instant, key: u32, encoding: u32,
     let sender = engine.model.transports[key].ssrc;
     let of = &mut engine.model.encodings[encoding];
     let medium = &engine.model.media[of.medium];
-    if medium.listeners.is_empty() {
+    if !medium.has_audience() {
         of.key_frame.give_up();
         return;
     }

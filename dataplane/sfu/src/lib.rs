@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! engine.command(now, command)                      orders from the agent
+//! engine.take_in(now, slot, crossed)                packets of other workers, to `route`
 //! engine.receive(now, arena, batch)                 classify → unprotect → ingest → route
+//! engine.cross(arena, hand_over)                    packets for other workers
 //! engine.on_timeout(now, arena)                     reports, NACK, consent, closing
 //! engine.flush(now, arena, bursts)                  rewrite → protect
 //! engine.poll_event() / engine.deadline() / engine.stats()
@@ -24,6 +26,7 @@ mod model;
 mod outbox;
 mod path;
 pub mod stats;
+pub mod tap;
 mod timers;
 
 pub use engine::Engine;

@@ -154,6 +154,14 @@ pub struct Stats {
     pub encodings: u64,
     /// Packets in the cache.
     pub cache_packets: u64,
+    /// Streams that other workers get from here, once for each of them.
+    pub taps_out: u64,
+    /// Streams that come from other workers.
+    pub taps_in: u64,
+    /// Key frames that other workers asked us for.
+    pub key_frame_wishes_received: u64,
+    /// Key frames that we asked other workers for.
+    pub key_frame_wishes_sent: u64,
 }
 
 impl Stats {

@@ -14,8 +14,10 @@ use proto::dtls;
 use sfu::api::{self, Command, Event};
 
 use super::handshake::{Deed, Handshakes};
+use super::peers::Peers;
+use super::taps::Taps;
 use super::translate;
-use crate::placement::Placement;
+use crate::placement::{Limits, Placement};
 
 /// The state of everything on this node.
 pub struct Node {
@@ -23,12 +25,16 @@ pub struct Node {
     addresses: Vec<Vec<SocketAddr>>,
     placement: Placement,
     handshakes: Handshakes,
+    /// Who is sent to by a socket of its own.
+    pub peers: Peers,
     /// What the master is told.
     pub reported: ReportedState,
     transports: HashMap<state::TransportId, Transport>,
     names: HashMap<api::TransportId, state::TransportId>,
     publishers: HashMap<state::PublisherId, Publisher>,
     subscribers: HashMap<state::SubscriberId, Subscriber>,
+    /// What crosses between workers.
+    taps: Taps,
     /// Publishers and subscribers that should be, by their transport, whether it is there or not.
     hanging: HashMap<state::TransportId, BTreeMap<state::Key, Entry>>,
     /// Our own ufrags, by which a first check finds its transport.
@@ -54,6 +60,7 @@ struct Transport {
     id: api::TransportId,
     worker: u16,
     session: state::SessionId,
+    connection: state::ConnectionId,
     ufrag: String,
     state: TransportState,
 }
@@ -80,21 +87,19 @@ impl Transport {
 
 impl Node {
     /// A node without anything. `addresses` is one list per worker, best first.
-    pub fn new(
-        addresses: Vec<Vec<SocketAddr>>,
-        transports_max: u32,
-        handshakes: Handshakes,
-    ) -> Self {
+    pub fn new(addresses: Vec<Vec<SocketAddr>>, limits: Limits, handshakes: Handshakes) -> Self {
         let workers = u16::try_from(addresses.len()).unwrap_or(u16::MAX);
         Self {
             addresses,
-            placement: Placement::new(workers, transports_max),
+            placement: Placement::new(workers, limits),
             handshakes,
+            peers: Peers::default(),
             reported: ReportedState::new(),
             transports: HashMap::new(),
             names: HashMap::new(),
             publishers: HashMap::new(),
             subscribers: HashMap::new(),
+            taps: Taps::default(),
             hanging: HashMap::new(),
             ufrags: HashSet::new(),
             next_id: 0,
@@ -136,6 +141,20 @@ impl Node {
                     && found.state == TransportState::New
                 {
                     self.set_state(transport, TransportState::Connecting);
+                }
+            }
+            Event::PathSelected {
+                transport,
+                remote,
+                local,
+            } => {
+                // One that was removed meanwhile needs no socket.
+                if let Some(worker) = self
+                    .find(transport)
+                    .filter(|found| !found.is_closed())
+                    .map(|found| found.worker)
+                {
+                    self.peers.on_path(worker, transport, remote, local);
                 }
             }
             Event::Closed { transport, reason } => {
@@ -201,6 +220,16 @@ impl Node {
     /// No worker has room for a new session.
     pub fn is_full(&self) -> bool {
         self.placement.is_full()
+    }
+
+    /// Sessions on one worker, and on several.
+    pub fn sessions(&self) -> (u64, u64) {
+        self.placement.sessions()
+    }
+
+    /// So many datagrams per second go through `worker`.
+    pub fn observe(&mut self, worker: u16, packets: f64) {
+        self.placement.observe(worker, packets);
     }
 
     /// The associations.
@@ -296,8 +325,11 @@ impl Node {
             match entry {
                 Entry::Transport(_) => {}
                 Entry::Publisher(publisher) => {
-                    if let Some(publisher) = self.publishers.get_mut(&publisher.id) {
-                        publisher.on = None;
+                    if let Some(known) = self.publishers.get_mut(&publisher.id)
+                        && known.on.take().is_some()
+                    {
+                        let ended = self.taps.unpublished(known.id);
+                        self.orders.extend(ended);
                     }
                     self.forget_unmentioned(&publisher.id);
                 }
@@ -318,12 +350,13 @@ impl Node {
         }
         let worker = self
             .placement
-            .take(&wanted.session)
+            .take(&wanted.session, &wanted.connection)
             .map_err(|full| full.to_string())?;
         let transport = Transport {
             id,
             worker,
             session: wanted.session.clone(),
+            connection: wanted.connection.clone(),
             ufrag: ufrag.clone(),
             state: TransportState::New,
         };
@@ -388,7 +421,13 @@ impl Node {
             publisher.on = spec.is_ok().then_some(worker);
         }
         match spec {
-            Ok(spec) => self.order(worker, Command::AddPublisher(Box::new(spec))),
+            Ok(spec) => {
+                let ended = self.taps.unpublished(id);
+                self.orders.extend(ended);
+                let taps = self.taps.published(id, worker, &spec.media);
+                self.order(worker, Command::AddPublisher(Box::new(spec)));
+                self.orders.extend(taps);
+            }
             Err(why) => {
                 self.forget_unmentioned(&wanted.id);
                 return Err(why);
@@ -401,8 +440,10 @@ impl Node {
         if let Some(publisher) = self.publishers.get_mut(name)
             && let Some(worker) = publisher.on.take()
         {
-            let order = Command::RemovePublisher(publisher.id);
-            self.order(worker, order);
+            let id = publisher.id;
+            let ended = self.taps.unpublished(id);
+            self.orders.extend(ended);
+            self.order(worker, Command::RemovePublisher(id));
         }
         self.forget_unmentioned(name);
     }
@@ -411,13 +452,6 @@ impl Node {
         let Some((transport, worker)) = self.living(&wanted.transport)? else {
             return Ok(());
         };
-        let on = self
-            .publishers
-            .get(&wanted.publisher)
-            .and_then(|publisher| publisher.on);
-        if on.is_some_and(|other| other != worker) {
-            return Err("its publisher is in another session, on another worker".into());
-        }
         let id = api::SubscriberId(self.fresh_id());
         let publisher = self.mention(&wanted.publisher);
         let spec = match translate::subscriber(id, transport, publisher, wanted) {
@@ -437,6 +471,8 @@ impl Node {
         };
         self.subscribers.insert(wanted.id.clone(), subscriber);
         self.order(worker, Command::AddSubscriber(Box::new(spec)));
+        let taps = self.taps.subscribed(publisher, worker);
+        self.orders.extend(taps);
         Ok(())
     }
 
@@ -450,6 +486,8 @@ impl Node {
         let subscriber = self.subscribers.remove(name)?;
         if let Some(publisher) = self.publishers.get_mut(&subscriber.publisher) {
             publisher.subscribers -= 1;
+            let ended = self.taps.unsubscribed(publisher.id, subscriber.worker);
+            self.orders.extend(ended);
         }
         self.forget_unmentioned(&subscriber.publisher);
         Some(subscriber)
@@ -545,6 +583,7 @@ impl Node {
             return;
         }
         self.set_state(transport, TransportState::Closed { reason });
+        self.peers.on_closed(transport);
         let Some(name) = self.names.remove(&transport) else {
             return;
         };
@@ -556,7 +595,7 @@ impl Node {
         tracing::info!(transport = %name, ?reason, "transport closed");
         self.displace_all_on(&name);
         if let Some(found) = self.transports.get(&name) {
-            self.placement.give_back(&found.session);
+            self.placement.give_back(&found.session, &found.connection);
             self.ufrags.remove(&found.ufrag);
         }
     }

@@ -72,6 +72,12 @@ families! {
     DRIVER_TRUNCATED: Counter "ringcast_node_driver_truncated_total" "Datagrams that did not fit into a slot.";
     DRIVER_OUT_OF_SLOTS: Counter "ringcast_node_driver_out_of_slots_total" "Times that receiving stopped for want of memory.";
     DRIVER_REARMED: Counter "ringcast_node_driver_rearmed_total" "Receives that ended and were armed again.";
+    CROSSED: Counter "ringcast_node_crossed_packets_total" "Packets that went to another worker (out), once for each, and came from one (in).";
+    CROSSING_TAPS: Gauge "ringcast_node_crossing_taps" "Streams that other workers get (out), once for each, and that come from others (in).";
+    CROSSING_SLOTS: Gauge "ringcast_node_crossing_slots_lent" "Receive slots that workers have lent each other.";
+    CROSSING_WAKES: Counter "ringcast_node_crossing_wakes_total" "Times that a worker woke another one.";
+    CROSSING_WISHES: Counter "ringcast_node_crossing_key_frame_wishes_total" "Key frames that workers asked others for (out) and were asked for by others (in).";
+    SESSIONS: Gauge "ringcast_node_sessions" "Sessions with a transport here, by how many workers they are spread over.";
     WORKER_TURNS: Counter "ringcast_node_worker_turns_total" "Turns of a worker.";
     WORKER_STALLS: Counter "ringcast_node_worker_stalls_total" "Turns that took longer than 1 ms.";
     WORKER_ORDERS: Counter "ringcast_node_worker_orders_total" "Orders that a worker followed.";

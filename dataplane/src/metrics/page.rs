@@ -36,6 +36,8 @@ pub struct AgentCounters {
     pub ready: bool,
     /// Share of its core that each worker used lately.
     pub busy: Vec<f64>,
+    /// Sessions on one worker, and on several.
+    pub sessions: (u64, u64),
     /// Orders and news that had to wait.
     pub overflows: [u64; 2],
 }
@@ -68,6 +70,7 @@ pub fn render<'a>(
     stages(&mut page, &sum);
     model(&mut page, node, agent, &sum);
     driver(&mut page, node.driver, &sum);
+    crossing(&mut page, agent, &sum);
     each_worker(&mut page, agent, &workers);
     the_agent(&mut page, agent);
     page.gauge(
@@ -209,6 +212,34 @@ fn driver(page: &mut Page, name: &str, sum: &Snapshot) {
     ] {
         page.count(family, &label, count);
     }
+}
+
+fn crossing(page: &mut Page, agent: &AgentCounters, sum: &Snapshot) {
+    let engine = &sum.engine;
+    for (direction, packets, taps, wishes) in [
+        (
+            "in",
+            engine.stage(Stage::CrossIn).packets_in,
+            engine.taps_in,
+            engine.key_frame_wishes_received,
+        ),
+        (
+            "out",
+            engine.stage(Stage::CrossOut).packets_out,
+            engine.taps_out,
+            engine.key_frame_wishes_sent,
+        ),
+    ] {
+        let label = [("direction", direction)];
+        page.count(CROSSED, &label, packets);
+        page.gauge(CROSSING_TAPS, &label, taps as f64);
+        page.count(CROSSING_WISHES, &label, wishes);
+    }
+    page.gauge(CROSSING_SLOTS, &[], sum.crossing.slots_lent as f64);
+    page.count(CROSSING_WAKES, &[], sum.crossing.wakes);
+    let (one, several) = agent.sessions;
+    page.gauge(SESSIONS, &[("workers", "one")], one as f64);
+    page.gauge(SESSIONS, &[("workers", "several")], several as f64);
 }
 
 fn each_worker(page: &mut Page, agent: &AgentCounters, workers: &[Snapshot]) {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use clock::{Duration, Instant, NtpTime, Rng};
+use dataplane::agent::taps::Taps;
 use proto::srtp::{KeyingMaterial, Profile};
 use sfu::api::{
     CloseReason, Command, Config, Event, PublisherId, SubscriberId, TransportId, TransportSpec,
@@ -19,6 +20,7 @@ use crate::node::Node;
 use crate::sink::Sink;
 use crate::source::Source;
 
+/// Where the first worker listens; the others have the ports above.
 const NODE: ([u8; 4], u16) = ([192, 0, 2, 1], 7_000);
 /// Where time begins; not at zero, so that times before the beginning exist.
 const BEGINNING: Instant = Instant::from_millis(10_000);
@@ -34,8 +36,12 @@ pub struct BrowserId(usize);
 pub struct Settings {
     /// Whether the node knows NACK.
     pub nack: bool,
-    /// Most transports of the node.
+    /// Most transports of a worker.
     pub transports_max: usize,
+    /// Workers of the node.
+    pub workers: u16,
+    /// Slots that a worker lends its neighbours.
+    pub loans: usize,
 }
 
 impl Default for Settings {
@@ -43,6 +49,8 @@ impl Default for Settings {
         Self {
             nack: true,
             transports_max: 200,
+            workers: 1,
+            loans: 256,
         }
     }
 }
@@ -56,6 +64,14 @@ enum Plan {
     BrowserKeys(BrowserId),
 }
 
+/// Where a browser's transport is, and what is on it, until it goes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    worker: u16,
+    publishes: Option<PublisherId>,
+    subscribes: Option<PublisherId>,
+}
+
 /// A node and its browsers.
 pub struct Simulation {
     network: Rc<RefCell<Network>>,
@@ -64,6 +80,9 @@ pub struct Simulation {
     /// The node.
     pub node: Node,
     browsers: Vec<Browser>,
+    /// What each of them is to the node.
+    places: Vec<Place>,
+    taps: Taps,
     plans: BTreeMap<(Instant, u64), Plan>,
     planned: u64,
     hosts: u8,
@@ -86,10 +105,18 @@ impl Simulation {
             drop_rtp: false,
         };
         Self {
-            node: Node::new(&network, NODE.into(), config, rng.fork()),
+            node: Node::new(
+                &network,
+                &(0..settings.workers).map(address).collect::<Vec<_>>(),
+                &config,
+                settings.loans,
+                &mut rng,
+            ),
             network,
             rng,
             browsers: Vec::new(),
+            places: Vec::new(),
+            taps: Taps::default(),
             plans: BTreeMap::new(),
             planned: 0,
             hosts: 0,
@@ -137,6 +164,10 @@ impl Simulation {
 
     /// A browser and its transport, with the same conditions both ways.
     pub fn join(&mut self, conditions: Conditions) -> BrowserId {
+        self.join_on(0, conditions)
+    }
+
+    fn join_on(&mut self, worker: u16, conditions: Conditions) -> BrowserId {
         let id = BrowserId(self.browsers.len());
         let transport = TransportId(id.0 as u64 + 1);
         let (host, _) = self.add_host(conditions, conditions);
@@ -147,35 +178,77 @@ impl Simulation {
         let keys = KeyingMaterial::from_exporter(profile, &exported, true);
         let keys = keys.expect("the profile says how long it is");
         let now = self.now();
-        let browser = Browser::new(now, host, transport, NODE.into(), keys, &mut self.rng);
+        let browser = Browser::new(now, host, transport, address(worker), keys, &mut self.rng);
+        let spec = TransportSpec {
+            id: transport,
+            local_ufrag: browser.nodes.ufrag().into(),
+            local_pwd: browser.nodes.password().into(),
+            remote: Some((browser.own.ufrag().into(), browser.own.password().into())),
+        };
         self.node
-            .order(Command::AddTransport(Box::new(TransportSpec {
-                id: transport,
-                local_ufrag: browser.nodes.ufrag().into(),
-                local_pwd: browser.nodes.password().into(),
-                remote: Some((browser.own.ufrag().into(), browser.own.password().into())),
-            })));
+            .order(worker, Command::AddTransport(Box::new(spec)));
         self.browsers.push(browser);
+        self.places.push(Place {
+            worker,
+            publishes: None,
+            subscribes: None,
+        });
         id
     }
 
     /// A browser that publishes as soon as it is connected.
     pub fn publish(&mut self, conditions: Conditions, style: Style) -> (BrowserId, PublisherId) {
-        let id = self.join(conditions);
+        self.publish_on(0, conditions, style)
+    }
+
+    /// The same on another worker.
+    pub fn publish_on(
+        &mut self,
+        worker: u16,
+        conditions: Conditions,
+        style: Style,
+    ) -> (BrowserId, PublisherId) {
+        self.streams += 1;
+        let publisher = PublisherId(self.streams);
+        let id = self.publish_as(publisher, worker, conditions, style);
+        (id, publisher)
+    }
+
+    /// The same under the id of a stream that has ended: whoever waits for it sees this one.
+    pub fn publish_as(
+        &mut self,
+        publisher: PublisherId,
+        worker: u16,
+        conditions: Conditions,
+        style: Style,
+    ) -> BrowserId {
+        let id = self.join_on(worker, conditions);
         let ssrcs = self.fresh_ssrcs();
         let (now, rng) = (self.now(), self.rng.fork());
         let browser = &mut self.browsers[id.0];
         browser.source = Some(Source::new(now, style, ssrcs, rng));
-        self.streams += 1;
-        let publisher = PublisherId(self.streams);
         let spec = media::publisher(publisher, browser.transport, ssrcs, style.announced);
-        self.node.order(Command::AddPublisher(Box::new(spec)));
-        (id, publisher)
+        self.places[id.0].publishes = Some(publisher);
+        let taps = self.taps.published(publisher, worker, &spec.media);
+        self.node
+            .order(worker, Command::AddPublisher(Box::new(spec)));
+        self.deliver(taps);
+        id
     }
 
     /// A browser that subscribes.
     pub fn subscribe(&mut self, conditions: Conditions, publisher: PublisherId) -> BrowserId {
-        let id = self.join(conditions);
+        self.subscribe_on(0, conditions, publisher)
+    }
+
+    /// The same on another worker.
+    pub fn subscribe_on(
+        &mut self,
+        worker: u16,
+        conditions: Conditions,
+        publisher: PublisherId,
+    ) -> BrowserId {
+        let id = self.join_on(worker, conditions);
         let ssrcs = self.fresh_ssrcs();
         let (now, own) = (self.now(), self.rng.next_u32());
         let browser = &mut self.browsers[id.0];
@@ -183,15 +256,18 @@ impl Simulation {
         self.streams += 1;
         let subscriber = SubscriberId(self.streams);
         let spec = media::subscriber(subscriber, browser.transport, publisher, ssrcs);
-        self.node.order(Command::AddSubscriber(Box::new(spec)));
+        self.node
+            .order(worker, Command::AddSubscriber(Box::new(spec)));
+        self.places[id.0].subscribes = Some(publisher);
+        let taps = self.taps.subscribed(publisher, worker);
+        self.deliver(taps);
         id
     }
 
     /// The browser ends its transport and says so to the master.
     pub fn leave(&mut self, id: BrowserId) {
-        let browser = &mut self.browsers[id.0];
-        browser.is_online = false;
-        self.node.order(Command::RemoveTransport(browser.transport));
+        self.browsers[id.0].is_online = false;
+        self.remove(id);
     }
 
     /// The browser is gone and nobody says so.
@@ -248,12 +324,38 @@ impl Simulation {
     /// Removes every transport; nothing may be left then.
     pub fn finish(&mut self) {
         for place in 0..self.browsers.len() {
-            let transport = self.browsers[place].transport;
-            self.node.order(Command::RemoveTransport(transport));
+            self.remove(BrowserId(place));
         }
         self.run(Duration::from_millis(1));
         self.node.check_empty();
         assert_eq!(self.network.borrow().overflowed(), 0);
+    }
+
+    fn remove(&mut self, id: BrowserId) {
+        let (transport, worker) = (self.browsers[id.0].transport, self.places[id.0].worker);
+        self.node.order(worker, Command::RemoveTransport(transport));
+        self.let_go(id);
+    }
+
+    /// A transport has ended, and what was on it no longer crosses.
+    fn let_go(&mut self, id: BrowserId) {
+        let place = &mut self.places[id.0];
+        let worker = place.worker;
+        let (publishes, subscribes) = (place.publishes.take(), place.subscribes.take());
+        if let Some(publisher) = publishes {
+            let ended = self.taps.unpublished(publisher);
+            self.deliver(ended);
+        }
+        if let Some(publisher) = subscribes {
+            let ended = self.taps.unsubscribed(publisher, worker);
+            self.deliver(ended);
+        }
+    }
+
+    fn deliver(&mut self, orders: Vec<(u16, Command)>) {
+        for (worker, command) in orders {
+            self.node.order(worker, command);
+        }
     }
 
     /// Does everything that is due at this instant.
@@ -330,10 +432,11 @@ impl Simulation {
                 let browser = &self.browsers[id.0];
                 let (host, profile) = (browser.host, browser.keys.local.profile());
                 self.network.borrow_mut().oracle().expect(host, profile);
-                self.node.order(Command::KeysReady {
+                let keys = Command::KeysReady {
                     transport: browser.transport,
                     keys: Box::new(browser.keys.mirrored()),
-                });
+                };
+                self.node.order(self.places[id.0].worker, keys);
                 // The flight with the server's Finished.
                 let arrival = self.now() + self.network.borrow().delay_down(host);
                 self.plan(arrival, Plan::BrowserKeys(id));
@@ -351,6 +454,7 @@ impl Simulation {
             }
             Event::Closed { transport, reason } => {
                 self.closed.push((self.now(), id_of(transport), reason));
+                self.let_go(id_of(transport));
             }
             // The transport ended during its handshake.
             Event::Refused {
@@ -360,8 +464,8 @@ impl Simulation {
                 assert!(!self.browsers[id_of(transport).0].is_online);
             }
             Event::Refused { transport, why } => panic!("{transport:?} is refused: {why}"),
-            // Only garbage looks like DTLS here; the handshake would ignore it.
-            Event::Dtls { .. } => {}
+            // Only garbage looks like DTLS here; the handshake would ignore it. And the virtual network has no sockets.
+            Event::Dtls { .. } | Event::PathSelected { .. } => {}
         }
     }
 
@@ -379,6 +483,11 @@ impl Simulation {
             rtx: ssrc(3),
         }
     }
+}
+
+/// Where a worker listens.
+fn address(worker: u16) -> SocketAddr {
+    SocketAddr::from((NODE.0, NODE.1 + worker))
 }
 
 fn id_of(transport: TransportId) -> BrowserId {

@@ -110,6 +110,11 @@ impl Sink {
         self.decoded.last().copied()
     }
 
+    /// Packets of pictures that came.
+    pub fn packets(&self) -> usize {
+        self.packets.len()
+    }
+
     /// Sounds that came.
     pub fn sounds(&self) -> usize {
         self.sounds.len()

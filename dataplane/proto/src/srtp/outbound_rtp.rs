@@ -7,7 +7,7 @@ use super::outbound::Refusal;
 use super::profile::{KeyError, MasterKey, Profile};
 use super::replay::{MAX_RTP_INDEX, Verdict, Window};
 use super::sources::Sources;
-use super::transform::{RtpParts, Transform};
+use super::transform::{Progress, RtpParts, Transform};
 
 /// How many SSRCs we may send on one transport. They are never forgotten: an SSRC that returned with an old index
 /// would repeat a nonce.
@@ -74,6 +74,18 @@ impl OutboundRtp {
         usize::from(self.inline).saturating_add(more)
     }
 
+    /// Asks for the part of a window that [`Self::protect`] will read for this packet. The hot part should be there.
+    #[inline]
+    pub(super) fn prefetch_window(&self, ssrc: u32, index: u64) {
+        let known = self.ssrcs.iter().zip(&self.windows);
+        let known = known.take(usize::from(self.inline));
+        for (known, window) in known {
+            if *known == ssrc {
+                window.prefetch(index);
+            }
+        }
+    }
+
     /// Writes a protected RTP packet to the front of `out` and returns its length.
     pub(super) fn protect(
         &mut self,
@@ -82,13 +94,49 @@ impl OutboundRtp {
         parts: RtpParts<'_>,
         out: &mut [u8],
     ) -> Result<usize, Refusal> {
-        let len = protected_len(self.profile, parts).ok_or(Refusal::BufferTooSmall)?;
-        check(index, ssrc, parts)?;
+        let len = self.admit(index, ssrc, parts, out.len())?;
         let out = out.get_mut(..len).ok_or(Refusal::BufferTooSmall)?;
-        self.reserve(ssrc, index)?;
         self.keys
             .protect_rtp(ssrc, index, parts, out)
             .map_err(|_| Refusal::Cipher)?;
+        Ok(len)
+    }
+
+    /// The same, but the tag may still be missing, as with [`Transform::encrypt_rtp`].
+    pub(super) fn encrypt(
+        &mut self,
+        index: u64,
+        ssrc: u32,
+        parts: RtpParts<'_>,
+        out: &mut [u8],
+    ) -> Result<(usize, Progress), Refusal> {
+        let len = self.admit(index, ssrc, parts, out.len())?;
+        let out = out.get_mut(..len).ok_or(Refusal::BufferTooSmall)?;
+        let progress = self
+            .keys
+            .encrypt_rtp(ssrc, index, parts, out)
+            .map_err(|_| Refusal::Cipher)?;
+        Ok((len, progress))
+    }
+
+    pub(super) fn keys(&self) -> &Transform {
+        &self.keys
+    }
+
+    /// Checks a packet, takes its index, and returns how long it will be.
+    fn admit(
+        &mut self,
+        index: u64,
+        ssrc: u32,
+        parts: RtpParts<'_>,
+        room: usize,
+    ) -> Result<usize, Refusal> {
+        let len = protected_len(self.profile, parts).ok_or(Refusal::BufferTooSmall)?;
+        check(index, ssrc, parts)?;
+        if len > room {
+            return Err(Refusal::BufferTooSmall);
+        }
+        self.reserve(ssrc, index)?;
         Ok(len)
     }
 

@@ -1,5 +1,7 @@
 //! Packet indices: which one a sequence number stands for, and whether it was there before.
 
+use super::backend::prefetch;
+
 /// The highest RTP packet index: 32 bits of ROC and 16 of sequence number (RFC 3711 §3.3.1).
 pub const MAX_RTP_INDEX: u64 = (1 << 48) - 1;
 
@@ -64,6 +66,16 @@ impl<const WORDS: usize> Window<WORDS> {
     /// The highest index seen.
     pub(super) fn highest(&self) -> u64 {
         self.highest
+    }
+
+    /// Asks for the memory that [`Self::check`] will read.
+    #[inline]
+    pub(super) fn prefetch(&self, index: u64) {
+        prefetch(&self.highest);
+        let (word, _) = Self::place(index);
+        if let Some(seen) = self.seen.get(word) {
+            prefetch(seen);
+        }
     }
 
     /// Whether `index` was seen. Changes nothing.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::backend::prefetch;
+use super::backend::prefetch_front;
 use super::outbound_rtp::{HOT_LEN, OutboundRtp};
 use super::profile::{KeyError, MasterKey, Profile};
 
@@ -160,7 +160,18 @@ impl Slab {
     pub fn prefetch(&self, handle: Handle) {
         // Not a look at the context, not even whether there is one: that would be the very wait we want to avoid.
         if let Some(place) = self.places.get(handle.place as usize) {
-            prefetch(place, 0, HOT_LEN);
+            prefetch_front(place, HOT_LEN);
+        }
+    }
+
+    /// Asks for what else a packet will read. Looks at the context, which should have been asked for before.
+    #[inline]
+    pub(super) fn prefetch_window(&self, handle: Handle, ssrc: u32, index: u64) {
+        if let Some(Place {
+            context: Some(context),
+        }) = self.places.get(handle.place as usize)
+        {
+            context.prefetch_window(ssrc, index);
         }
     }
 
@@ -173,7 +184,8 @@ impl Slab {
         self.places.get_mut(handle.place as usize)?.context.as_mut()
     }
 
-    fn get(&self, handle: Handle) -> Option<&OutboundRtp> {
+    #[inline]
+    pub(super) fn get(&self, handle: Handle) -> Option<&OutboundRtp> {
         let entry = self.entries.get(handle.place as usize)?;
         if entry.generation != handle.generation {
             return None;

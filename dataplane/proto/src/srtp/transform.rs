@@ -13,7 +13,8 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 use super::backend::{
-    AES_BLOCK_LEN, AesCtr, AesGcm, Failed, GCM_NONCE_LEN, GCM_TAG_LEN, HmacSha1, SHA1_80_LEN,
+    AES_BLOCK_LEN, AesCtr, AesGcm, Failed, GCM_NONCE_LEN, GCM_TAG_LEN, HmacSha1, LANES,
+    SHA1_80_LEN, tags,
 };
 use super::kdf::{SessionKeys, Use, derive};
 use super::profile::{KeyError, MAX_SALT_LEN, MasterKey, Profile, SRTCP_WORD_LEN};
@@ -68,6 +69,15 @@ impl RtpParts<'_> {
     }
 }
 
+/// How far the encryption of a packet has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The packet may leave.
+    Done,
+    /// Encrypted, and the tag is missing.
+    Untagged,
+}
+
 #[expect(
     clippy::large_enum_variant,
     reason = "a box is a cache miss per packet"
@@ -120,19 +130,35 @@ impl Transform {
         parts: RtpParts<'_>,
         out: &mut [u8],
     ) -> Result<(), Failed> {
+        match self.encrypt_rtp(ssrc, index, parts, out)? {
+            Progress::Done => Ok(()),
+            Progress::Untagged => self.tag_rtp(index, out),
+        }
+    }
+
+    /// The same, but with HMAC-SHA1 the tag may still be missing: it is cheaper to make several at once.
+    pub(super) fn encrypt_rtp(
+        &self,
+        ssrc: u32,
+        index: u64,
+        parts: RtpParts<'_>,
+        out: &mut [u8],
+    ) -> Result<Progress, Failed> {
         let (header, rest) = split_mut(out, parts.header.len())?;
         header.copy_from_slice(parts.header);
         match &self.cipher {
             Cipher::Gcm(cipher) => {
                 let nonce = self.gcm_nonce(ssrc, rtp_counter(index));
                 if parts.prefix.is_empty() && parts.padding == 0 {
-                    return cipher.seal(&nonce, parts.header, parts.payload, rest);
+                    cipher.seal(&nonce, parts.header, parts.payload, rest)?;
+                } else {
+                    let (body, _) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
+                    parts.join_into(body)?;
+                    cipher.seal_in_place(&nonce, parts.header, rest)?;
                 }
-                let (body, _) = rest.split_last_chunk_mut::<GCM_TAG_LEN>().ok_or(Failed)?;
-                parts.join_into(body)?;
-                cipher.seal_in_place(&nonce, parts.header, rest)
+                Ok(Progress::Done)
             }
-            Cipher::CmSha1(CmSha1 { stream, mac }) => {
+            Cipher::CmSha1(CmSha1 { stream, .. }) => {
                 let (body, _) = rest.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
                 let iv = self.cm_iv(ssrc, index);
                 if parts.prefix.is_empty() && parts.padding == 0 {
@@ -141,11 +167,47 @@ impl Transform {
                     parts.join_into(body)?;
                     stream.apply(&iv, body);
                 }
-                let (covered, tag) = out.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
-                *tag = mac.tag(covered, &rollover_counter(index));
-                Ok(())
+                Ok(Progress::Untagged)
             }
         }
+    }
+
+    /// Writes the tag that [`Self::encrypt_rtp`] left out.
+    pub(super) fn tag_rtp(&self, index: u64, out: &mut [u8]) -> Result<(), Failed> {
+        let Cipher::CmSha1(CmSha1 { mac, .. }) = &self.cipher else {
+            return Err(Failed);
+        };
+        let (covered, tag) = out.split_last_chunk_mut::<SHA1_80_LEN>().ok_or(Failed)?;
+        *tag = mac.tag(covered, &rollover_counter(index));
+        Ok(())
+    }
+
+    /// The same for several packets, each with its own keys.
+    pub(super) fn tag_several_rtp(
+        keys: [&Self; LANES],
+        indices: [u64; LANES],
+        outs: [&mut [u8]; LANES],
+    ) -> Result<(), Failed> {
+        let mut macs = [const { None }; LANES];
+        for (mac, keys) in macs.iter_mut().zip(keys) {
+            if let Cipher::CmSha1(keys) = &keys.cipher {
+                *mac = Some(&keys.mac);
+            }
+        }
+        let ([Some(a), Some(b), Some(c), Some(d)], [out_a, out_b, out_c, out_d]) = (macs, outs)
+        else {
+            return Err(Failed);
+        };
+        let (covered_a, tag_a) = out_a.split_last_chunk_mut().ok_or(Failed)?;
+        let (covered_b, tag_b) = out_b.split_last_chunk_mut().ok_or(Failed)?;
+        let (covered_c, tag_c) = out_c.split_last_chunk_mut().ok_or(Failed)?;
+        let (covered_d, tag_d) = out_d.split_last_chunk_mut().ok_or(Failed)?;
+        [*tag_a, *tag_b, *tag_c, *tag_d] = tags(
+            [a, b, c, d],
+            [covered_a, covered_b, covered_c, covered_d],
+            indices.map(rollover_counter),
+        );
+        Ok(())
     }
 
     /// Verifies and decrypts an RTP packet in place; the plain packet is what comes before the tag. On failure the

@@ -23,6 +23,8 @@ pub(crate) struct Encoding {
     pub(crate) medium: u32,
     /// Names the RTP stream to rewriters. Never given twice, and new when the SSRC changes.
     pub(crate) source: u32,
+    /// The same on the worker that it comes from, if that is another one.
+    pub(crate) crossed_source: Option<u32>,
     pub(crate) rid: Option<Box<[u8]>>,
     pub(crate) ssrc: Option<u32>,
     pub(crate) rtx_ssrc: Option<u32>,
@@ -52,6 +54,7 @@ impl Encoding {
         Self {
             medium,
             source,
+            crossed_source: None,
             rid: spec.rid.map(|rid| rid.into_bytes().into()),
             ssrc: spec.ssrc,
             rtx_ssrc: spec.rtx_ssrc,
@@ -183,6 +186,11 @@ pub(crate) enum Sighting {
 }
 
 impl Seen {
+    /// The highest sequence number that was noted.
+    pub(crate) fn highest(&self) -> Option<u64> {
+        self.highest
+    }
+
     /// Notes `sequence`.
     pub(crate) fn note(&mut self, sequence: u64) -> Sighting {
         let highest = *self.highest.get_or_insert(sequence);

@@ -2,13 +2,29 @@
 
 use proto::rtp::{ExtensionMap, Uri};
 
-use crate::api::{Kind, PayloadType, PublisherId};
+use crate::api::{Kind, PayloadType, PublisherId, TapId};
+
+/// Where a stream comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A transport of this engine: its key.
+    Transport(u32),
+    /// Another worker, which has the transport, through a tap there.
+    Tap { tap: TapId, worker: u16 },
+}
+
+/// Another worker that gets every packet of a medium once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tap {
+    pub(crate) id: TapId,
+    pub(crate) worker: u16,
+}
 
 /// A stream that arrives.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     pub(crate) id: PublisherId,
-    pub(crate) transport: u32,
+    pub(crate) origin: Origin,
     /// Keys of its media sections, in the order of its description.
     pub(crate) media: Vec<u32>,
 }
@@ -17,7 +33,9 @@ pub(crate) struct Publisher {
 #[derive(Debug)]
 pub(crate) struct Medium {
     pub(crate) kind: Kind,
-    pub(crate) transport: u32,
+    pub(crate) origin: Origin,
+    /// Which medium of its publisher it is, from zero.
+    pub(crate) place: u8,
     pub(crate) mid: Box<[u8]>,
     pub(crate) codecs: Vec<PayloadType>,
     pub(crate) extensions: ExtensionMap,
@@ -27,6 +45,8 @@ pub(crate) struct Medium {
     pub(crate) selected: Option<u32>,
     /// The outgoing RTP streams that copy it.
     pub(crate) listeners: Vec<Listener>,
+    /// Workers where somebody subscribes.
+    pub(crate) taps: Vec<Tap>,
 }
 
 /// Who gets a copy, by keys.
@@ -48,6 +68,11 @@ impl Medium {
                 None
             }
         })
+    }
+
+    /// Whether a key frame would be seen by anybody.
+    pub(crate) fn has_audience(&self) -> bool {
+        !(self.listeners.is_empty() && self.taps.is_empty())
     }
 
     pub(crate) fn any(&self, property: impl Fn(&PayloadType) -> bool) -> bool {

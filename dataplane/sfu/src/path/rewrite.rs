@@ -233,7 +233,7 @@ fn catch_up(
     first: &Packet,
     way: Way,
 ) {
-    let newest = engine.model.encodings[first.encoding].unwrapper.newest();
+    let newest = engine.model.encodings[first.encoding].seen.highest();
     let missed = first.sequence + 1..=newest.unwrap_or_default();
     for sequence in missed.take(PACKETS_MAX) {
         let encoding = &engine.model.encodings[first.encoding];

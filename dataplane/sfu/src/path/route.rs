@@ -7,6 +7,7 @@ use super::Run;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::model::packet::Packet;
+use crate::tap;
 
 /// How many listeners ahead the memory of a transport is fetched.
 const AHEAD: usize = 8;
@@ -62,7 +63,7 @@ fn refusal(engine: &Engine, packet: &Packet) -> Option<DropReason> {
     let medium = &engine.model.media[medium];
     if medium.selected != Some(packet.encoding) {
         Some(DropReason::NotSelected)
-    } else if medium.listeners.is_empty() {
+    } else if !medium.has_audience() {
         Some(DropReason::NoSubscriber)
     } else if engine.queue.is_full() {
         Some(DropReason::QueueFull)
@@ -78,7 +79,8 @@ fn hand_out(engine: &mut Engine, encoding: Option<u32>, first: u32) {
         return;
     };
     let medium = engine.model.encodings[encoding].medium;
-    let listeners = &engine.model.media[medium].listeners;
+    let medium = &engine.model.media[medium];
+    let listeners = &medium.listeners;
     let mut waiting = 0;
     for (nth, listener) in listeners.iter().enumerate() {
         if let Some(soon) = listeners.get(nth + AHEAD) {
@@ -98,12 +100,14 @@ fn hand_out(engine: &mut Engine, encoding: Option<u32>, first: u32) {
     }
     let copies = listeners.len() as u64 * u64::from(count);
     let cells = engine.stats.stage_mut(Stage::Route);
-    cells.made += copies - u64::from(count);
-    cells.packets_out += waiting;
+    let crossing = medium.taps.len() as u64 * u64::from(count);
+    cells.made += copies + crossing - u64::from(count);
+    cells.packets_out += waiting + crossing;
     engine
         .stats
         .drop_many(Stage::Route, DropReason::QueueFull, copies - waiting);
     let rewrite = engine.stats.stage_mut(Stage::Rewrite);
     rewrite.packets_in += waiting;
     rewrite.held += waiting;
+    tap::route(&mut engine.taps, &mut engine.stats, medium, first, count);
 }

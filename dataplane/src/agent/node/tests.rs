@@ -10,14 +10,18 @@ fn node(transports_max: u32) -> Node {
     let config = dtls::Config::new(dtls::Settings::default()).expect("good settings");
     let handshakes = Handshakes::new(certificate, config, std::time::Instant::now());
     let address = |port: u16| vec![SocketAddr::from(([192, 0, 2, 1], port))];
-    Node::new(vec![address(100), address(101)], transports_max, handshakes)
+    let limits = Limits {
+        transports_max,
+        session_transports: 2,
+    };
+    Node::new(vec![address(100), address(101)], limits, handshakes)
 }
 
 fn wanted(id: &str, session: &str) -> Wanted {
     Wanted {
         id: TransportId::new(id),
         session: SessionId::new(session),
-        connection: ConnectionId::new("c"),
+        connection: ConnectionId::new(session),
         local_ice: IceCredentials {
             ufrag: format!("ufrag{id}"),
             pwd: "0123456789012345678901".into(),
@@ -316,4 +320,77 @@ fn a_stop_ends_everything() {
         assert_eq!(state_of(&node, id), expected);
     }
     assert_eq!(orders(&mut node).len(), 2);
+}
+
+#[test]
+fn a_session_goes_on_at_another_worker_and_what_is_subscribed_to_there_crosses() {
+    let mut node = node(10);
+    // Two transports of one session and worker, says the limit; further users go elsewhere.
+    let user = |id: &str, connection: &str| {
+        Entry::Transport(Wanted {
+            connection: ConnectionId::new(connection),
+            ..wanted(id, "one")
+        })
+    };
+    add(&mut node, user("a", "alice"));
+    add(&mut node, user("a2", "alice"));
+    add(&mut node, user("b", "bob"));
+    add(&mut node, user("a3", "alice"));
+    let placed: Vec<u16> = orders(&mut node)
+        .iter()
+        .map(|(worker, _)| *worker)
+        .collect();
+    assert_eq!(placed, [0, 0, 1, 0], "alice stays together");
+    assert_eq!(node.sessions(), (0, 1));
+
+    add(&mut node, subscriber("s", "b", "p"));
+    add(&mut node, publisher("p", "a"));
+    let named = |list: &[(u16, &str)]| -> Vec<(u16, String)> {
+        let owned = list
+            .iter()
+            .map(|(worker, order)| (*worker, (*order).into()));
+        owned.collect()
+    };
+    let expected = [
+        (1, "AddSubscriber"),
+        (0, "AddPublisher"),
+        (0, "AddTap"),
+        (1, "AddRemotePublisher"),
+    ];
+    assert_eq!(orders(&mut node), named(&expected));
+    // One who subscribes at home needs no tap, and a second one over there no second.
+    add(&mut node, subscriber("s2", "a2", "p"));
+    add(&mut node, subscriber("s3", "b", "p"));
+    let expected = [(0, "AddSubscriber"), (1, "AddSubscriber")];
+    assert_eq!(orders(&mut node), named(&expected));
+    // The publisher's transport ends by itself, and comes again.
+    let closed = Event::Closed {
+        transport: api::TransportId(1),
+        reason: api::CloseReason::ConsentLost,
+    };
+    node.on_event(Instant::ZERO, closed);
+    let expected = [(1, "RemovePublisher"), (0, "RemoveTap")];
+    assert_eq!(orders(&mut node), named(&expected));
+    node.on_step(Instant::ZERO, Step::Remove(user("a", "alice")));
+    add(&mut node, user("a", "alice"));
+    let expected = [
+        (0, "AddTransport"),
+        (0, "AddPublisher"),
+        (0, "AddTap"),
+        (1, "AddRemotePublisher"),
+    ];
+    assert_eq!(orders(&mut node), named(&expected));
+    for (id, transport) in [("s", "b"), ("s3", "b")] {
+        node.on_step(Instant::ZERO, Step::Remove(subscriber(id, transport, "p")));
+    }
+    let expected = [
+        (1, "RemoveSubscriber"),
+        (1, "RemovePublisher"),
+        (0, "RemoveTap"),
+        (1, "RemoveSubscriber"),
+    ];
+    assert_eq!(orders(&mut node), named(&expected));
+    node.on_step(Instant::ZERO, Step::Remove(publisher("p", "a")));
+    node.on_step(Instant::ZERO, Step::Remove(subscriber("s2", "a2", "p")));
+    assert!(node.taps.is_empty() && node.publishers.is_empty());
 }

@@ -1,6 +1,7 @@
 //! Calls in a simulated world, each with several seeds.
 
 mod calls;
+mod crossings;
 mod crowds;
 mod departures;
 mod losses;

@@ -4,23 +4,21 @@ use aws_lc_sys::{SHA_CTX, SHA1, SHA1_Final, SHA1_Init, SHA1_Transform, SHA1_Upda
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+use super::sha1::BLOCK_LEN;
 use super::{Failed, SHA1_80_LEN};
 
-/// Length of a block of SHA-1, in octets.
-const BLOCK_LEN: usize = 64;
-
 /// The same, in bits.
-const BLOCK_BITS: u32 = 512;
+pub(super) const BLOCK_BITS: u32 = 512;
 
 /// Length of a SHA-1 digest, in octets.
-const DIGEST_LEN: usize = 20;
+pub(super) const DIGEST_LEN: usize = 20;
 
 /// HMAC-SHA1 with a fixed key, truncated to 80 bits.
 pub(in crate::srtp) struct HmacSha1 {
     /// SHA-1 after the block key XOR ipad.
-    inner: [u32; 5],
+    pub(super) inner: [u32; 5],
     /// SHA-1 after the block key XOR opad.
-    outer: [u32; 5],
+    pub(super) outer: [u32; 5],
 }
 
 impl HmacSha1 {
@@ -44,11 +42,7 @@ impl HmacSha1 {
     /// The tag over `first` and then `second`.
     pub(in crate::srtp) fn tag(&self, first: &[u8], second: &[u8]) -> [u8; SHA1_80_LEN] {
         let digest = finish(&self.inner, &[first, second]);
-        let digest = finish(&self.outer, &[&digest]);
-        let (tag, _) = digest
-            .split_first_chunk()
-            .expect("a SHA-1 digest is longer than 80 bits");
-        *tag
+        truncate(&finish(&self.outer, &[&digest]))
     }
 
     /// Whether `tag` is the tag over `first` and `second`, in a time that does not depend on where they differ.
@@ -71,6 +65,14 @@ impl Drop for HmacSha1 {
         self.inner.zeroize();
         self.outer.zeroize();
     }
+}
+
+/// The first 80 bits.
+pub(super) fn truncate(digest: &[u8; DIGEST_LEN]) -> [u8; SHA1_80_LEN] {
+    let (tag, _) = digest
+        .split_first_chunk()
+        .expect("a SHA-1 digest is longer than 80 bits");
+    *tag
 }
 
 /// The state of SHA-1 after one block: `key`, filled up with zeros, XOR `pad` in every octet.
@@ -111,5 +113,31 @@ fn context(state: &[u32; 5], bits: u32) -> SHA_CTX {
         Nh: 0,
         data: [0; BLOCK_LEN],
         num: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 2202 §3, the cases whose digests differ within 80 bits by key length.
+    #[test]
+    fn known_answers() {
+        for (key, data, expected) in [
+            (&[0x0b; 20][..], &b"Hi There"[..], 0xb617_3186_5505_7264u64),
+            (
+                b"Jefe",
+                b"what do ya want for nothing?",
+                0xeffc_df6a_e5eb_2fa2,
+            ),
+            (
+                &[0xaa; 80],
+                b"Test Using Larger Than Block-Size Key - Hash Key First",
+                0xaa4a_e5e1_5272_d00e,
+            ),
+        ] {
+            let tag = HmacSha1::new(key).tag(data, &[]);
+            assert_eq!(tag[..8], expected.to_be_bytes());
+        }
     }
 }

@@ -11,12 +11,15 @@ pub(super) mod counting;
 mod ctr;
 mod gcm;
 mod hmac;
+mod hmac_lanes;
 mod prefetch;
+mod sha1;
 
 pub(super) use ctr::AesCtr;
 pub(super) use gcm::AesGcm;
 pub(super) use hmac::HmacSha1;
-pub(super) use prefetch::prefetch;
+pub(super) use hmac_lanes::{LANES, tags};
+pub(super) use prefetch::{prefetch, prefetch_front};
 
 /// Length of an AES block and of a counter-mode IV, in octets.
 pub(super) const AES_BLOCK_LEN: usize = 16;

@@ -1,0 +1,290 @@
+//! The command line of `ringcast-bench`.
+
+mod choice;
+mod session;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::baseline;
+use crate::report::{RampRecord, RampStep, Report};
+use crate::runner::CHECK_EVERY;
+use crate::scenario::{Common, Judgement, Ramp, Scenario};
+
+use choice::parse_choice;
+use session::Session;
+
+/// Rounds of a comparison, unless said otherwise.
+const COMPARED_ROUNDS: u32 = 5;
+
+/// Loads a media node with simulated browsers and reports what that costs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringcast-bench",
+    version,
+    after_help = "SUBJECT is one of\n  \
+        conventional       recvmmsg, one OpenSSL call per packet, sendmmsg: what a good C server does\n  \
+        naive              tokio sockets and webrtc-srtp\n\n\
+        The exit status is 1 when a run has no result or a target is missed, 2 when nothing could be run."
+)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    running: Running,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How runs are made and reported.
+#[derive(Clone, Debug, Args)]
+struct Running {
+    /// Who forwards, if nobody is compared.
+    #[arg(long, default_value = "conventional", value_parser = checked_subject, global = true)]
+    subject: String,
+    /// How often everything is run; compared sides take turns. 1 for single subjects, 5 for comparisons.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), global = true)]
+    rounds: Option<u32>,
+    /// Write everything to a file, for programs and for `table`.
+    #[arg(long, value_name = "FILE", global = true)]
+    json: Option<PathBuf>,
+    /// Write one page with tables and plots.
+    #[arg(long, value_name = "FILE", global = true)]
+    html: Option<PathBuf>,
+    /// Threads of the load generator.
+    #[arg(long, value_name = "THREADS", default_value_t = 1, global = true)]
+    fleet_threads: usize,
+    /// Of so many packets of an RTP stream one is decrypted with another library and compared.
+    #[arg(long, value_name = "PACKETS", default_value_t = CHECK_EVERY, global = true)]
+    check_every: u32,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Scenario(Scenario),
+    /// Raise a load until 1 % of its packets are lost or its latency breaks the bound.
+    Ramp(Ramp),
+    /// Run two subjects in turn and compare them.
+    Compare {
+        /// Whose figure is divided.
+        #[arg(value_name = "SUBJECT", value_parser = checked_subject)]
+        left: String,
+        /// By whose it is divided.
+        #[arg(value_name = "SUBJECT", value_parser = checked_subject)]
+        right: String,
+        /// The load.
+        #[command(subcommand)]
+        scenario: Scenario,
+    },
+    /// Show what a JSON file of earlier runs says; with --html as a page.
+    Table {
+        /// The file.
+        file: PathBuf,
+        /// As Markdown.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Is a forwarder to compare with; started by runs that need it.
+    #[command(hide = true)]
+    Baseline(baseline::Settings),
+}
+
+/// Does what the command line says. Errors are printed.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match perform(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("ringcast-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all went well.
+fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
+    let Arguments {
+        common,
+        running,
+        command,
+    } = arguments;
+    match command {
+        Command::Baseline(settings) => baseline::run(settings).map(|()| true),
+        Command::Table { file, markdown } => table(file, *markdown, running),
+        Command::Scenario(scenario) => single(scenario, common, running),
+        Command::Ramp(ramp) => raise(ramp, common, running),
+        Command::Compare {
+            left,
+            right,
+            scenario,
+        } => compare(scenario, [left, right], common, running),
+    }
+}
+
+fn table(file: &std::path::Path, markdown: bool, running: &Running) -> anyhow::Result<bool> {
+    let report = Report::read(file)?;
+    if let Some(page) = &running.html {
+        report.write_html(page)?;
+    }
+    if markdown {
+        print!("{}", report.markdown());
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(true)
+}
+
+/// Every load of a scenario through one subject.
+fn single(scenario: &Scenario, common: &Common, running: &Running) -> anyhow::Result<bool> {
+    let loads = scenario.loads(common);
+    let rounds = running.rounds.unwrap_or(1);
+    let mut session = Session::begin(running, loads.len() * rounds as usize)?;
+    for _ in 0..rounds {
+        for load in &loads {
+            if session.is_over() {
+                break;
+            }
+            let side = crate::compare::Side::new(&running.subject, load);
+            let outcome = session.run(&side);
+            session.report.runs.push(outcome);
+            session.save()?;
+        }
+    }
+    session.end()
+}
+
+fn compare(
+    scenario: &Scenario,
+    [left, right]: [&String; 2],
+    common: &Common,
+    running: &Running,
+) -> anyhow::Result<bool> {
+    let pairings = scenario.pairings(common, left, right);
+    let rounds = running.rounds.unwrap_or(COMPARED_ROUNDS);
+    let mut session = Session::begin(running, pairings.len() * rounds as usize * 2)?;
+    for pairing in &pairings {
+        if session.is_over() {
+            break;
+        }
+        let comparison = pairing.run(rounds, |side| session.run(side));
+        session.report.comparisons.push(comparison);
+        session.save()?;
+    }
+    session.end()
+}
+
+fn raise(ramp: &Ramp, common: &Common, running: &Running) -> anyhow::Result<bool> {
+    let mut session = Session::begin(running, 0)?;
+    let mut growth = ramp.growth();
+    let mut record = RampRecord {
+        subject: running.subject.clone(),
+        steps: Vec::new(),
+        carried: None,
+        at_least: false,
+    };
+    while let Some(size) = growth.next()
+        && !session.is_over()
+    {
+        let load = ramp
+            .load(common, size)
+            .context("`gate` is not one load and can't be raised")?;
+        let streams_out = load.plan.streams_out();
+        let outcome = session.run(&crate::compare::Side::new(&running.subject, &load));
+        let judgement = ramp.judge(&outcome);
+        growth.learn(&judgement);
+        record.steps.push(RampStep {
+            size,
+            streams_out,
+            outcome,
+            judgement,
+        });
+        record.carried = growth.carried();
+        record.at_least = is_at_least(ramp, &record);
+        session.report.ramps = vec![record.clone()];
+        session.save()?;
+    }
+    session.end()
+}
+
+/// Whether a ramp ended before the forwarder did: at its own end, or because the smallest load that was too much was too much for
+/// the generator.
+fn is_at_least(ramp: &Ramp, record: &RampRecord) -> bool {
+    let broken = record.steps.iter().filter(|step| {
+        matches!(
+            step.judgement,
+            Judgement::Broke(_) | Judgement::GeneratorFull(_)
+        )
+    });
+    match broken.min_by_key(|step| step.size) {
+        Some(step) => matches!(step.judgement, Judgement::GeneratorFull(_)),
+        None => record.carried >= Some(ramp.to),
+    }
+}
+
+/// A subject in words that make sense, still as words: reports call it by them.
+fn checked_subject(text: &str) -> Result<String, String> {
+    parse_choice(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(words: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(["ringcast-bench"].into_iter().chain(words.split(' ')))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_anywhere() {
+        let line = parse("compare conventional naive fanout --viewers 5 --exit drop --rounds 3")
+            .expect("a sane line");
+        assert_eq!(line.running.rounds, Some(3));
+        assert_eq!(line.common.exit, crate::scenario::ExitChoice::Drop);
+        assert!(parse("--suite aes128 --json x.json mesh --people 3").is_ok());
+        assert!(parse("ramp --from 5 audio --speakers 2").is_ok());
+        assert!(parse("table x.json --markdown").is_ok());
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for words in [
+            "compare conventional fanout",
+            "compare conventional janus-of-mars fanout",
+            "fanout --rounds 0",
+            "fanout --subject nobody",
+            "ramp",
+        ] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_ramp_says_whether_the_forwarder_was_the_limit() {
+        let arguments = parse("ramp --from 10 --to 90 mesh").expect("a sane line");
+        let Command::Ramp(ramp) = arguments.command else {
+            panic!("no ramp");
+        };
+        let mut record = crate::report::tests::example().ramps.remove(0);
+        assert!(!is_at_least(&ramp, &record), "it broke");
+        record.steps[1].judgement = Judgement::GeneratorFull(String::new());
+        assert!(is_at_least(&ramp, &record));
+        record.steps.truncate(1);
+        record.carried = Some(90);
+        assert!(is_at_least(&ramp, &record), "the end of the ramp");
+        record.carried = Some(20);
+        assert!(!is_at_least(&ramp, &record), "it failed or was interrupted");
+    }
+}
