@@ -4,7 +4,10 @@ use std::net::UdpSocket;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant as StdInstant;
 
+use proto::demux;
+use proto::rtcp::{self, Nack, Pli, Writer};
 use proto::rtp::Header;
+use proto::rtx;
 use proto::srtp::{Inbound, KeyingMaterial, MasterKey, Outbound, Profile};
 
 use super::*;
@@ -48,8 +51,33 @@ fn keys(number: u8) -> KeyingMaterial {
     }
 }
 
+/// How a forwarder behaves.
+#[derive(Clone, Copy)]
+struct Manners {
+    spoil: Spoil,
+    /// Subscribers get again what they ask for.
+    answers: bool,
+    /// It asks the publisher for some packets again, and for key frames.
+    asks: bool,
+}
+
+impl From<Spoil> for Manners {
+    fn from(spoil: Spoil) -> Self {
+        Self {
+            spoil,
+            answers: false,
+            asks: false,
+        }
+    }
+}
+
 /// Runs a publisher and its subscribers against a forwarder that spoils packets so, for a while.
 fn run(settings: &Settings, spoil: Spoil) -> Counters {
+    run_with(settings, spoil.into()).0
+}
+
+/// The same; also how many packets the publisher sent again.
+fn run_with(settings: &Settings, manners: Manners) -> (Counters, u64) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let timeout = Duration::from_millis(50);
     socket.set_read_timeout(Some(timeout)).unwrap();
@@ -76,7 +104,7 @@ fn run(settings: &Settings, spoil: Spoil) -> Counters {
             local: *local,
             association: keyed(*number as u8),
             expect: vec![expected],
-            transport_sequence: None,
+            transport_sequence: Some(3),
         };
         fleet.subscribe(spec).unwrap()
     });
@@ -88,12 +116,16 @@ fn run(settings: &Settings, spoil: Spoil) -> Counters {
         seed: SEED,
         ssrc: 1,
         payload_type: 96,
-        rtx: None,
+        rtx: Some(Rtx {
+            ssrc: 2,
+            payload_type: 97,
+        }),
         mid: "1".to_owned(),
         extensions: ExtensionIds {
             mid: Some(4),
             abs_send_time: Some(2),
-            ..ExtensionIds::default()
+            transport_sequence: Some(3),
+            audio_level: None,
         },
     };
     let spec = PublisherSpec {
@@ -103,70 +135,194 @@ fn run(settings: &Settings, spoil: Spoil) -> Counters {
     };
     let publisher = fleet.publish(spec).unwrap();
     let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| forward(&socket, &subscribers, spoil, &stop));
+    let forwarder = Forwarder::new(&socket, &subscribers, local, manners);
+    let again = std::thread::scope(|scope| {
+        let forwarder = scope.spawn(|| forwarder.run(&stop));
         std::thread::sleep(Duration::from_millis(600));
         fleet.remove(publisher);
         std::thread::sleep(Duration::from_millis(150));
         stop.store(true, Ordering::Relaxed);
+        forwarder.join().unwrap()
     });
-    fleet.counters().unwrap()
+    (fleet.counters().unwrap(), again)
 }
 
-fn forward(socket: &UdpSocket, subscribers: &[(u32, SocketAddr)], spoil: Spoil, stop: &AtomicBool) {
-    let mut inbound = Inbound::new(&keys(0).local).unwrap();
-    let mut outbound: Vec<_> = (1..=SUBSCRIBERS)
-        .map(|number| Outbound::new(&keys(number as u8).remote).unwrap())
-        .collect();
-    let mut hidden = [0; SUBSCRIBERS as usize];
-    let mut wrong = Outbound::new(&keys(50).remote).unwrap();
-    let mut buffer = [0; 2000];
-    while !stop.load(Ordering::Relaxed) {
-        let Ok((len, from)) = socket.recv_from(&mut buffer) else {
-            continue;
-        };
-        let is_subscriber = subscribers.iter().any(|(_, local)| *local == from);
-        let Ok(header) = Header::parse(&buffer[..len]) else {
-            continue;
-        };
-        // What subscribers send is RTCP.
-        if is_subscriber || header.ssrc != 1 || header.payload_type != 96 {
-            continue;
+struct Forwarder<'a> {
+    socket: &'a UdpSocket,
+    publisher: SocketAddr,
+    manners: Manners,
+    inbound: Inbound,
+    outbound: Outbound,
+    wrong: Outbound,
+    copies: Vec<Copies>,
+    /// Plain packets as they were published.
+    history: Vec<Vec<u8>>,
+    again: u64,
+}
+
+/// One subscriber's.
+struct Copies {
+    number: u32,
+    to: SocketAddr,
+    inbound: Inbound,
+    outbound: Outbound,
+    hidden: u64,
+    rtx_index: u64,
+}
+
+impl<'a> Forwarder<'a> {
+    fn new(
+        socket: &'a UdpSocket,
+        subscribers: &[(u32, SocketAddr)],
+        publisher: SocketAddr,
+        manners: Manners,
+    ) -> Self {
+        let copies = subscribers.iter().map(|(number, to)| Copies {
+            number: *number,
+            to: *to,
+            inbound: Inbound::new(&keys(*number as u8).local).unwrap(),
+            outbound: Outbound::new(&keys(*number as u8).remote).unwrap(),
+            hidden: 0,
+            rtx_index: 100,
+        });
+        Self {
+            socket,
+            publisher,
+            manners,
+            inbound: Inbound::new(&keys(0).local).unwrap(),
+            outbound: Outbound::new(&keys(0).remote).unwrap(),
+            wrong: Outbound::new(&keys(50).remote).unwrap(),
+            copies: copies.collect(),
+            history: Vec::new(),
+            again: 0,
         }
-        let (ssrc, sequence) = (header.ssrc, header.sequence);
-        let (len, index) = inbound
-            .unprotect_rtp(&mut buffer[..len], header.len(), ssrc, sequence)
-            .unwrap();
-        let each = subscribers.iter().zip(&mut outbound).zip(&mut hidden);
-        for (((number, to), right), hidden) in each {
-            let mut packet = buffer[..len].to_vec();
-            let fate = spoil(sequence, &mut packet);
-            let ssrc = 1000 + number;
-            let index = index - *hidden;
-            packet[2..4].copy_from_slice(&(index as u16).to_be_bytes());
-            packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
-            let (header, payload) = packet.split_at(header.len());
-            let mut out = [0; 2000];
-            let copies = match fate {
-                Fate::Dropped => continue,
-                Fate::Hidden => {
-                    *hidden += 1;
-                    continue;
-                }
-                Fate::Twice => 2,
-                Fate::Sent | Fate::WithAnotherKey => 1,
+    }
+
+    fn run(mut self, stop: &AtomicBool) -> u64 {
+        let mut buffer = [0; 2000];
+        while !stop.load(Ordering::Relaxed) {
+            let Ok((len, from)) = self.socket.recv_from(&mut buffer) else {
+                continue;
             };
-            let srtp = match fate {
-                Fate::WithAnotherKey => &mut wrong,
-                _ => right,
-            };
-            let len = srtp
-                .protect_rtp(index, ssrc, header, &[], payload, &mut out)
-                .unwrap();
-            for _ in 0..copies {
-                socket.send_to(&out[..len], to).unwrap();
+            let packet = &mut buffer[..len];
+            match (from == self.publisher, demux::classify(packet)) {
+                (true, demux::Packet::Rtp) => self.on_published(packet),
+                (false, demux::Packet::Rtcp) if self.manners.answers => self.on_rtcp(packet, from),
+                _ => {}
             }
         }
+        self.again
+    }
+
+    fn on_published(&mut self, packet: &mut [u8]) {
+        let header = Header::parse(packet).unwrap();
+        let (len, index) = self
+            .inbound
+            .unprotect_rtp(packet, header.len(), header.ssrc, header.sequence)
+            .unwrap();
+        let packet = &packet[..len];
+        if header.ssrc == 2 {
+            let Ok(rtx::Retransmission::Original { sequence, payload }) =
+                rtx::unwrap(&header, packet)
+            else {
+                panic!("no retransmission");
+            };
+            let sent = |old: &&Vec<u8>| old[2..4] == sequence.to_be_bytes();
+            let original = self.history.iter().find(sent).unwrap();
+            assert!(original.ends_with(&packet[payload]));
+            self.again += 1;
+            return;
+        }
+        self.history.push(packet.to_vec());
+        if self.manners.asks && header.sequence % 20 == 7 {
+            let mut buffer = [0; 100];
+            let mut writer = Writer::new(&mut buffer);
+            let missing = [header.sequence.wrapping_sub(1), header.sequence];
+            Nack::write(9, 1, &missing, &mut writer).unwrap();
+            let pli = Pli {
+                sender: 9,
+                media: 1,
+            };
+            pli.write(&mut writer).unwrap();
+            let (len, mut out) = (writer.len(), [0; 200]);
+            let len = self
+                .outbound
+                .protect_rtcp(&buffer[..len], &mut out)
+                .unwrap();
+            self.socket.send_to(&out[..len], self.publisher).unwrap();
+        }
+        for copies in &mut self.copies {
+            let spoil = self.manners.spoil;
+            copies.send(self.socket, index, packet, spoil, &mut self.wrong);
+        }
+    }
+
+    fn on_rtcp(&mut self, packet: &mut [u8], from: SocketAddr) {
+        let copies = self.copies.iter_mut().find(|copies| copies.to == from);
+        let copies = copies.unwrap();
+        let len = copies.inbound.unprotect_rtcp(packet).unwrap();
+        for packet in rtcp::compound(&packet[..len]).unwrap() {
+            let Ok(rtcp::Packet::Nack(nack)) = packet else {
+                continue;
+            };
+            assert_eq!(nack.media, 1000 + copies.number);
+            for sequence in nack.sequences() {
+                let sent = |old: &&Vec<u8>| old[2..4] == sequence.to_be_bytes();
+                let original = self.history.iter().find(sent).unwrap();
+                copies.send_again(self.socket, sequence, original);
+            }
+        }
+    }
+}
+
+impl Copies {
+    fn send(
+        &mut self,
+        socket: &UdpSocket,
+        index: u64,
+        packet: &[u8],
+        spoil: Spoil,
+        wrong: &mut Outbound,
+    ) {
+        let mut packet = packet.to_vec();
+        let (srtp, times) = match spoil(index as u16, &mut packet) {
+            Fate::Dropped => return,
+            Fate::Hidden => {
+                self.hidden += 1;
+                return;
+            }
+            Fate::Sent => (&mut self.outbound, 1),
+            Fate::Twice => (&mut self.outbound, 2),
+            Fate::WithAnotherKey => (wrong, 1),
+        };
+        let (index, ssrc) = (index - self.hidden, 1000 + self.number);
+        packet[2..4].copy_from_slice(&(index as u16).to_be_bytes());
+        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        let (header, payload) = packet.split_at(Header::parse(&packet).unwrap().len());
+        let mut out = [0; 2000];
+        let len = srtp
+            .protect_rtp(index, ssrc, header, &[], payload, &mut out)
+            .unwrap();
+        for _ in 0..times {
+            socket.send_to(&out[..len], self.to).unwrap();
+        }
+    }
+
+    fn send_again(&mut self, socket: &UdpSocket, sequence: u16, original: &[u8]) {
+        let ssrc = 2000 + self.number;
+        let (header, payload) = original.split_at(Header::parse(original).unwrap().len());
+        let mut header = header.to_vec();
+        header[1] = 97;
+        header[2..4].copy_from_slice(&(self.rtx_index as u16).to_be_bytes());
+        header[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        let mut out = [0; 2000];
+        let prefix = rtx::prefix(sequence);
+        let len = self
+            .outbound
+            .protect_rtp(self.rtx_index, ssrc, &header, &prefix, payload, &mut out)
+            .unwrap();
+        self.rtx_index += 1;
+        socket.send_to(&out[..len], self.to).unwrap();
     }
 }
 
@@ -207,6 +363,7 @@ fn all_is_well_with_a_good_forwarder() {
         assert_eq!((counters.stray, counters.unknown_ssrc), (0, 0));
         assert_eq!((counters.peers, counters.connected), (3, 3));
         assert!(counters.reports >= 2 && counters.cpu > Duration::ZERO);
+        assert!(counters.feedback >= 10, "{counters:?}");
         assert_eq!((counters.nacks, counters.plis), (0, 0));
         let in_runs: u64 = (0..).zip(counters.runs).map(|(n, count)| n * count).sum();
         assert!(in_runs >= counters.delivered);
@@ -255,6 +412,40 @@ fn a_missing_packet_is_lost_and_asked_for() {
     assert!(counters.nacks >= counters.lost());
     assert!(counters.plis > 0, "nobody answers: a key frame is wanted");
     assert_eq!(counters.recovered, 0);
+}
+
+#[test]
+fn what_is_lost_and_sent_again_is_delivered() {
+    let manners = Manners {
+        spoil: |sequence, _| match sequence % 50 {
+            25 | 26 => Fate::Dropped,
+            _ => Fate::Sent,
+        },
+        answers: true,
+        asks: false,
+    };
+    let (counters, _) = run_with(&settings(64), manners);
+    assert!(counters.recovered > 10, "{counters:?}");
+    assert_eq!(counters.lost(), 0, "{counters:?}");
+    assert!(counters.nacks >= counters.recovered);
+    assert_eq!((counters.wrong_payloads, counters.unauthentic), (0, 0));
+    assert_eq!((counters.duplicates, counters.plis), (0, 0));
+}
+
+#[test]
+fn a_publisher_sends_again_what_it_is_asked_for() {
+    let manners = Manners {
+        spoil: |_, _| Fate::Sent,
+        answers: false,
+        asks: true,
+    };
+    let (counters, again) = run_with(&settings(64), manners);
+    assert!(counters.key_frames_asked > 5);
+    // Of the two that were asked for at a time, the very first may be from before the beginning.
+    let asked = 2 * counters.key_frames_asked;
+    assert!((asked - 1..=asked).contains(&again), "{again} of {asked}");
+    assert_eq!(counters.published_retransmissions, again);
+    assert_eq!((counters.lost(), counters.wrong_payloads), (0, 0));
 }
 
 #[test]
