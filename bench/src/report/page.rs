@@ -30,7 +30,7 @@ pub(super) fn render(report: &Report) -> String {
         }),
     );
     body += &section(
-        "Runs",
+        "Packets per send",
         "Share of the packets that left in one send together with so many in all.",
         &subjects,
         &per_load(&loads, |rounds| {
@@ -232,7 +232,7 @@ mod tests {
             "<code>ringcast-bench compare ringcast 'with space'</code>",
             "Cost per delivered packet",
             "<h2>Latency</h2>",
-            "<h2>Runs</h2>",
+            "<h2>Packets per send</h2>",
             "<h2>Processor</h2>",
             "8 &lt; 9 &amp; &quot;quoted&quot;",
         ] {

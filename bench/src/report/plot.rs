@@ -141,13 +141,12 @@ fn quantile_points(distribution: &Distribution, decades: f64) -> Vec<(f64, f64)>
         let from = 1.0 - below as f64 / distribution.count as f64;
         below += count;
         let until = 1.0 - below as f64 / distribution.count as f64;
-        let rarity = |share: f64| {
-            let rarity = -share.max(f64::MIN_POSITIVE).log10();
-            rarity.min(decades)
-        };
+        // One in so many is as rare as these values can show.
+        let rarest = decades.min((distribution.count as f64).log10());
+        let rarity = |share: f64| (-share.max(f64::MIN_POSITIVE).log10()).min(rarest);
         points.push((rarity(from), level));
         points.push((rarity(until), level));
-        if rarity(until) >= decades {
+        if rarity(until) >= rarest {
             break;
         }
     }
@@ -237,12 +236,7 @@ pub(super) fn timelines(lines: &[Line], seconds: f64) -> String {
         |most: f64, step: f64| (0..=(most / step).round() as u32).map(move |n| f64::from(n) * step);
     let x_step = tick_step(seconds);
     let x_ticks: Vec<(f64, String)> = ticks((seconds / x_step).floor() * x_step, x_step)
-        .map(|time| {
-            (
-                time,
-                format!("{} s", number::plain(time).trim_end_matches(".00")),
-            )
-        })
+        .map(|time| (time, format!("{} s", (time * 100.0).round() / 100.0)))
         .collect();
     let y_ticks: Vec<(f64, String)> = ticks(axes.y.1, step)
         .map(|share| (share, number::percent(share)))

@@ -23,7 +23,8 @@ pub(super) fn all(report: &Report) -> Vec<Table> {
     }
     let groups = groups(report);
     if !groups.is_empty() {
-        tables.push(runs(&groups));
+        tables.push(costs(&groups));
+        tables.push(qualities(&groups));
     }
     tables.extend(report.ramps.iter().map(ramp));
     tables
@@ -166,6 +167,7 @@ fn comparisons(metric: Metric, comparisons: &[&Comparison]) -> Table {
             .collect(),
         notes,
     }
+    .without_empty_columns()
 }
 
 fn comparison_row(comparison: &Comparison) -> Vec<String> {
@@ -192,10 +194,10 @@ fn comparison_row(comparison: &Comparison) -> Vec<String> {
         Some(false) => "no",
         None => "",
     };
-    let name = comparison.left.first().map_or_else(
-        || comparison.name.clone(),
-        |outcome| format!("{}, {}", comparison.name, suite_name(outcome.suite)),
-    );
+    let name = comparison
+        .left
+        .first()
+        .map_or_else(|| comparison.name.clone(), load_name);
     vec![
         name,
         subject(&comparison.left),
@@ -252,90 +254,120 @@ fn failures(name: &str, outcomes: &[Outcome]) -> Vec<String> {
     reasons.into_iter().map(said).collect()
 }
 
-fn runs(groups: &[Group<'_>]) -> Table {
+/// What runs cost.
+fn costs(groups: &[Group<'_>]) -> Table {
     let mut notes = Vec::new();
     for group in groups {
-        for outcome in &group.rounds {
-            notes.extend(
-                outcome
-                    .notes
-                    .iter()
-                    .map(|note| format!("{}: {note}", outcome.subject)),
-            );
-        }
         let rounds: Vec<Outcome> = group.rounds.iter().copied().cloned().collect();
         notes.extend(failures(&group.load, &rounds));
+        for outcome in &group.rounds {
+            let said = outcome.notes.iter();
+            notes.extend(said.map(|note| format!("{}: {note}.", outcome.subject)));
+        }
     }
     let mut seen = std::collections::BTreeSet::new();
     notes.retain(|note| seen.insert(note.clone()));
     Table {
-        title: "Runs".to_owned(),
+        title: "Runs: what they cost".to_owned(),
         head: vec![
             "load",
             "subject",
             "ns/packet",
             "least",
             "machine ns",
+            "generator ns",
             "generator",
             "packets/s",
             "lost",
-            "latency p50",
-            "p99",
-            "inside p50",
-            "inside p99",
+            "checked",
             "syscalls/packet",
-            "run p50",
-            "runs ≥ 3",
-            "per transport",
-            "join p50",
-            "join p99",
         ],
-        rows: groups.iter().map(run_row).collect(),
+        rows: groups.iter().map(cost_row).collect(),
         notes,
     }
     .without_empty_columns()
 }
 
-fn run_row(group: &Group<'_>) -> Vec<String> {
+fn cost_row(group: &Group<'_>) -> Vec<String> {
     let rounds = &group.rounds;
     let of = |figure: fn(&Outcome) -> Option<f64>| median(&values(rounds, figure));
     let costs = values(rounds, Outcome::cost);
+    let whole = |value: f64| grouped(value.round() as i64);
+    vec![
+        group.load.clone(),
+        group.subject.to_owned(),
+        median(&costs).map_or_else(|| "no result".to_owned(), plain),
+        or_none(costs.iter().copied().reduce(f64::min).map(plain)),
+        or_none(of(Outcome::machine_cost).map(plain)),
+        or_none(of(Outcome::generator_cost).map(plain)),
+        or_none(of(|outcome| Some(outcome.generator_share())).map(percent)),
+        or_none(of(|outcome| Some(outcome.rate())).map(whole)),
+        or_none(of(|outcome| Some(outcome.packets.loss())).map(percent)),
+        or_none(of(|outcome| Some(outcome.packets.checked as f64)).map(whole)),
+        or_none(of(|outcome| outcome.syscalls_per_packet).map(plain)),
+    ]
+}
+
+/// How well runs went.
+fn qualities(groups: &[Group<'_>]) -> Table {
+    Table {
+        title: "Runs: latency, sends, memory, joins".to_owned(),
+        head: vec![
+            "load",
+            "subject",
+            "latency p50",
+            "p99",
+            "p99.9",
+            "inside p50",
+            "inside p99",
+            "packets/send",
+            "in threes or more",
+            "per transport",
+            "join p50",
+            "join p99",
+        ],
+        rows: groups.iter().map(quality_row).collect(),
+        notes: Vec::new(),
+    }
+    .without_empty_columns()
+}
+
+fn quality_row(group: &Group<'_>) -> Vec<String> {
+    let rounds = &group.rounds;
+    let of = |figure: fn(&Outcome) -> Option<f64>| median(&values(rounds, figure));
     let latency = merged(rounds, |outcome| outcome.latency.as_ref());
     let inside = merged(rounds, |outcome| outcome.forwarding_latency.as_ref());
     let lengths = merged(rounds, |outcome| outcome.run_lengths.as_ref());
     let joins = merged(rounds, |outcome| outcome.joins.as_ref());
     let time = |of: Option<u64>| or_none(of.map(|value| nanos(value as f64)));
-    let cost = median(&costs).map_or_else(|| "no result".to_owned(), plain);
-    let rate = of(|outcome| Some(outcome.rate()));
-    // Packets that are in runs of three or more, of all packets.
-    let in_runs = lengths.as_ref().map(|lengths| {
-        let packets = |from: u64| -> f64 {
-            let long = lengths.buckets.iter().filter(|(length, _)| *length >= from);
-            long.map(|(length, count)| *length as f64 * *count as f64)
-                .sum()
-        };
-        packets(3) / packets(0).max(1.0)
-    });
     vec![
         group.load.clone(),
         group.subject.to_owned(),
-        cost,
-        or_none(costs.iter().copied().reduce(f64::min).map(plain)),
-        or_none(of(Outcome::machine_cost).map(plain)),
-        or_none(of(|outcome| Some(outcome.generator_share())).map(percent)),
-        or_none(rate.map(|rate| grouped(rate.round() as i64))),
-        or_none(of(|outcome| Some(outcome.packets.loss())).map(percent)),
         time(latency.as_ref().map(|latency| latency.p50)),
         time(latency.as_ref().map(|latency| latency.p99)),
+        time(latency.as_ref().map(|latency| latency.p999)),
         time(inside.as_ref().map(|inside| inside.p50)),
         time(inside.as_ref().map(|inside| inside.p99)),
-        or_none(of(|outcome| outcome.syscalls_per_packet).map(plain)),
-        or_none(lengths.as_ref().map(|lengths| lengths.p50.to_string())),
-        or_none(in_runs.map(percent)),
+        or_none(lengths.as_ref().map(|lengths| plain(lengths.mean))),
+        or_none(
+            lengths
+                .as_ref()
+                .map(|lengths| percent(in_runs_of(lengths, 3))),
+        ),
         or_none(of(|outcome| outcome.memory.and_then(|memory| memory.per_transport())).map(bytes)),
         time(joins.as_ref().map(|joins| joins.p50)),
         time(joins.as_ref().map(|joins| joins.p99)),
     ]
+}
+
+/// The share of packets that left in runs of at least so many.
+fn in_runs_of(lengths: &Distribution, least: u64) -> f64 {
+    let packets = |from: u64| -> f64 {
+        let long = lengths.buckets.iter().filter(|(length, _)| *length >= from);
+        long.map(|(length, count)| *length as f64 * *count as f64)
+            .sum()
+    };
+    packets(least) / packets(0).max(1.0)
 }
 
 fn ramp(ramp: &RampRecord) -> Table {
