@@ -241,6 +241,91 @@ fn rubbish_from_strangers_is_counted_and_not_answered() {
     assert_eq!(world.metric("ringcast_node_packets_unaccounted", ""), 0.0);
 }
 
+fn worker_of(world: &World, id: &str) -> u16 {
+    let key = Key::Transport(TransportId::new(id));
+    match world.link.report(&key) {
+        Some(Report::Transport(report)) => report.worker,
+        other => panic!("{id}: {other:?}"),
+    }
+}
+
+/// Three users of one session, of whom one worker may have one: what is said crosses, once for both who listen.
+fn a_call_across_workers(driver: &str) {
+    let mut world = World::start(&["--driver", driver, "--session-worker-transports", "1"]);
+    let mut alice = world.peer("alice", "session", true);
+    let mut bob = world.peer("bob", "session", true);
+    let (home, away) = (worker_of(&world, "alice"), worker_of(&world, "bob"));
+    assert_ne!(home, away);
+    // Both workers have their share, so whoever comes now goes where there is less to do.
+    let mut carol = world.peer("carol", "session", true);
+    for peer in [&mut alice, &mut bob, &mut carol] {
+        peer.connect();
+    }
+    world.link.put(publisher("alice-stream", &alice));
+    world
+        .link
+        .put(subscriber("bob-of-alice", "alice-stream", &bob));
+    world
+        .link
+        .put(subscriber("carol-of-alice", "alice-stream", &carol));
+    let mut said = 0;
+    while bob.received.is_empty() || carol.received.is_empty() {
+        say(&mut alice, said);
+        said += 1;
+        bob.run_for(Duration::from_millis(10));
+        carol.run_for(Duration::from_millis(10));
+        assert!(said < 500, "nothing arrives");
+    }
+    for number in said..said + 50 {
+        say(&mut alice, number);
+        bob.run_for(Duration::from_millis(2));
+    }
+    let last = format!("sound {}", said + 49);
+    for peer in [&mut bob, &mut carol] {
+        peer.run_until("all of it", |peer| {
+            let newest = peer.received.last();
+            newest.is_some_and(|packet| packet.payload == last.as_bytes())
+        });
+        let first = peer.received[0].header.sequence;
+        for (index, packet) in (0u16..).zip(&peer.received) {
+            let expected = first.wrapping_add(index);
+            assert_eq!(packet.header.sequence, expected, "gapless and in order");
+        }
+        peer.run_until("a report", |peer| !peer.rtcp.is_empty());
+    }
+    let out = "direction=\"out\"";
+    world.wait_for_metric("ringcast_node_crossed_packets_total", out, |crossed| {
+        crossed >= 50.0
+    });
+    let crossed = world.metric("ringcast_node_crossed_packets_total", out);
+    assert!(crossed <= f64::from(said + 50), "once, whoever listens");
+    assert_eq!(world.metric("ringcast_node_crossing_taps", out), 1.0);
+    assert!(world.metric("ringcast_node_crossing_slots_lent", "") > 0.0);
+    let several = "workers=\"several\"";
+    assert_eq!(world.metric("ringcast_node_sessions", several), 1.0);
+    assert_eq!(world.metric("ringcast_node_packets_unaccounted", ""), 0.0);
+    assert_eq!(world.metric("ringcast_node_publishers", ""), 1.0);
+
+    // When nobody listens over there, nothing crosses and the slots are back.
+    for peer in [&mut bob, &mut carol] {
+        world.link.remove(&Key::Transport(peer.entry.id.clone()));
+        peer.run_until("told", |peer| peer.closed.is_some());
+    }
+    let gone = |left: f64| left == 0.0;
+    world.wait_for_metric("ringcast_node_crossing_taps", "", gone);
+    world.wait_for_metric("ringcast_node_crossing_slots_lent", "", gone);
+}
+
+#[test]
+fn a_call_across_workers_over_io_uring() {
+    a_call_across_workers("uring");
+}
+
+#[test]
+fn a_call_across_workers_over_plain_system_calls() {
+    a_call_across_workers("mmsg");
+}
+
 #[test]
 fn a_call_over_io_uring() {
     a_call("uring");

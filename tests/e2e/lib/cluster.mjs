@@ -25,8 +25,8 @@ export async function children(pid) {
 }
 
 // A master and its nodes, as processes of their own on free ports. Whatever the test does, `stop` ends them all.
-// `advertise` lists the addresses that browsers are told, in place of this machine's own.
-export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, faults = [], advertise = null, master = {} } = {}) {
+// `advertise` lists the addresses that browsers are told, in place of this machine's own; `media` is more of that section of the nodes' configuration.
+export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, faults = [], advertise = null, media = {}, master = {} } = {}) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
   const secret = 'E2E_SECRET';
   const running = [];
@@ -40,7 +40,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
     const ids = [...Array(nodes)].map((_, i) => `media_${i + 1}`);
     await run(path.join(binaries(), 'ringcast-master'), ['pki', 'init', '--dir', path.join(dir, 'pki'), '--nodes', ids.join(',')]);
     for (const id of ids) {
-      const node = await startNode({ id, dir, workers, driver, impaired, faults, advertise: advertise ?? [hostAddress()], running });
+      const node = await startNode({ id, dir, workers, driver, impaired, faults, advertise: advertise ?? [hostAddress()], media, running });
       cluster.nodes.push(node);
       if (impaired) cluster.impairer = await impairer({ listenBase: node.advertisedPorts[0], targetBase: node.mediaPorts[0], count: workers, target: node.address });
     }
@@ -52,7 +52,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
   }
 }
 
-async function startNode({ id, dir, workers, driver, impaired, faults, advertise, running }) {
+async function startNode({ id, dir, workers, driver, impaired, faults, advertise, media, running }) {
   const base = await freeUdpBlock(workers);
   const advertisedBase = impaired ? await freeUdpBlock(workers) : base;
   const [linkPort, adminPort] = [await freeUdpBlock(1), await freeTcpPort()];
@@ -69,7 +69,7 @@ ${impaired ? `advertised_base_port = ${advertisedBase}` : ''}
 workers = ${workers}
 pin = false
 driver = "${driver}"
-[admin]
+${Object.entries(media).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('')}[admin]
 listen = "127.0.0.1:${adminPort}"
 [faults]
 drop_rtp = ${faults.includes('drop-rtp')}
