@@ -141,8 +141,10 @@ reasons! {
     TooLong = "too_long",
     /// The key has protected as many packets as it may (RFC 3711 §9.2).
     KeyExhausted = "key_exhausted",
-    /// The worker that it should cross to has lent no slot for it.
+    /// The worker that it should cross to has no more slots lent.
     NoLoan = "no_loan",
+    /// The worker that it should cross to is about to lend its first slots.
+    NoLoanYet = "no_loan_yet",
 }
 
 /// Counts of drops, by stage and reason.

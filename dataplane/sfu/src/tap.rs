@@ -129,11 +129,11 @@ impl Engine {
     /// Hands this turn's packets to other workers; to be called between [`Engine::receive`] and [`Engine::flush`].
     ///
     /// `hand_over` copies the bytes to the start of a slot that the worker has lent, and sends the slot back with what is
-    /// known of the packet; or it says that there is no such slot, and the packet is dropped.
+    /// known of the packet; or it says why there is no such slot, and the packet is dropped for that reason.
     pub fn cross(
         &mut self,
         arena: &Arena,
-        mut hand_over: impl FnMut(u16, &Crossed, &[u8]) -> bool,
+        mut hand_over: impl FnMut(u16, &Crossed, &[u8]) -> Result<(), DropReason>,
     ) {
         if self.taps.crossing.is_empty() {
             return;
@@ -146,8 +146,7 @@ impl Engine {
             let outcome = depart(self, one.tap, packet).and_then(|crossed| {
                 let (first, end) = packet.extent();
                 let bytes = &arena.bytes(packet.slot)[usize::from(first)..usize::from(end)];
-                let has_crossed = hand_over(one.tap.worker, &crossed, bytes);
-                has_crossed.then_some(()).ok_or(DropReason::NoLoan)
+                hand_over(one.tap.worker, &crossed, bytes)
             });
             match outcome {
                 Ok(()) => self.stats.stage_mut(Stage::CrossOut).packets_out += 1,
