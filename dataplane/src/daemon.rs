@@ -320,7 +320,11 @@ fn start_workers(config: &Config, wake: &Waker) -> Result<Started, Error> {
     Ok((ports, threads, choice))
 }
 
-fn make_worker(
+/// A worker with everything that belongs to it, and the agent's end of it; its driver as one line for the log.
+///
+/// # Errors
+/// [`Error`] if the sockets, the driver or the memory can't be had.
+pub fn make_worker(
     config: &Config,
     number: u16,
     wake: &Waker,

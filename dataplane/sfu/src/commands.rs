@@ -1,6 +1,7 @@
 //! Following the agent's orders: the model grows and shrinks here. Off the packet path, so it may allocate.
 
 use clock::{Duration, Instant};
+use proto::ice::lite::USUAL_CANDIDATES;
 use proto::ice::{Credentials, lite};
 use proto::loss::NackGenerator;
 use proto::rtcp::{Bye, ReceiverReport, Writer};
@@ -118,7 +119,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         outbound: None,
         selected: None,
         handshake: None,
-        paths: Vec::new(),
+        paths: Vec::with_capacity(USUAL_CANDIDATES),
         ssrc: engine.rng.next_u32(),
         sources: Vec::new(),
         publishers: Vec::new(),
@@ -138,6 +139,8 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         reference_time: None,
     };
     *engine.stats.transports(transport.state()) += 1;
+    // Addresses are learnt from checks, on the packet path.
+    engine.model.reserve_addresses(USUAL_CANDIDATES);
     let key = engine.model.transports.insert(transport);
     engine.model.exits.reset(key);
     engine.model.transport_keys.insert(spec.id, key);
@@ -282,8 +285,12 @@ fn add_publisher(engine: &mut Engine, now: Instant, spec: PublisherSpec) -> Outc
     if engine.model.transports[key].publishers.len() >= PER_TRANSPORT_MAX {
         return Err("too many publishers on the transport");
     }
+    // Every encoding may bring two RTP streams, media and RTX; they are learnt when they come, on the packet path.
+    let encodings = spec.media.iter().map(|medium| medium.encodings.len());
+    let streams = 2 * encodings.sum::<usize>().min(ENCODINGS_MAX * MEDIA_MAX);
     let origin = Origin::Transport(key);
     let (publisher, _) = insert_publisher(engine, spec.id, origin, spec.media)?;
+    engine.model.transports[key].sources.reserve(streams);
     engine.model.transports[key].publishers.push(publisher);
     engine.wheel.schedule(key, now);
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use clock::{Instant, NtpTime, Rng};
-use packet::{Arena, Batch, Bursts, SlotId};
+use packet::{Arena, Batch, Bursts, MAX_BATCH, SlotId};
 use proto::ice;
 use proto::srtp::Job;
 
@@ -32,6 +32,8 @@ const EVENTS_MAX: usize = 4096;
 const TIMERS_MAX: usize = 256;
 /// Packets that leave in one turn, and a few more: as many as fit into a processor's nearer caches until they are sent.
 const FLUSHED_MAX: usize = 512;
+/// Octets of a header with the extensions that browsers negotiate; there may be longer ones.
+const USUAL_HEADER: usize = 64;
 
 /// Forwards what publishers send to whoever subscribed, on one worker.
 ///
@@ -71,25 +73,26 @@ impl Engine {
     pub fn new(config: Config, mut rng: Rng) -> Self {
         Self {
             model: Model::new(config.transports_max, &mut rng),
-            config,
             taps: Taps::new(&mut rng),
             rng,
             stats: Stats::default(),
-            wheel: Wheel::new(Instant::ZERO),
+            wheel: Wheel::new(Instant::ZERO, config.transports_max),
             quota: Quota::default(),
             outbox: Outbox::new(),
             events: VecDeque::new(),
             orphans: Vec::new(),
             next_source: 0,
-            arrived: Vec::new(),
-            plain: Vec::new(),
-            media: Vec::new(),
-            order: Vec::new(),
-            queue: Queue::default(),
-            rewritten: Vec::new(),
-            headers: Vec::new(),
+            arrived: Vec::with_capacity(MAX_BATCH),
+            plain: Vec::with_capacity(MAX_BATCH),
+            // What other workers hand over comes on top.
+            media: Vec::with_capacity(2 * MAX_BATCH),
+            order: Vec::with_capacity(2 * MAX_BATCH),
+            queue: Queue::new(config.transports_max),
+            rewritten: Vec::with_capacity(2 * FLUSHED_MAX),
+            headers: Vec::with_capacity(2 * FLUSHED_MAX * USUAL_HEADER),
             jobs: Vec::new(),
-            due: Vec::new(),
+            due: Vec::with_capacity(TIMERS_MAX),
+            config,
         }
     }
 

@@ -1,8 +1,8 @@
 //! A timer wheel: who is due when, for many owners with one deadline each.
 //!
 //! Time is cut into ticks of [`TICK`]; a deadline sits in the list of its tick, or in the last list of the round if it is
-//! farther away, and is then put off again. Moving a deadline earlier leaves the old entry behind, which is recognised
-//! as stale when its tick comes: nothing is searched and, once the lists have grown, nothing is allocated.
+//! farther away, and is then put off again. The lists are threaded through one table with an entry for each owner, so that
+//! moving a deadline searches nothing and allocates nothing.
 
 use clock::{Duration, Instant};
 
@@ -16,25 +16,59 @@ const WORDS: usize = (ROUND / 64) as usize;
 
 const NEVER: u64 = u64::MAX;
 
+/// No owner: the end of a list.
+const NOBODY: u32 = u32::MAX;
+
 /// Deadlines of owners, which are small numbers.
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    slots: Vec<Vec<u32>>,
-    /// Which slots have an entry, a bit each.
+    lists: Box<[List]>,
+    /// Which lists have an entry, a bit each.
     occupied: [u64; WORDS],
-    /// By owner: the tick it is listed for, or `NEVER`.
-    listed: Vec<u64>,
+    /// By owner.
+    entries: Vec<Entry>,
     /// All ticks before this one were handed out.
     next: u64,
 }
 
+/// Who is due in a tick, in the order in which that was said.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    first: u32,
+    last: u32,
+}
+
+/// Where an owner stands.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// The tick it is listed for, or `NEVER`: then it is in no list.
+    tick: u64,
+    before: u32,
+    after: u32,
+}
+
+impl List {
+    const EMPTY: Self = Self {
+        first: NOBODY,
+        last: NOBODY,
+    };
+}
+
+impl Entry {
+    const UNLISTED: Self = Self {
+        tick: NEVER,
+        before: NOBODY,
+        after: NOBODY,
+    };
+}
+
 impl Wheel {
-    /// A wheel at `now`, with nothing due.
-    pub fn new(now: Instant) -> Self {
+    /// A wheel at `now`, with nothing due. Owners from 0 to `owners` - 1 cost no allocation later.
+    pub fn new(now: Instant, owners: usize) -> Self {
         Self {
-            slots: (0..ROUND).map(|_| Vec::new()).collect(),
+            lists: (0..ROUND).map(|_| List::EMPTY).collect(),
             occupied: [0; WORDS],
-            listed: Vec::new(),
+            entries: Vec::with_capacity(owners),
             next: tick_of(now),
         }
     }
@@ -45,21 +79,19 @@ impl Wheel {
             .saturating_add(1)
             .clamp(self.next, self.next + ROUND - 1);
         let index = owner as usize;
-        if index >= self.listed.len() {
-            self.listed.resize(index + 1, NEVER);
+        if index >= self.entries.len() {
+            self.entries.resize(index + 1, Entry::UNLISTED);
         }
-        if tick < self.listed[index] {
-            self.listed[index] = tick;
-            let slot = (tick % ROUND) as usize;
-            self.slots[slot].push(owner);
-            self.occupied[slot / 64] |= 1 << (slot % 64);
+        if tick < self.entries[index].tick {
+            self.unlist(owner);
+            self.list(owner, tick);
         }
     }
 
     /// Forgets the deadline of `owner`.
     pub fn cancel(&mut self, owner: u32) {
-        if let Some(listed) = self.listed.get_mut(owner as usize) {
-            *listed = NEVER;
+        if (owner as usize) < self.entries.len() {
+            self.unlist(owner);
         }
     }
 
@@ -70,22 +102,18 @@ impl Wheel {
         // After a long silence one round visits every list.
         let from = self.next.max(last.saturating_sub(ROUND - 1));
         for visited in from..=last {
-            let slot = (visited % ROUND) as usize;
-            let listed = &mut self.listed;
-            self.slots[slot].retain(|owner| {
-                let at = &mut listed[*owner as usize];
-                if *at <= last {
+            let mut owner = self.lists[(visited % ROUND) as usize].first;
+            while owner != NOBODY {
+                let entry = self.entries[owner as usize];
+                // What is of the next round stays.
+                if entry.tick <= last {
                     if due.len() >= limit {
-                        return true;
+                        break;
                     }
-                    *at = NEVER;
-                    due.push(*owner);
+                    self.unlist(owner);
+                    due.push(owner);
                 }
-                // What is still to come stays if this is its list; everything else is stale.
-                *at != NEVER && (*at % ROUND) as usize == slot
-            });
-            if self.slots[slot].is_empty() {
-                self.occupied[slot / 64] &= !(1 << (slot % 64));
+                owner = entry.after;
             }
             if due.len() >= limit {
                 self.next = self.next.max(visited);
@@ -95,7 +123,45 @@ impl Wheel {
         self.next = self.next.max(last + 1);
     }
 
-    /// When [`Wheel::expire`] next has something to do; it may turn out stale.
+    /// Puts an owner that is in no list at the end of one.
+    fn list(&mut self, owner: u32, tick: u64) {
+        let slot = (tick % ROUND) as usize;
+        let before = self.lists[slot].last;
+        self.entries[owner as usize] = Entry {
+            tick,
+            before,
+            after: NOBODY,
+        };
+        match self.entries.get_mut(before as usize) {
+            Some(neighbour) => neighbour.after = owner,
+            None => self.lists[slot].first = owner,
+        }
+        self.lists[slot].last = owner;
+        self.occupied[slot / 64] |= 1 << (slot % 64);
+    }
+
+    /// Takes an owner out of its list, if it is in one.
+    fn unlist(&mut self, owner: u32) {
+        let entry = self.entries[owner as usize];
+        if entry.tick == NEVER {
+            return;
+        }
+        self.entries[owner as usize] = Entry::UNLISTED;
+        let slot = (entry.tick % ROUND) as usize;
+        match self.entries.get_mut(entry.before as usize) {
+            Some(neighbour) => neighbour.after = entry.after,
+            None => self.lists[slot].first = entry.after,
+        }
+        match self.entries.get_mut(entry.after as usize) {
+            Some(neighbour) => neighbour.before = entry.before,
+            None => self.lists[slot].last = entry.before,
+        }
+        if self.lists[slot].first == NOBODY {
+            self.occupied[slot / 64] &= !(1 << (slot % 64));
+        }
+    }
+
+    /// When [`Wheel::expire`] next has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let start = (self.next % ROUND) as usize;
         // The word of `start` comes twice: first its upper bits, at the end of the round its lower ones.
@@ -127,7 +193,7 @@ mod tests {
 
     #[test]
     fn wakes_in_time_and_once() {
-        let mut wheel = Wheel::new(Instant::ZERO);
+        let mut wheel = Wheel::new(Instant::ZERO, 8);
         let mut due = Vec::new();
         wheel.schedule(7, Instant::from_millis(100));
         wheel.schedule(7, Instant::from_millis(20));
@@ -143,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_far_deadline_wakes_early_rather_than_never() {
-        let mut wheel = Wheel::new(Instant::ZERO);
+        let mut wheel = Wheel::new(Instant::ZERO, 8);
         let mut due = Vec::new();
         wheel.schedule(1, Instant::from_millis(60_000));
         wheel.expire(Instant::from_millis(2_600), usize::MAX, &mut due);
@@ -152,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_crowd_is_served_in_turns_and_nobody_is_forgotten() {
-        let mut wheel = Wheel::new(Instant::ZERO);
+        let mut wheel = Wheel::new(Instant::ZERO, 8);
         for owner in 0..1_000 {
             wheel.schedule(owner, Instant::from_millis(u64::from(owner % 50)));
         }
@@ -171,10 +237,26 @@ mod tests {
         assert_eq!(wheel.deadline(), None);
     }
 
+    #[test]
+    fn a_cancelled_deadline_leaves_its_neighbours_alone() {
+        let mut wheel = Wheel::new(Instant::ZERO, 8);
+        for owner in 0..5 {
+            wheel.schedule(owner, Instant::from_millis(50));
+        }
+        // First, middle, last, and one that is not there.
+        for owner in [0, 2, 4, 9] {
+            wheel.cancel(owner);
+        }
+        let mut due = Vec::new();
+        wheel.expire(Instant::from_millis(100), usize::MAX, &mut due);
+        assert_eq!(due, [1, 3]);
+        assert_eq!(wheel.deadline(), None);
+    }
+
     proptest! {
         #[test]
         fn agrees_with_a_list(steps in prop::collection::vec((0u32..8, 0u64..3_000, 0u64..400), 1..200), limit in 1usize..10) {
-            let mut wheel = Wheel::new(Instant::ZERO);
+            let mut wheel = Wheel::new(Instant::ZERO, 8);
             let mut wanted = [None; 8];
             let mut now = Instant::ZERO;
             let mut due = Vec::new();

@@ -18,6 +18,8 @@ use crate::stun::{self, BindingRequest, IntegrityKey, Message, Role, Transaction
 
 /// Addresses of the peer that are remembered.
 pub const MAX_CANDIDATES: usize = 8;
+/// For so many of them there is memory from the beginning; further ones cost an allocation.
+pub const USUAL_CANDIDATES: usize = 4;
 /// Questions to one address in a row.
 const MAX_TRIES: u32 = 6;
 /// The pause between questions to one address doubles up to this.
@@ -157,14 +159,14 @@ impl Lite {
             remote: None,
             tie_breaker: rng.next_u64(),
             rng,
-            candidates: Vec::new(),
+            candidates: Vec::with_capacity(USUAL_CANDIDATES),
             selected: None,
             nominations: 0,
             dtls_address: None,
             last_check: now,
             consent_until: now,
             rtt: None,
-            queue: VecDeque::new(),
+            queue: VecDeque::with_capacity(USUAL_CANDIDATES + 3),
             ended: false,
         })
     }

@@ -81,6 +81,12 @@ impl Model {
         }
     }
 
+    /// Makes room for so many more addresses of peers.
+    pub(crate) fn reserve_addresses(&mut self, count: usize) {
+        self.addresses.reserve(count);
+        self.claims.reserve(count);
+    }
+
     pub(crate) fn transport_key(&self, id: TransportId) -> Option<u32> {
         self.transport_keys.get(&id).copied()
     }

@@ -15,7 +15,7 @@ const PACKETS_MAX: usize = 4096;
 const RESENT_MAX: usize = 2048;
 
 /// Packets, and who gets them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     /// Each has a reference to its slot until every run is served.
     packets: Vec<Packet>,
@@ -26,6 +26,16 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// Nothing waits. There is memory for a run or two to each of so many transports; more is found if it is needed.
+    pub(crate) fn new(transports: usize) -> Self {
+        Self {
+            packets: Vec::with_capacity(PACKETS_MAX),
+            runs: Vec::with_capacity(2 * transports),
+            transports: Vec::with_capacity(transports),
+            served: 0,
+        }
+    }
+
     /// Whether no run waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.served == self.transports.len()
