@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::backend::prefetch_front;
 use super::kdf::Use;
 use super::profile::{KeyError, MasterKey, Profile};
 use super::replay::{Verdict, Window, estimate_index};
@@ -11,8 +12,8 @@ use super::transform::{ENCRYPTED_FLAG, RTCP_CLEAR_LEN, Transform};
 /// How many SSRCs a peer may have in use on one transport, in RTP and in RTCP each. An answer describes a handful.
 pub const MAX_INBOUND_SOURCES: usize = 64;
 
-/// For how many SSRCs a new context has room without allocating.
-const RESERVED_SOURCES: usize = 8;
+/// For how many SSRCs a new context has room without allocating: audio, video, and RTX of both.
+const RESERVED_SOURCES: usize = 4;
 
 /// The shortest RTP header (RFC 3550 §5.1), in octets.
 const RTP_HEADER_MIN: usize = 12;
@@ -92,6 +93,14 @@ impl Inbound {
         self.rtp_sources.len()
     }
 
+    /// Asks for the memory that [`Self::unprotect_rtp`] will read, so that it comes at once and not piece by piece. Best
+    /// called a few hundred nanoseconds before.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch_front(&self.rtp, size_of::<Transform>());
+        self.rtp_sources.prefetch();
+    }
+
     /// Authenticates and decrypts an RTP packet in place (RFC 3711 §3.3).
     ///
     /// `header_len` counts CSRCs and header extension; `ssrc` and `sequence` are what the header says. Returns the
@@ -106,6 +115,7 @@ impl Inbound {
         ssrc: u32,
         sequence: u16,
     ) -> Result<(usize, u64), Reject> {
+        self.prefetch();
         let plain_len = packet
             .len()
             .checked_sub(self.profile.rtp_overhead())

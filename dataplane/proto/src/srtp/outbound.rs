@@ -2,8 +2,9 @@
 
 use thiserror::Error;
 
+use super::backend::prefetch_front;
 use super::kdf::Use;
-use super::outbound_rtp::OutboundRtp;
+use super::outbound_rtp::{HOT_LEN, OutboundRtp};
 use super::profile::{KeyError, MasterKey, Profile};
 use super::transform::{RTCP_CLEAR_LEN, RtpParts, Transform};
 
@@ -102,6 +103,8 @@ impl Outbound {
             payload,
             padding: 0,
         };
+        // Late, but all at once instead of piece by piece.
+        prefetch_front(&self.rtp, HOT_LEN);
         self.rtp.protect(index, ssrc, parts, out)
     }
 

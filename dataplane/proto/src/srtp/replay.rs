@@ -1,6 +1,6 @@
 //! Packet indices: which one a sequence number stands for, and whether it was there before.
 
-use super::backend::prefetch;
+use super::backend::{prefetch, prefetch_front};
 
 /// The highest RTP packet index: 32 bits of ROC and 16 of sequence number (RFC 3711 §3.3.1).
 pub const MAX_RTP_INDEX: u64 = (1 << 48) - 1;
@@ -66,6 +66,12 @@ impl<const WORDS: usize> Window<WORDS> {
     /// The highest index seen.
     pub(super) fn highest(&self) -> u64 {
         self.highest
+    }
+
+    /// Asks for all of the window.
+    #[inline]
+    pub(super) fn prefetch_whole(&self) {
+        prefetch_front(self, size_of::<Self>());
     }
 
     /// Asks for the memory that [`Self::check`] will read.

@@ -1,5 +1,6 @@
 //! The bounded table behind a context: one window per SSRC.
 
+use super::backend::prefetch;
 use super::replay::Window;
 
 /// For how many SSRCs that were forgotten the highest index is still known.
@@ -25,6 +26,16 @@ impl<const WORDS: usize> Sources<WORDS> {
             forgotten: Vec::new(),
             limit,
             last: 0,
+        }
+    }
+
+    /// Asks for the memory that [`Self::find`] will read for the SSRC of its last hit.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        if let (Some(ssrc), Some(window)) = (self.ssrcs.get(self.last), self.windows.get(self.last))
+        {
+            prefetch(ssrc);
+            window.prefetch_whole();
         }
     }
 
