@@ -26,6 +26,12 @@ const COMPARED_ROUNDS: u32 = 5;
     name = "ringcast-bench",
     version,
     after_help = "SUBJECT is one of\n  \
+        ringcast           ringcast-master and ringcast-node from the folder of this program\n  \
+        ringcast@FOLDER    those from another folder: another build\n  \
+        ringcast+KEY=VALUE a setting: driver, workers, pin, transport-cc, env.NAME, or anything of\n  \
+        \x20                  the node's [media]; several are possible\n  \
+        running@URL        a cluster that runs, its secret in RINGCAST_BENCH_SECRET; settings are\n  \
+        \x20                  pid (of the node), metrics (its ADDRESS:PORT), insecure (true or false)\n  \
         conventional       recvmmsg, one OpenSSL call per packet, sendmmsg: what a good C server does\n  \
         naive              tokio sockets and webrtc-srtp\n\n\
         The exit status is 1 when a run has no result or a target is missed, 2 when nothing could be run."
@@ -43,7 +49,7 @@ struct Arguments {
 #[derive(Clone, Debug, Args)]
 struct Running {
     /// Who forwards, if nobody is compared.
-    #[arg(long, default_value = "conventional", value_parser = checked_subject, global = true)]
+    #[arg(long, default_value = "ringcast", value_parser = checked_subject, global = true)]
     subject: String,
     /// How often everything is run; compared sides take turns. 1 for single subjects, 5 for comparisons.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), global = true)]
