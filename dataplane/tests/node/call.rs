@@ -103,6 +103,7 @@ fn a_call(driver: &str) {
     world
         .link
         .put(subscriber("bob-of-alice", "alice-stream", &bob));
+    bob.wait_for_own_socket(driver == "uring");
     // The orders take a moment to arrive; until then what is said is dropped, and counted.
     let mut said = 0;
     while bob.received.is_empty() {
@@ -150,6 +151,7 @@ fn a_call(driver: &str) {
     // What the master no longer wants ends, and the peer is told.
     world.link.remove(&Key::Transport(bob.entry.id.clone()));
     bob.run_until("told", |bob| bob.closed.is_some());
+    bob.wait_for_own_socket(false);
 }
 
 /// Alice talks until Bob hears her.

@@ -350,6 +350,28 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Waits until the system shows a socket of the node that sends to this peer alone, or none.
+    pub fn wait_for_own_socket(&self, wanted: bool) {
+        let port = self.socket.local_addr().expect("bound").port();
+        let node = self.node.port();
+        let until = StdInstant::now() + PATIENCE;
+        // A group (233.252.0.x) and the node's port; then the peer. The system writes addresses as it has them in memory.
+        let is_own = |line: &str| {
+            let mut words = line.split_whitespace().skip(1);
+            let (local, remote) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+            local.ends_with(&format!("00FCE9:{node:04X}"))
+                && remote == format!("0100007F:{port:04X}")
+        };
+        let is_there = || {
+            let table = std::fs::read_to_string("/proc/net/udp").expect("the system says");
+            table.lines().any(is_own)
+        };
+        while is_there() != wanted {
+            assert!(StdInstant::now() < until, "a socket of its own: {wanted}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn new(
         entry: state::Transport,
         node: SocketAddr,
