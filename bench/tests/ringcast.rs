@@ -179,7 +179,15 @@ fn people_watch_each_other_under_every_suite() {
             viewers: 0,
             publishers_watch: true,
         };
-        let options = Options::new(binaries().to_owned());
+        // Each way of negotiating a subscription, with TLS and without.
+        let options = match suite {
+            Suite::AesCm80 => Options {
+                media_server: "kurento".to_owned(),
+                https: true,
+                ..Options::new(binaries().to_owned())
+            },
+            _ => Options::new(binaries().to_owned()),
+        };
         with_people(&options, &plan(session, suite), |fleet, _| {
             let counters = measure(fleet, Duration::from_secs(1));
             assert_right(&counters);

@@ -43,7 +43,7 @@ pub struct Counters {
 
     /// Packets that were authenticated, decrypted and compared with what was published.
     pub samples: u64,
-    /// Samples that were not authentic.
+    /// Samples, and RTCP packets, that were not authentic.
     pub unauthentic: u64,
     /// Samples whose payload was not what was published.
     pub wrong_payloads: u64,
@@ -225,7 +225,7 @@ impl Counters {
     }
 }
 
-/// One line with what tells good from bad; the rest has accessors of its own.
+/// One line with what tells good from bad.
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counters")

@@ -90,10 +90,11 @@ impl Cluster {
         let master = Process::start("ringcast-master", &mut command, &folder.0, |command| {
             Ok(command.spawn()?)
         })?;
+        let scheme = if options.https { "https" } else { "http" };
         let subject = exit.subject_address();
         let media = (0..options.workers).map(|worker| with_port(subject, ports.media + worker));
         Ok(Self {
-            url: format!("http://{}", with_port(exit.fleet_address(), ports.http)),
+            url: format!("{scheme}://{}", with_port(exit.fleet_address(), ports.http)),
             secret,
             metrics: with_port(subject, ports.metrics),
             media: media.collect(),
@@ -232,11 +233,11 @@ driver = "{driver}"
         format!(
             r#"listen = "{listen}"
 admin_listen = "{admin}"
-plain_http = true
+plain_http = {plain_http}
 secret = "{secret}"
 data_dir = "{data}"
 pki_dir = "{pki}"
-media_server = "mediasoup"
+media_server = "{media_server}"
 transport_cc = {transport_cc}
 sockets_per_address_max = {PER_ADDRESS}
 joins_per_address_rate = {PER_ADDRESS}
@@ -248,6 +249,8 @@ uri = "quic://{link}"
             admin = with_port(fleet, self.master_admin),
             data = folder.join("master").display(),
             pki = folder.join("pki").display(),
+            plain_http = !options.https,
+            media_server = options.media_server,
             transport_cc = options.transport_cc,
             link = with_port(exit.subject_address(), self.link),
         )

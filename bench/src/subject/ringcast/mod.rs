@@ -45,6 +45,10 @@ pub struct Options {
     pub pin: bool,
     /// Whether transport-wide congestion control is negotiated, as browsers do.
     pub transport_cc: bool,
+    /// The master's `media_server`, which says who offers on a subscription: `mediasoup` (the server) or `kurento`.
+    pub media_server: String,
+    /// Whether the API is served over TLS, with a certificate that the master makes for itself.
+    pub https: bool,
     /// Lines of TOML for the `[media]` table of the node's configuration, such as `arena = "256MiB"`.
     pub media_settings: Vec<String>,
     /// Variables for the environment of the node.
@@ -61,6 +65,8 @@ impl Options {
             workers: 1,
             pin: false,
             transport_cc: true,
+            media_server: "mediasoup".to_owned(),
+            https: false,
             media_settings: Vec::new(),
             environment: Vec::new(),
         }
@@ -110,7 +116,7 @@ impl Ringcast {
         raise_descriptor_limit();
         let runtime = runtime()?;
         let cluster = Cluster::start(options, exit)?;
-        let endpoint = Endpoint::new(&cluster.url, &[], false)?;
+        let endpoint = Endpoint::new(&cluster.url, &[], options.https)?;
         let application = Application::new(endpoint, &cluster.secret);
         runtime.block_on(cluster.wait_up(&application))?;
         Ok(Self {
