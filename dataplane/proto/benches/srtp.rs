@@ -7,7 +7,8 @@
 //!
 //! Rounds of all ways are interleaved, so that a busy neighbour hurts all alike; the figures are nanoseconds of CPU time
 //! of this thread per packet, least and median. Memory is that of a fan-out: one payload, one packet for each context,
-//! contexts in the order of their handles (`cold`), in random order (`random`) or so few that they stay in cache (`hot`).
+//! contexts in the order of their handles (`cold`), in random order (`random`) or so few that they stay in cache (`hot`;
+//! `padded` has an octet of padding behind the payload).
 //! 0 rounds stands for one that is not timed: enough for callgrind, which counts instructions, and under which some of
 //! Rust's ways to ask for the time don't work.
 
@@ -46,18 +47,17 @@ fn main() {
     );
     for profile in PROFILES {
         for len in [120, 1200] {
-            for (order, contexts, random) in [
-                ("hot", HOT, false),
-                ("cold", COLD, false),
-                ("random", COLD, true),
+            for (order, contexts, random, padding) in [
+                ("hot", HOT, false, 0),
+                ("padded", HOT, false, 1),
+                ("cold", COLD, false, 0),
+                ("random", COLD, true, 0),
             ] {
                 let name = format!("{}/{len}/{order}", short(profile));
                 if name.contains(&wanted) {
-                    row(
-                        &name,
-                        &mut Bench::new(profile, len, contexts, random),
-                        rounds,
-                    );
+                    let mut bench = Bench::new(profile, len, contexts, random);
+                    bench.padding = padding;
+                    row(&name, &mut bench, rounds);
                 }
             }
         }
@@ -178,6 +178,8 @@ struct Bench {
     payload: Vec<u8>,
     out: Vec<u8>,
     index: u64,
+    /// On the slab only.
+    padding: u8,
 }
 
 impl Bench {
@@ -209,6 +211,7 @@ impl Bench {
             payload: (0..packet_len - HEADER).map(|at| at as u8).collect(),
             out: vec![0; OUT * LIST],
             index: 0,
+            padding: 0,
         }
     }
 
@@ -251,6 +254,7 @@ impl Bench {
                 let header = header(self.index);
                 let handle = self.handles[*context];
                 let mut job = Job::new(handle, self.index, SSRC, &header, &self.payload, out);
+                job.padding = self.padding;
                 protect_batch(&mut self.slab, core::slice::from_mut(&mut job));
                 job.outcome.expect("every index is new");
             }
@@ -269,7 +273,9 @@ impl Bench {
                     let out = outs.next().expect("as many as jobs in a list");
                     let context = contexts.next().unwrap_or(&self.order[0]);
                     let handle = self.handles[*context];
-                    Job::new(handle, self.index, SSRC, &header, &self.payload, out)
+                    let mut job = Job::new(handle, self.index, SSRC, &header, &self.payload, out);
+                    job.padding = self.padding;
+                    job
                 });
                 let jobs = &mut jobs[..group.len()];
                 protect_batch(&mut self.slab, jobs);
@@ -367,7 +373,7 @@ impl Plain {
 }
 
 fn header(index: u64) -> [u8; HEADER] {
-    let mut header = [0x80, 0x60, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0];
+    let mut header = [0xa0, 0x60, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0];
     header[2..4].copy_from_slice(&(index as u16).to_be_bytes());
     header[8..].copy_from_slice(&SSRC.to_be_bytes());
     header
