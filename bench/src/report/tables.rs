@@ -8,6 +8,9 @@ use crate::outcome::{Distribution, Outcome, Verdict};
 use crate::plan::Suite;
 use crate::scenario::Judgement;
 
+/// With fewer transports their memory is not told.
+const TRANSPORTS_MIN: u64 = 50;
+
 /// All that have rows.
 pub(super) fn all(report: &Report) -> Vec<Table> {
     let mut tables = Vec::new();
@@ -24,7 +27,11 @@ pub(super) fn all(report: &Report) -> Vec<Table> {
     let groups = groups(report);
     if !groups.is_empty() {
         tables.push(costs(&groups));
-        tables.push(qualities(&groups));
+        let has_result = |group: &&Group<'_>| group.rounds.iter().any(|round| round.is_result());
+        let good: Vec<&Group<'_>> = groups.iter().filter(has_result).collect();
+        if !good.is_empty() {
+            tables.push(qualities(&good));
+        }
     }
     tables.extend(report.ramps.iter().map(ramp));
     tables
@@ -309,7 +316,7 @@ fn cost_row(group: &Group<'_>) -> Vec<String> {
 }
 
 /// How well runs went.
-fn qualities(groups: &[Group<'_>]) -> Table {
+fn qualities(groups: &[&Group<'_>]) -> Table {
     Table {
         title: "Runs: latency, sends, memory, joins".to_owned(),
         head: vec![
@@ -326,7 +333,7 @@ fn qualities(groups: &[Group<'_>]) -> Table {
             "join p50",
             "join p99",
         ],
-        rows: groups.iter().map(quality_row).collect(),
+        rows: groups.iter().map(|group| quality_row(group)).collect(),
         notes: Vec::new(),
     }
     .without_empty_columns()
@@ -354,10 +361,18 @@ fn quality_row(group: &Group<'_>) -> Vec<String> {
                 .as_ref()
                 .map(|lengths| percent(in_runs_of(lengths, 3))),
         ),
-        or_none(of(|outcome| outcome.memory.and_then(|memory| memory.per_transport())).map(bytes)),
+        or_none(of(per_transport).map(bytes)),
         time(joins.as_ref().map(|joins| joins.p50)),
         time(joins.as_ref().map(|joins| joins.p99)),
     ]
+}
+
+/// Memory of a transport, where there are enough of them to tell it from what a process takes anyway.
+fn per_transport(outcome: &Outcome) -> Option<f64> {
+    let memory = outcome.memory?;
+    (memory.transports >= TRANSPORTS_MIN)
+        .then(|| memory.per_transport())
+        .flatten()
 }
 
 /// The share of packets that left in runs of at least so many.

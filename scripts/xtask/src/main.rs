@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask <task>`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod run;
 mod tidy;
 
@@ -31,6 +32,8 @@ enum Task {
         /// Only the files whose name contains this.
         filter: Option<String>,
     },
+    /// A few seconds of load through debug builds: everything must arrive as it was sent.
+    Bench,
     /// Fuzz every target in turn (needs cargo-fuzz).
     Fuzz {
         /// Seconds for each target.
@@ -57,6 +60,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Tidy => tidy::check(&root),
         Task::Ci => run::ci(&root),
         Task::E2e { filter } => run::e2e(&root, filter.as_deref()),
+        Task::Bench => bench::bench(&root),
         Task::Fuzz { seconds, target } => run::fuzz(&root, seconds, target.as_deref()),
     }
 }

@@ -167,7 +167,8 @@ fn installed(program: &str) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-fn step(folder: &Path, program: &str, arguments: &[&str]) -> Result<()> {
+/// Runs `program` in `folder`, with its output for all to see.
+pub fn step(folder: &Path, program: &str, arguments: &[&str]) -> Result<()> {
     step_with(folder, program, arguments, &[])
 }
 
