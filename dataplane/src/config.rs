@@ -26,6 +26,8 @@ pub const ARENA_MAX: u64 = 16 << 30;
 pub const ARENA_MIN: u64 = 4 << 20;
 /// The hard bound on packets that are kept for one encoding: a second of a few Mbit/s, and the cache keeps no longer.
 pub const CACHE_PACKETS_MAX: usize = 512;
+/// The hard bound on padding of one packet: more would cost more than a send saves.
+pub const PADDING_MAX: u8 = 32;
 /// The hard bounds on the queues of a socket in the kernel.
 pub const SOCKET_BUFFER: (u64, u64) = (64 << 10, 1 << 30);
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub link: Link,
     /// Where browsers find us, and with how much.
     pub media: Media,
+    /// How packets are handled.
+    pub engine: Engine,
     /// Where operators find us.
     pub admin: Admin,
     /// What is written to standard error.
@@ -149,6 +153,15 @@ pub enum Driver {
     Mmsg,
 }
 
+/// How packets are handled.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// By how many bytes a packet of a picture may be padded to become equal to its neighbours, so that they leave in one
+    /// send; 0 for never. Browsers cut pictures into packets that differ by one byte.
+    pub padding_max: u8,
+}
+
 /// The admin endpoint.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -219,6 +232,12 @@ impl Default for Media {
             send_buffer: Bytes(4 << 20),
             peer_sockets: true,
         }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self { padding_max: 1 }
     }
 }
 
@@ -390,6 +409,9 @@ impl Config {
                     ),
                 );
             }
+        }
+        if self.engine.padding_max > PADDING_MAX {
+            return bad("engine.padding_max", format!("0 to {PADDING_MAX} bytes"));
         }
         if !(1..=TRANSPORTS_MAX).contains(&media.transports_max) {
             return bad("media.transports_max", format!("1 to {TRANSPORTS_MAX}"));

@@ -346,6 +346,8 @@ pub fn make_worker(
         transports_max: config.media.transports_max as usize,
         cache_packets_max: config.media.cache_packets_max,
         nack: config.faults.nack,
+        padding_max: config.engine.padding_max,
+        cycles: net::cycles,
         drop_rtp: config.faults.drop_rtp,
     };
     let (to_worker, orders) = mailbox::<Order>(ORDERS_MAX);

@@ -80,6 +80,9 @@ struct Flags {
     /// Transports of one session on one worker; with so many, its further users go to other workers [default: 1000].
     #[arg(long, value_name = "N")]
     session_worker_transports: Option<u32>,
+    /// Bytes by which a packet of a picture may be padded to leave with its neighbours; 0 for never [default: 1].
+    #[arg(long, value_name = "BYTES")]
+    padding_max: Option<u32>,
     /// Where /metrics, /healthz/live, /healthz/ready and /debug are served, TCP [default: 127.0.0.1:9090].
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
@@ -195,6 +198,7 @@ impl Flags {
         set("media.driver", self.driver.as_ref().map(name));
         set("media.arena", string(self.arena.clone()));
         set("media.transports_max", number(self.transports_max));
+        set("engine.padding_max", number(self.padding_max));
         set(
             "media.session_worker_transports",
             number(self.session_worker_transports),

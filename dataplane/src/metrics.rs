@@ -1,4 +1,4 @@
-//! Everything that the node counts: declared once, published once per turn, added up by the scrape.
+//! Everything that the node counts: declared once, published a few times a second, added up by the scrape.
 //!
 //! A worker writes its counters into a block of cells that only it writes ([`Cells`]); whoever scrapes reads the blocks of
 //! all workers. Names follow Prometheus: base units, `_total` for counters, never an id.
@@ -6,7 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::DriverStats;
-use sfu::stats::{StageCells, Stats};
+use sfu::discard::STAGES;
+use sfu::stats::{Latency, StageCells, Stats};
 
 use crate::crossing;
 
@@ -34,8 +35,10 @@ pub struct Snapshot {
 pub struct WorkerCounters {
     /// Turns.
     pub turns: u64,
-    /// Turns that took longer than their budget.
-    pub stalls: u64,
+    /// Turns that took longer than their budget, by the stage that took the most: [`sfu::discard::Stage`], and at last orders.
+    pub stalls: [u64; STAGES + 1],
+    /// Packets that do not add up in the engine.
+    pub unbalanced: u64,
     /// Orders followed.
     pub orders: u64,
     /// Processor time, nanoseconds.
@@ -67,10 +70,14 @@ fn visit(snapshot: &mut Snapshot, mut f: impl FnMut(&mut u64)) {
     let WorkerCounters {
         turns,
         stalls,
+        unbalanced,
         orders,
         cpu_nanos,
     } = worker;
-    [turns, stalls, orders, cpu_nanos].into_iter().for_each(f);
+    stalls.iter_mut().for_each(&mut f);
+    [turns, unbalanced, orders, cpu_nanos]
+        .into_iter()
+        .for_each(f);
 }
 
 /// Every field is named, so that a new one can't be forgotten.
@@ -102,6 +109,9 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         taps_in,
         key_frame_wishes_received,
         key_frame_wishes_sent,
+        order_cycles,
+        latency,
+        padding_bytes,
     } = stats;
     for stage in stages {
         let StageCells {
@@ -111,11 +121,14 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
             packets_out,
             consumed,
             held,
+            cycles,
         } = stage;
-        [calls, packets_in, made, packets_out, consumed, held]
+        [calls, packets_in, made, packets_out, consumed, held, cycles]
             .into_iter()
             .for_each(&mut *f);
     }
+    let Latency { buckets, sum } = latency;
+    buckets.iter_mut().for_each(&mut *f);
     drops.0.as_flattened_mut().iter_mut().for_each(&mut *f);
     consumed.iter_mut().for_each(&mut *f);
     packets.as_flattened_mut().iter_mut().for_each(&mut *f);
@@ -142,6 +155,9 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         taps_in,
         key_frame_wishes_received,
         key_frame_wishes_sent,
+        order_cycles,
+        sum,
+        padding_bytes,
     ]
     .into_iter()
     .for_each(f);
@@ -213,7 +229,7 @@ impl Cells {
         Self((0..lines).map(|_| Line::default()).collect())
     }
 
-    /// Writes every counter. A reader may see some of this turn and some of the last one, never half a number.
+    /// Writes every counter. A reader may see some of this time and some of the last one, never half a number.
     pub fn publish(&self, snapshot: &mut Snapshot) {
         let mut cells = self.0.iter().flat_map(|line| &line.0);
         visit(snapshot, |value| {

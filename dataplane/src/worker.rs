@@ -12,6 +12,8 @@ use net::{Driver, Fatal, PeerSocket, Wait, Waker};
 use packet::{Arena, Batch, Bursts};
 use sfu::Engine;
 use sfu::api::{Command, Event};
+use sfu::discard::STAGES;
+use sfu::stats::Stats;
 
 use crate::crossing::Crossing;
 use crate::mailbox::{Receiver, Sender};
@@ -23,8 +25,8 @@ pub const ORDERS_PER_TURN: usize = 32;
 pub const TURN_BUDGET: Duration = Duration::from_millis(1);
 /// How soon news that found the mailbox full are tried again.
 const RETRY: Duration = Duration::from_millis(1);
-/// How often the worker reads how much of its core it has used.
-const CPU_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the worker publishes what it has counted, and reads how much of its core it has used.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the agent tells a worker.
 #[derive(Debug)]
@@ -94,7 +96,13 @@ pub enum Flow {
 pub struct Rounds {
     batch: Batch,
     snapshot: Snapshot,
-    cpu_read: Instant,
+    published: Instant,
+    /// Something was counted since.
+    unpublished: bool,
+    /// Orders were followed or news told in this turn, so that somebody may look at once.
+    eventful: bool,
+    /// What each stage had taken when the turn began.
+    cycles: [u64; STAGES + 1],
     /// News are waiting because the mailbox was full.
     deferred: bool,
 }
@@ -128,7 +136,10 @@ impl<D: Driver> Worker<D> {
         Rounds {
             batch: Batch::new(),
             snapshot: Snapshot::default(),
-            cpu_read: Instant::ZERO,
+            published: Instant::ZERO,
+            unpublished: false,
+            eventful: false,
+            cycles: [0; STAGES + 1],
             deferred: false,
         }
     }
@@ -185,7 +196,11 @@ impl<D: Driver> Worker<D> {
             return Wait::Poll;
         }
         let retry = rounds.deferred.then(|| self.driver.now() + RETRY);
-        match self.engine.deadline().into_iter().chain(retry).min() {
+        let publish = rounds
+            .unpublished
+            .then(|| rounds.published + PUBLISH_INTERVAL);
+        let extra = retry.into_iter().chain(publish);
+        match self.engine.deadline().into_iter().chain(extra).min() {
             Some(deadline) => Wait::Until(deadline),
             None => Wait::Forever,
         }
@@ -196,6 +211,7 @@ impl<D: Driver> Worker<D> {
             match self.orders.pop() {
                 Some(Order::Engine(command)) => {
                     rounds.snapshot.worker.orders += 1;
+                    rounds.eventful = true;
                     self.engine.command(now, command);
                 }
                 Some(Order::Attach(socket)) => {
@@ -233,20 +249,30 @@ impl<D: Driver> Worker<D> {
                 .expect("there was room, and nobody else writes");
             told = true;
         }
+        rounds.eventful |= told;
         if told || rounds.deferred {
             self.agent.wake();
         }
     }
 
+    /// Counting is cheap, and publishing is not: a few times a second is enough for whoever scrapes.
     fn publish(&mut self, now: Instant, rounds: &mut Rounds) {
         let end = self.driver.now();
         let worker = &mut rounds.snapshot.worker;
         worker.turns += 1;
-        worker.stalls += u64::from(end.saturating_since(now) > TURN_BUDGET);
-        if end.saturating_since(rounds.cpu_read) >= CPU_INTERVAL {
-            rounds.cpu_read = end;
-            worker.cpu_nanos = cpu_nanos();
+        if end.saturating_since(now) > TURN_BUDGET {
+            worker.stalls[slowest(&rounds.cycles, self.engine.stats())] += 1;
         }
+        rounds.cycles = cycles(self.engine.stats());
+        let eventful = core::mem::take(&mut rounds.eventful);
+        let recent = end.saturating_since(rounds.published) < PUBLISH_INTERVAL;
+        rounds.unpublished = recent && !eventful;
+        if rounds.unpublished {
+            return;
+        }
+        rounds.published = end;
+        worker.cpu_nanos = cpu_nanos();
+        worker.unbalanced = self.engine.stats().unbalanced_packets();
         rounds.snapshot.engine.clone_from(self.engine.stats());
         rounds.snapshot.driver = *self.driver.stats();
         rounds.snapshot.crossing = self.crossing.counters;
@@ -259,6 +285,22 @@ impl<D: Driver> Worker<D> {
             what,
         }
     }
+}
+
+/// What each stage has taken, and the orders.
+fn cycles(stats: &Stats) -> [u64; STAGES + 1] {
+    let mut cycles = [stats.order_cycles; STAGES + 1];
+    for (cycles, stage) in cycles.iter_mut().zip(&stats.stages) {
+        *cycles = stage.cycles;
+    }
+    cycles
+}
+
+/// Which of those took the most since `before`.
+fn slowest(before: &[u64; STAGES + 1], stats: &Stats) -> usize {
+    let after = cycles(stats);
+    let taken = |place: &usize| after[*place].wrapping_sub(before[*place]);
+    (0..after.len()).max_by_key(taken).unwrap_or(STAGES)
 }
 
 /// An error and everything that caused it, in one line.

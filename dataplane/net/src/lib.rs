@@ -27,7 +27,7 @@ pub use open::{AnyDriver, Choice, Config, Error, Kind, open};
 pub use peer::{PeerError, PeerSocket};
 pub use socket::MAX_LISTENERS;
 pub use stats::DriverStats;
-pub use time::now;
+pub use time::{cycles, now};
 pub use uring::Uring;
 pub use waker::Waker;
 

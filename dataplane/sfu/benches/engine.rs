@@ -148,6 +148,8 @@ impl Bench {
             transports_max: load.subscribers + 1,
             cache_packets_max: 512,
             nack: true,
+            padding_max: 1,
+            cycles: || 0,
             drop_rtp: false,
         };
         let arena = ArenaSize {

@@ -37,6 +37,10 @@ pub struct Config {
     pub cache_packets_max: usize,
     /// Answer NACKs of subscribers and send our own (off only to show what it is worth).
     pub nack: bool,
+    /// By how many bytes packets of a picture may be padded, so that they are equal and leave as one run; 0 for never.
+    pub padding_max: u8,
+    /// A counter that only grows, to measure stages by: the processor's cycles, or a constant where time must not matter.
+    pub cycles: fn() -> u64,
     /// Fault injection: drop every RTP packet after authentication, reason `Injected`.
     pub drop_rtp: bool,
 }

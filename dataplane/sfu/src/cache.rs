@@ -99,10 +99,11 @@ impl Quota {
         let Some(index) = cache.index(packet.sequence) else {
             return false;
         };
-        let kept = compact(arena, packet).unwrap_or_else(|| {
+        let mut kept = compact(arena, packet).unwrap_or_else(|| {
             arena.retain(packet.slot);
             *packet
         });
+        kept.arrival = None;
         match cache.ring[index].replace(kept) {
             Some(old) => arena.release(old.slot),
             None => self.packets += 1,
@@ -194,6 +195,7 @@ mod tests {
             slot,
             payload: (0, 0),
             encoding,
+            arrival: None,
             sequence,
             timestamp: 0,
             payload_type: 96,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use clock::{Instant, NtpTime, Rng};
-use packet::{Arena, Batch, Bursts, MAX_BATCH, SlotId};
+use packet::{Arena, Batch, BurstId, Bursts, MAX_BATCH, SlotId};
 use proto::ice;
 use proto::srtp::Job;
 
@@ -34,6 +34,8 @@ const TIMERS_MAX: usize = 256;
 const FLUSHED_MAX: usize = 512;
 /// Octets of a header with the extensions that browsers negotiate; there may be longer ones.
 const USUAL_HEADER: usize = 64;
+/// Packets whose stay is measured while what was written can't leave.
+const DEPARTING_MAX: usize = 1024;
 
 /// Forwards what publishers send to whoever subscribed, on one worker.
 ///
@@ -60,12 +62,27 @@ pub struct Engine {
     /// By encoding and place: the order in which those are routed.
     pub(crate) order: Vec<(u32, u32)>,
     pub(crate) queue: Queue,
+    pub(crate) gathering: Gathering,
+    /// When the packets arrived whose last copies are on their way out, and the last burst among those.
+    departing: Vec<Instant>,
+    pub(crate) last_burst: Option<BurstId>,
     pub(crate) rewritten: Vec<Rewritten>,
     /// The headers of those, end to end.
     pub(crate) headers: Vec<u8>,
     /// Empty between two lists of jobs, whose memory it keeps.
     pub(crate) jobs: Vec<Job<'static>>,
     due: Vec<u32>,
+}
+
+/// What waits in the queue since the last flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gathering {
+    /// Nothing new.
+    Nothing,
+    /// Beginnings of pictures.
+    Pictures,
+    /// Something that should leave at once: sound, the end of a picture, a retransmission.
+    Urgent,
 }
 
 impl Engine {
@@ -88,6 +105,9 @@ impl Engine {
             media: Vec::with_capacity(2 * MAX_BATCH),
             order: Vec::with_capacity(2 * MAX_BATCH),
             queue: Queue::new(config.transports_max),
+            gathering: Gathering::Nothing,
+            departing: Vec::with_capacity(DEPARTING_MAX),
+            last_burst: None,
             rewritten: Vec::with_capacity(2 * FLUSHED_MAX),
             headers: Vec::with_capacity(2 * FLUSHED_MAX * USUAL_HEADER),
             jobs: Vec::new(),
@@ -98,8 +118,10 @@ impl Engine {
 
     /// Follows an order. What can't be followed is answered by [`Event::Refused`].
     pub fn command(&mut self, now: Instant, command: Command) {
+        let start = (self.config.cycles)();
         commands::follow(self, now, command);
         self.count_model();
+        self.stats.order_cycles += (self.config.cycles)().wrapping_sub(start);
     }
 
     /// Takes in what arrived; `batch` is empty afterwards, its references are the engine's.
@@ -107,16 +129,25 @@ impl Engine {
         self.release_orphans(arena);
         let crossed = !self.media.is_empty();
         self.stats.stage_mut(Stage::CrossIn).calls += u64::from(crossed);
+        if batch.is_empty() && !crossed {
+            return;
+        }
+        let mut since = (self.config.cycles)();
         classify::run(self, now, arena, batch);
+        self.lap(Stage::Classify, &mut since);
         unprotect::run(self, arena);
+        self.lap(Stage::Unprotect, &mut since);
         ingest::run(self, now, arena);
+        self.lap(Stage::Ingest, &mut since);
         route::run(self, now, arena);
+        self.lap(Stage::Route, &mut since);
     }
 
     /// Does what is due: reports, NACK, key-frame requests, consent, closing. To be called every turn.
     pub fn on_timeout(&mut self, now: Instant, arena: &mut Arena) {
         self.release_orphans(arena);
         tap::serve(self, now);
+        let mut since = (self.config.cycles)();
         self.quota.expire(&mut self.model.encodings, arena, now);
         let mut due = core::mem::take(&mut self.due);
         self.wheel.expire(now, TIMERS_MAX, &mut due);
@@ -124,6 +155,7 @@ impl Engine {
             self.serve(now, transport);
         }
         self.due = due;
+        self.lap(Stage::Control, &mut since);
     }
 
     /// Writes what leaves in this turn into `bursts`. What is more than is done in one turn stays, and the deadline is then in
@@ -131,20 +163,32 @@ impl Engine {
     pub fn flush(&mut self, now: Instant, arena: &mut Arena, bursts: &mut Bursts) {
         self.release_orphans(arena);
         tap::abandon(self);
+        self.note_departures(bursts);
+        let mut since = (self.config.cycles)();
         self.outbox.flush(&mut self.stats, bursts);
+        self.lap(Stage::Control, &mut since);
         let mark = self.queue.len();
         let (bytes, free) = bursts.room_left();
         let budget = FLUSHED_MAX.min(free).min(bytes / DATAGRAM_MAX);
         rewrite::run(self, now, arena, budget);
+        self.lap(Stage::Rewrite, &mut since);
         protect::run(self, arena, bursts);
-        self.queue.release(arena, mark);
+        self.queue.release(arena, mark, &mut self.departing);
+        self.gathering = Gathering::Nothing;
         bursts.finish();
+        self.lap(Stage::Protect, &mut since);
         self.stats.cache_packets = self.quota.packets() as u64;
         debug_assert_eq!(
             self.stats.unbalanced(),
             None,
             "every packet is accounted for"
         );
+    }
+
+    /// Whether to wait a moment for more before [`Engine::flush`] may pay: what was received since the last one are parts of
+    /// pictures only, and of every picture the end is still to come.
+    pub fn may_gather(&self) -> bool {
+        self.gathering == Gathering::Pictures && !self.queue.is_empty()
     }
 
     /// The next piece of news.
@@ -338,6 +382,30 @@ impl Engine {
         let feedback = feedback::deadline(&self.model, key);
         if let Some(deadline) = ice.into_iter().chain(feedback).min() {
             self.wheel.schedule(key, deadline);
+        }
+    }
+
+    /// Adds to a stage what it took since the last look at the counter.
+    fn lap(&mut self, stage: Stage, since: &mut u64) {
+        let now = (self.config.cycles)();
+        self.stats.stage_mut(stage).cycles += now.wrapping_sub(*since);
+        *since = now;
+    }
+
+    /// What the last flush wrote has left meanwhile; that is how long its packets were here.
+    fn note_departures(&mut self, bursts: &Bursts) {
+        let left = self.last_burst.and_then(|burst| bursts.sent_at(burst));
+        match left {
+            Some(left) => {
+                for arrival in self.departing.drain(..) {
+                    let stay = left.saturating_since(arrival).as_nanos();
+                    self.stats.latency.record(stay as u64);
+                }
+                self.last_burst = None;
+            }
+            // Nothing of it left, or it is not known when.
+            None if self.last_burst.is_none() => self.departing.clear(),
+            None => self.departing.truncate(DEPARTING_MAX),
         }
     }
 

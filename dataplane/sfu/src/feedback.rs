@@ -13,7 +13,7 @@ use proto::rtcp::{
 
 use crate::api::Kind;
 use crate::discard::{DropReason, Stage};
-use crate::engine::Engine;
+use crate::engine::{Engine, Gathering};
 use crate::model::exit::WAITING_MAX;
 use crate::model::{Model, Transport};
 use crate::path::{Plain, Run};
@@ -232,6 +232,7 @@ fn resend(
     };
     let pushed = engine.queue.push(exit, key, run);
     debug_assert!(pushed, "there was room for one more");
+    engine.gathering = Gathering::Urgent;
     let cells = engine.stats.stage_mut(Stage::Rewrite);
     cells.made += 1;
     cells.held += 1;

@@ -105,6 +105,31 @@ pub struct StageCells {
     pub consumed: u64,
     /// Packets waiting inside the stage now.
     pub held: u64,
+    /// What the stage took, in the unit of [`Config::cycles`](crate::api::Config::cycles).
+    pub cycles: u64,
+}
+
+/// Upper bounds of the buckets of [`Latency`], in nanoseconds.
+pub const LATENCY_BOUNDS: [u64; 16] = [
+    10_000, 20_000, 30_000, 40_000, 60_000, 80_000, 100_000, 150_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000,
+];
+
+/// How long packets stayed in the node: from the kernel's stamp at arrival until the last copy was handed to the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Packets by the first of [`LATENCY_BOUNDS`] that they kept to; the last entry counts those that kept to none.
+    pub buckets: [u64; LATENCY_BOUNDS.len() + 1],
+    /// All of them together, in nanoseconds.
+    pub sum: u64,
+}
+
+impl Latency {
+    pub(crate) fn record(&mut self, nanos: u64) {
+        let bucket = LATENCY_BOUNDS.partition_point(|bound| *bound < nanos);
+        self.buckets[bucket] += 1;
+        self.sum += nanos;
+    }
 }
 
 /// Everything that the engine counts.
@@ -162,6 +187,12 @@ pub struct Stats {
     pub key_frame_wishes_received: u64,
     /// Key frames that we asked other workers for.
     pub key_frame_wishes_sent: u64,
+    /// What following orders took, in the unit of [`StageCells::cycles`].
+    pub order_cycles: u64,
+    /// Forwarded packets, each once however many copies there were.
+    pub latency: Latency,
+    /// Bytes of padding that made packets of pictures equal.
+    pub padding_bytes: u64,
 }
 
 impl Stats {
@@ -172,15 +203,25 @@ impl Stats {
 
     /// The first stage whose packets do not add up, with the difference: there must be none.
     pub fn unbalanced(&self) -> Option<(Stage, i128)> {
-        Stage::ALL.into_iter().find_map(|stage| {
-            let cells = self.stage(stage);
-            let came = i128::from(cells.packets_in) + i128::from(cells.made);
-            let went = i128::from(cells.packets_out)
-                + i128::from(cells.consumed)
-                + i128::from(self.drops.at(stage))
-                + i128::from(cells.held);
-            (came != went).then_some((stage, came - went))
-        })
+        let stages = Stage::ALL.into_iter();
+        let mut differences = stages.map(|stage| (stage, self.difference(stage)));
+        differences.find(|(_, difference)| *difference != 0)
+    }
+
+    /// How many packets do not add up, over all stages: none.
+    pub fn unbalanced_packets(&self) -> u64 {
+        let differences = Stage::ALL.map(|stage| self.difference(stage).unsigned_abs());
+        u64::try_from(differences.iter().sum::<u128>()).unwrap_or(u64::MAX)
+    }
+
+    fn difference(&self, stage: Stage) -> i128 {
+        let cells = self.stage(stage);
+        let came = i128::from(cells.packets_in) + i128::from(cells.made);
+        let went = i128::from(cells.packets_out)
+            + i128::from(cells.consumed)
+            + i128::from(self.drops.at(stage))
+            + i128::from(cells.held);
+        came - went
     }
 
     pub(crate) fn stage_mut(&mut self, stage: Stage) -> &mut StageCells {
@@ -235,8 +276,21 @@ mod tests {
         stats.stage_mut(Stage::Route).packets_in = 3;
         stats.stage_mut(Stage::Route).packets_out = 2;
         assert_eq!(stats.unbalanced(), Some((Stage::Route, 1)));
+        assert_eq!(stats.unbalanced_packets(), 1);
         stats.drop_at(Stage::Route, DropReason::NoSubscriber);
         assert_eq!(stats.unbalanced(), None);
+    }
+
+    #[test]
+    fn latencies_fall_into_their_buckets() {
+        let mut latency = Latency::default();
+        for nanos in [1, 10_000, 10_001, 60_000, 50_000_000, 50_000_001] {
+            latency.record(nanos);
+        }
+        assert_eq!(latency.buckets[..2], [2, 1]);
+        assert_eq!(latency.buckets[4], 1);
+        assert_eq!(latency.buckets[15..], [1, 1]);
+        assert_eq!(latency.sum, 100_080_003);
     }
 
     #[test]

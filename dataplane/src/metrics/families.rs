@@ -7,6 +7,8 @@ pub enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// Counts of observations by size.
+    Histogram,
 }
 
 /// One metric.
@@ -43,7 +45,11 @@ families! {
     STAGE_OUT: Counter "ringcast_node_stage_packets_out_total" "Packets that left a stage for the next one.";
     STAGE_CONSUMED: Counter "ringcast_node_stage_packets_consumed_total" "Packets that were for the node itself, by the stage that took them.";
     STAGE_HELD: Gauge "ringcast_node_stage_packets_held" "Packets that wait inside a stage.";
-    UNACCOUNTED: Gauge "ringcast_node_packets_unaccounted" "in + made - out - consumed - dropped - held over all stages; anything but 0 for long is a bug.";
+    STAGE_CYCLES: Counter "ringcast_node_stage_cycles_total" "Processor cycles that a stage took; orders of the master as a stage of their own.";
+    UNBALANCED: Gauge "ringcast_node_packets_unbalanced" "in + made - out - consumed - dropped - held over all stages of the workers; anything but 0 is a bug.";
+    LATENCY: Histogram "ringcast_node_forward_latency_seconds" "From the arrival of a packet in the kernel until its last copy is handed to the kernel; each packet once.";
+    PADDING: Counter "ringcast_node_padding_bytes_total" "Bytes of RTP padding that made packets of pictures equal, so that they leave in one send.";
+    RUN_PACKETS: Histogram "ringcast_node_run_packets" "Packets per burst handed to the kernel; more than one leave as one segmented send.";
     NACKS: Counter "ringcast_node_nacks_total" "Sequence numbers asked for again: by subscribers (in), of publishers (out).";
     RETRANSMISSIONS: Counter "ringcast_node_retransmissions_total" "Retransmissions that filled a gap (in) or were sent to subscribers (out).";
     RETRANSMISSIONS_REFUSED: Counter "ringcast_node_retransmissions_refused_total" "Requests that found no packet in the cache or no budget.";
@@ -64,6 +70,9 @@ families! {
     DRIVER_TURNS: Counter "ringcast_node_driver_turns_total" "Turns of the driver.";
     DRIVER_SYSTEM_CALLS: Counter "ringcast_node_driver_system_calls_total" "System calls to submit, to receive or to wait.";
     DRIVER_BURSTS: Counter "ringcast_node_driver_bursts_total" "Bursts handed to the kernel.";
+    DRIVER_SENDS: Counter "ringcast_node_driver_sends_total" "Send requests: one per burst, repetitions, and packets sent singly.";
+    DRIVER_PEER_BURSTS: Counter "ringcast_node_driver_peer_bursts_total" "Bursts that left by the peer's own socket.";
+    DRIVER_RECEIVING_TURNS: Counter "ringcast_node_driver_receiving_turns_total" "Turns that brought at least one datagram.";
     DRIVER_SEGMENTED: Counter "ringcast_node_driver_segmented_bursts_total" "Bursts that left as one segmented send.";
     DRIVER_FALLBACKS: Counter "ringcast_node_driver_segmentation_fallbacks_total" "Bursts that had to be sent packet by packet.";
     DRIVER_SEND_FAILURES: Counter "ringcast_node_driver_send_failures_total" "Packets that the kernel did not accept.";
@@ -79,7 +88,7 @@ families! {
     CROSSING_WISHES: Counter "ringcast_node_crossing_key_frame_wishes_total" "Key frames that workers asked others for (out) and were asked for by others (in).";
     SESSIONS: Gauge "ringcast_node_sessions" "Sessions with a transport here, by how many workers they are spread over.";
     WORKER_TURNS: Counter "ringcast_node_worker_turns_total" "Turns of a worker.";
-    WORKER_STALLS: Counter "ringcast_node_worker_stalls_total" "Turns that took longer than 1 ms.";
+    TURN_STALLS: Counter "ringcast_node_turn_stalls_total" "Turns that took longer than 1 ms, by the stage that took the most of it.";
     WORKER_ORDERS: Counter "ringcast_node_worker_orders_total" "Orders that a worker followed.";
     WORKER_CPU: Counter "ringcast_node_worker_cpu_seconds_total" "Processor time of a worker.";
     WORKER_BUSY: Gauge "ringcast_node_worker_busy_ratio" "Share of its core that a worker used lately, 0 to 1.";

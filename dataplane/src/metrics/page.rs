@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use packet::MAX_SEGMENTS as RUNS;
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 use prometheus::{Encoder as _, TextEncoder};
 use sfu::discard::{DropReason, Stage};
-use sfu::stats::{Consumed, Direction, PacketKind};
+use sfu::stats::{Consumed, Direction, LATENCY_BOUNDS, PacketKind};
 
 use super::families::*;
 use super::{Cells, Snapshot};
+
+/// How the orders of the master are called where they stand beside the stages.
+const ORDERS: &str = "orders";
 
 /// What the agent counts.
 #[derive(Clone, Debug, Default)]
@@ -135,24 +141,16 @@ fn kind_label(kind: PacketKind) -> &'static str {
 }
 
 fn stages(page: &mut Page, sum: &Snapshot) {
-    let mut unaccounted = 0i128;
     for stage in Stage::ALL {
         let cells = sum.engine.stage(stage);
         let label = [("stage", stage.as_str())];
         page.count(STAGE_CALLS, &label, cells.calls);
+        page.count(STAGE_CYCLES, &label, cells.cycles);
         page.count(STAGE_IN, &label, cells.packets_in);
         page.count(STAGE_MADE, &label, cells.made);
         page.count(STAGE_OUT, &label, cells.packets_out);
         page.count(STAGE_CONSUMED, &label, cells.consumed);
         page.gauge(STAGE_HELD, &label, cells.held as f64);
-        let came = i128::from(cells.packets_in) + i128::from(cells.made);
-        let went = [
-            cells.packets_out,
-            cells.consumed,
-            sum.engine.drops.at(stage),
-            cells.held,
-        ];
-        unaccounted += (came - went.map(i128::from).iter().sum::<i128>()).abs();
         for reason in DropReason::ALL {
             let labels = [("stage", stage.as_str()), ("reason", reason.as_str())];
             page.count(
@@ -162,7 +160,16 @@ fn stages(page: &mut Page, sum: &Snapshot) {
             );
         }
     }
-    page.gauge(UNACCOUNTED, &[], unaccounted as f64);
+    page.count(STAGE_CYCLES, &[("stage", ORDERS)], sum.engine.order_cycles);
+    let stages = Stage::ALL.map(Stage::as_str).into_iter().chain([ORDERS]);
+    for (stage, stalls) in stages.zip(sum.worker.stalls) {
+        page.count(TURN_STALLS, &[("stage", stage)], stalls);
+    }
+    page.gauge(UNBALANCED, &[], sum.worker.unbalanced as f64);
+    page.count(PADDING, &[], sum.engine.padding_bytes);
+    let latency = &sum.engine.latency;
+    let bounds = LATENCY_BOUNDS.map(|bound| bound as f64 / 1e9);
+    page.histogram(LATENCY, &bounds, &latency.buckets, latency.sum as f64 / 1e9);
 }
 
 fn model(page: &mut Page, node: &Node, agent: &AgentCounters, sum: &Snapshot) {
@@ -197,7 +204,18 @@ fn driver(page: &mut Page, name: &str, sum: &Snapshot) {
         page.count(DRIVER_PACKETS, &labels, packets);
         page.count(DRIVER_BYTES, &labels, bytes);
     }
+    let sizes: [f64; RUNS] = core::array::from_fn(|nth| (nth + 1) as f64);
+    let packets = (1..).zip(stats.runs).map(|(size, runs)| size * runs);
+    page.histogram(
+        RUN_PACKETS,
+        &sizes,
+        &stats.runs,
+        packets.sum::<u64>() as f64,
+    );
     for (family, count) in [
+        (DRIVER_SENDS, stats.sends),
+        (DRIVER_PEER_BURSTS, stats.peer_bursts),
+        (DRIVER_RECEIVING_TURNS, stats.receiving_turns),
         (DRIVER_TURNS, stats.turns),
         (DRIVER_SYSTEM_CALLS, stats.system_calls),
         (DRIVER_BURSTS, stats.sent_bursts),
@@ -248,7 +266,6 @@ fn each_worker(page: &mut Page, agent: &AgentCounters, workers: &[Snapshot]) {
         let label = [("worker", number_text.as_str())];
         let worker = &snapshot.worker;
         page.count(WORKER_TURNS, &label, worker.turns);
-        page.count(WORKER_STALLS, &label, worker.stalls);
         page.count(WORKER_ORDERS, &label, worker.orders);
         page.count_real(WORKER_CPU, &label, worker.cpu_nanos as f64 / 1e9);
         let busy = agent.busy.get(number).copied().unwrap_or(0.0);
@@ -329,6 +346,25 @@ impl Page {
         self.0.entry(name).or_default().push(metric);
     }
 
+    /// `counts` by the first of `bounds` that is not exceeded; one more entry counts what exceeds all.
+    fn histogram(&mut self, name: &'static str, bounds: &[f64], counts: &[u64], sum: f64) {
+        let mut total = 0;
+        let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
+            total += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(total);
+            bucket
+        });
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(counts.iter().sum());
+        histogram.set_sample_sum(sum);
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        self.0.entry(name).or_default().push(metric);
+    }
+
     fn encode(mut self) -> String {
         let mut text = Vec::new();
         for family in FAMILIES {
@@ -341,6 +377,7 @@ impl Page {
             written.set_field_type(match family.kind {
                 Kind::Counter => MetricType::COUNTER,
                 Kind::Gauge => MetricType::GAUGE,
+                Kind::Histogram => MetricType::HISTOGRAM,
             });
             written.set_metric(samples);
             TextEncoder::new()
@@ -379,6 +416,11 @@ mod tests {
         let cells = [Cells::new(), Cells::new()];
         let mut snapshot = Snapshot::default();
         snapshot.engine.packets[1][2] = 21;
+        snapshot.engine.latency.buckets[1] = 3;
+        snapshot.engine.latency.buckets[16] = 1;
+        snapshot.engine.latency.sum = 100_000;
+        snapshot.driver.runs[2] = 5;
+        snapshot.worker.stalls[sfu::discard::STAGES] = 1;
         cells.iter().for_each(|cells| cells.publish(&mut snapshot));
         let page = render(&node, &agent, cells.iter());
         for family in FAMILIES {
@@ -389,6 +431,10 @@ mod tests {
             );
             let sample = |line: &str| {
                 let name = line.split(['{', ' ']).next();
+                let name = name.map(|name| match family.kind {
+                    Kind::Histogram => name.trim_end_matches("_bucket"),
+                    _ => name,
+                });
                 name == Some(family.name)
             };
             assert!(page.lines().any(sample), "{}", family.name);
@@ -398,6 +444,17 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("ringcast_node_transports_max 7\n"));
+        for line in [
+            "ringcast_node_turn_stalls_total{stage=\"orders\"} 2",
+            "ringcast_node_forward_latency_seconds_bucket{le=\"0.00001\"} 0",
+            "ringcast_node_forward_latency_seconds_bucket{le=\"0.00002\"} 6",
+            "ringcast_node_forward_latency_seconds_bucket{le=\"+Inf\"} 8",
+            "ringcast_node_forward_latency_seconds_sum 0.0002",
+            "ringcast_node_run_packets_bucket{le=\"3\"} 10",
+            "ringcast_node_run_packets_sum 30",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}: {page}");
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ describe('while two people talk', () => {
     assert.ok(Math.abs(driver('in') - flow.classify.in) <= 32, `the driver brought ${driver('in')}, classify got ${flow.classify.in}`);
     const left = flow.protect.out + flow.control.out;
     assert.ok(Math.abs(left - driver('out')) <= 32, `protect and control gave ${left}, the driver sent ${driver('out')}`);
-    assert.equal(metrics.sum('ringcast_node_packets_unaccounted'), 0, 'and the node says the same of itself');
+    assert.equal(metrics.sum('ringcast_node_packets_unbalanced'), 0, 'and the node says the same of itself');
     assert.ok(flow.protect.out > 100, 'the control: there was something to count');
     t.diagnostic(`${driver('in')} in, ${driver('out')} out`);
   });

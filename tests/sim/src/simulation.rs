@@ -102,6 +102,8 @@ impl Simulation {
             transports_max: settings.transports_max,
             cache_packets_max: 512,
             nack: settings.nack,
+            padding_max: 1,
+            cycles: || 0,
             drop_rtp: false,
         };
         Self {

@@ -1,5 +1,6 @@
 //! A media packet on its way through the engine: where it lies and what is known of it. Never its bytes.
 
+use clock::Instant;
 use packet::{Arena, SlotId};
 use proto::rtp::Uri;
 
@@ -13,6 +14,8 @@ pub(crate) struct Packet {
     /// Where the payload lies in the slot, without padding.
     pub(crate) payload: (u16, u16),
     pub(crate) encoding: u32,
+    /// When it came; `None` for a packet out of the cache.
+    pub(crate) arrival: Option<Instant>,
     /// Sequence number that does not wrap.
     pub(crate) sequence: u64,
     pub(crate) timestamp: u32,

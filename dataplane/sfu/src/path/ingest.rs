@@ -94,6 +94,7 @@ fn ingest(
         slot: plain.slot,
         payload: (shift(payload.start), shift(payload.end)),
         encoding: source.encoding,
+        arrival: Some(plain.arrival),
         sequence,
         timestamp: header.timestamp,
         payload_type,

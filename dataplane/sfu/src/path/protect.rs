@@ -55,7 +55,7 @@ fn protect<'a>(
                 ssrc: one.ssrc,
                 header,
                 prefix: one.prefix(),
-                padding: 0,
+                padding: one.padding,
                 payload: engine.queue.packet(one.packet).payload(arena),
                 out,
                 outcome: Ok(0),
@@ -90,7 +90,7 @@ fn commit(
         }
         match *outcome {
             Ok(len) => {
-                bursts.commit(len);
+                engine.last_burst = Some(bursts.commit(len));
                 packets += 1;
                 bytes += len as u64;
             }

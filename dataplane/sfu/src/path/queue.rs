@@ -3,6 +3,7 @@
 //! A run names packets that lie in a row, so that handing a frame to a subscriber is one step and not one per packet. What a
 //! flush leaves over stays for the next.
 
+use clock::Instant;
 use packet::Arena;
 
 use super::Run;
@@ -134,10 +135,12 @@ impl Queue {
         }
     }
 
-    /// Lets go of the packets that nobody needs any more: from `mark` on, and all if no run is left.
-    pub(crate) fn release(&mut self, arena: &mut Arena, mark: usize) {
+    /// Lets go of the packets that nobody needs any more: from `mark` on, and all if no run is left. Says in `departing` when
+    /// those arrived that came from a publisher and not from the cache.
+    pub(crate) fn release(&mut self, arena: &mut Arena, mark: usize, departing: &mut Vec<Instant>) {
         let keep = if self.is_empty() { 0 } else { mark };
         for packet in self.packets.drain(keep..) {
+            departing.extend(packet.arrival);
             arena.release(packet.slot);
         }
         if self.is_empty() {

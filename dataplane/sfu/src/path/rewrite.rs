@@ -9,6 +9,7 @@ use proto::rtx;
 use proto::srtp::Handle;
 
 use super::Run;
+use super::level::level;
 use crate::api::Kind;
 use crate::cache::PACKETS_MAX;
 use crate::discard::{DropReason, Stage};
@@ -48,11 +49,38 @@ pub(crate) struct Rewritten {
     pub(crate) len: u16,
     prefix: [u8; rtx::PREFIX_LENGTH],
     prefix_len: u8,
+    /// Octets of padding behind the payload; `len` has them, and the header its P bit.
+    pub(crate) padding: u8,
+    /// Pictures may be padded.
+    pub(crate) may_pad: bool,
 }
 
 impl Rewritten {
     pub(crate) fn prefix(&self) -> &[u8] {
         &self.prefix[..usize::from(self.prefix_len)]
+    }
+
+    /// One of that length, to try levelling with.
+    #[cfg(test)]
+    pub(crate) fn of_length(len: u16, may_pad: bool) -> Self {
+        let mut slab = proto::srtp::Slab::with_capacity(1);
+        let profile = proto::srtp::Profile::AeadAes128Gcm;
+        let master = proto::srtp::MasterKey::new(profile, &[7; 16], &[7; 12]);
+        let context = slab.insert(&master.expect("the lengths are the profile's"));
+        Self {
+            index: 0,
+            ssrc: 0,
+            outgoing: 0,
+            transport: 0,
+            context: context.expect("the slab is empty"),
+            packet: 0,
+            header_len: 12,
+            len,
+            prefix: [0; rtx::PREFIX_LENGTH],
+            prefix_len: 0,
+            padding: 0,
+            may_pad,
+        }
     }
 
     /// Only RTX has something before the payload.
@@ -132,6 +160,7 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
     let list = exit.runs;
     let way = way(transport, exit);
     engine.stats.stage_mut(Stage::Rewrite).held -= u64::from(waiting);
+    let (first, first_header) = (engine.rewritten.len(), engine.headers.len());
     let mut place = list.first;
     loop {
         let run = engine.queue.run(place);
@@ -150,6 +179,11 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
             break;
         }
         place = run.next;
+    }
+    let list = &mut engine.rewritten[first..];
+    let most = u16::from(engine.config.padding_max);
+    if most > 0 && list.len() > 1 {
+        engine.stats.padding_bytes += level(list, &mut engine.headers[first_header..], most);
     }
 }
 
@@ -218,6 +252,8 @@ fn rewrite(
         len: len as u16,
         prefix: numbers.prefix.map(rtx::prefix).unwrap_or_default(),
         prefix_len: prefix_len as u8,
+        padding: 0,
+        may_pad: outgoing.kind == Kind::Video && prefix_len == 0,
     });
     if let Some(first) = starts_late {
         catch_up(engine, moment, arena, run.outgoing, &first, way);

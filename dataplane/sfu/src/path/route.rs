@@ -4,8 +4,9 @@ use clock::Instant;
 use packet::Arena;
 
 use super::Run;
+use crate::api::Kind;
 use crate::discard::{DropReason, Stage};
-use crate::engine::Engine;
+use crate::engine::{Engine, Gathering};
 use crate::model::packet::Packet;
 use crate::tap;
 
@@ -78,8 +79,13 @@ fn hand_out(engine: &mut Engine, encoding: Option<u32>, first: u32) {
     let (Some(encoding), true) = (encoding, count > 0) else {
         return;
     };
-    let medium = engine.model.encodings[encoding].medium;
-    let medium = &engine.model.media[medium];
+    let medium = &engine.model.media[engine.model.encodings[encoding].medium];
+    let last = engine.queue.packet(first + count - 1);
+    if medium.kind == Kind::Audio || last.marker || engine.gathering == Gathering::Urgent {
+        engine.gathering = Gathering::Urgent;
+    } else {
+        engine.gathering = Gathering::Pictures;
+    }
     let listeners = &medium.listeners;
     let mut waiting = 0;
     for (nth, listener) in listeners.iter().enumerate() {

@@ -388,3 +388,148 @@ fn a_publisher_may_change_its_ssrc_and_use_low_payload_types() {
     );
     net.finish();
 }
+
+/// A picture whose packets differ by a byte, as browsers cut them.
+fn uneven(net: &mut Net, source: &mut Source, key: bool) -> Vec<Vec<u8>> {
+    source.frame += 1;
+    let lens = [1_000, 1_001, 1_001, 1_000, 300];
+    let mut payloads = Vec::new();
+    for (part, len) in lens.into_iter().enumerate() {
+        let fields = Fields {
+            marker: part + 1 == lens.len(),
+            payload_type: VP8,
+            sequence: source.sequence,
+            timestamp: source.frame * 3_000,
+            ssrc: VIDEO_SSRC,
+            padding: false,
+        };
+        source.sequence = source.sequence.wrapping_add(1);
+        let mut payload = picture(key, part == 0, source.frame, part as u16);
+        payload.resize(len, part as u8);
+        net.send_rtp(source.peer, &fields, &[(IN_MID, b"1")], &payload);
+        payloads.push(payload);
+    }
+    payloads
+}
+
+#[test]
+fn a_byte_of_padding_keeps_a_picture_in_one_run() {
+    for (padding_max, runs) in [(0, vec![1, 3, 1]), (1, vec![5])] {
+        let mut net = Net::with(Config {
+            padding_max,
+            ..config()
+        });
+        let (mut source, receivers) = call(&mut net, 1);
+        let receiver = receivers[0];
+        let (_, video, rtx) = out_ssrcs(receiver);
+        let before = net.peers[receiver].of(video).len();
+        let address = net.peers[receiver].address;
+        net.runs.clear();
+        let payloads = uneven(&mut net, &mut source, true);
+        net.turn();
+        let seen: Vec<usize> = net
+            .runs
+            .iter()
+            .filter(|(to, bytes)| *to == address && bytes[0] > 200)
+            .map(|(_, bytes)| bytes.len())
+            .collect();
+        assert_eq!(seen, runs);
+        let got = net.peers[receiver].of(video)[before..].to_vec();
+        let padded: Vec<bool> = got.iter().map(|packet| packet.header.padding).collect();
+        assert_eq!(
+            padded,
+            [padding_max > 0, false, false, padding_max > 0, false]
+        );
+        for (packet, payload) in got.iter().zip(&payloads) {
+            assert_eq!(&packet.payload, payload, "padding is no payload");
+        }
+        let padded_sequence = got[0].header.sequence;
+        assert_eq!(net.engine.stats().padding_bytes, 2 * u64::from(padding_max));
+        net.send_rtcp(receiver, |out| {
+            rtcp::ReceiverReport::write(99, &[], out)?;
+            rtcp::Nack::write(99, video, &[padded_sequence], out).map(|_| ())
+        });
+        net.run(10);
+        let again = net.peers[receiver].of(rtx);
+        assert!(!again[0].header.padding, "what is sent again needs none");
+        assert_eq!(again[0].payload[2..], payloads[0]);
+        net.finish();
+    }
+}
+
+#[test]
+fn padding_is_not_counted_as_payload() {
+    let mut octets = Vec::new();
+    for padding_max in [0, 1] {
+        let mut net = Net::with(Config {
+            padding_max,
+            ..config()
+        });
+        let (mut source, receivers) = call(&mut net, 1);
+        uneven(&mut net, &mut source, false);
+        net.send_rtcp(source.peer, |out| {
+            let info = rtcp::SenderInfo {
+                ssrc: VIDEO_SSRC,
+                ntp: clock::NtpTime::from_unix(clock::Duration::from_secs(1_700_000_000)),
+                timestamp: 3_000,
+                packets: 1,
+                octets: 1,
+            };
+            rtcp::SenderReport::write(&info, &[], out)
+        });
+        net.run(2_000);
+        let video = out_ssrcs(receivers[0]).1;
+        let peer = &net.peers[receivers[0]];
+        let mut reported = Vec::new();
+        for datagram in &peer.rtcp {
+            for packet in rtcp::compound(datagram).unwrap() {
+                if let rtcp::Packet::SenderReport(report) = packet.unwrap()
+                    && report.info.ssrc == video
+                {
+                    reported.push((report.info.packets, report.info.octets));
+                }
+            }
+        }
+        octets.push(
+            *reported
+                .last()
+                .expect("the publisher's report was passed on"),
+        );
+    }
+    assert_eq!(octets[0], octets[1]);
+    assert_eq!(octets[0].0, u32::from(PACKETS_PER_FRAME) + 5);
+}
+
+#[test]
+fn only_beginnings_of_pictures_may_wait_for_more() {
+    let mut net = Net::new();
+    let (mut source, _) = call(&mut net, 1);
+    assert!(!net.engine.may_gather());
+    let expected = [
+        ((true, false), true),
+        ((true, true), false),
+        ((false, false), false),
+        ((false, true), false),
+    ];
+    for ((beginning, sound), gather) in expected {
+        let fields = Fields {
+            marker: !beginning,
+            payload_type: VP8,
+            sequence: source.sequence,
+            timestamp: 9_000,
+            ssrc: VIDEO_SSRC,
+            padding: false,
+        };
+        source.sequence = source.sequence.wrapping_add(1);
+        let payload = picture(false, beginning, 7, 0);
+        net.send_rtp(source.peer, &fields, &[(IN_MID, b"1")], &payload);
+        if sound {
+            source.audio(&mut net);
+        }
+        net.receive();
+        assert_eq!(net.engine.may_gather(), gather, "{beginning} {sound}");
+        net.flush();
+        assert!(!net.engine.may_gather());
+    }
+    net.finish();
+}

@@ -92,6 +92,8 @@ pub struct Net {
     bursts: Bursts,
     inbox: Vec<(SocketAddr, Vec<u8>)>,
     leaving: Vec<(SocketAddr, Vec<u8>)>,
+    /// Every run that left: to whom, and how long its packets were.
+    pub runs: Vec<(SocketAddr, Vec<usize>)>,
     pub peers: Vec<Peer>,
     pub events: Vec<Event>,
     /// What went to nobody's address.
@@ -106,6 +108,8 @@ pub fn config() -> Config {
         transports_max: 100,
         cache_packets_max: 512,
         nack: true,
+        padding_max: 1,
+        cycles: || 0,
         drop_rtp: false,
     }
 }
@@ -137,6 +141,7 @@ impl Net {
             bursts: Bursts::new(bursts).unwrap(),
             inbox: Vec::new(),
             leaving: Vec::new(),
+            runs: Vec::new(),
             peers: Vec::new(),
             events: Vec::new(),
             astray: Vec::new(),
@@ -306,6 +311,12 @@ impl Net {
 
     /// One turn of the worker; everything sent arrives at once, and answers are in the next turn.
     pub fn turn(&mut self) {
+        self.receive();
+        self.flush();
+    }
+
+    /// The first half of a turn.
+    pub fn receive(&mut self) {
         let mut batch = Batch::new();
         for (source, bytes) in core::mem::take(&mut self.inbox) {
             if batch.is_full() {
@@ -331,6 +342,10 @@ impl Net {
         assert!(batch.is_empty());
         assert_eq!(self.engine.stats().unbalanced(), None);
         self.engine.on_timeout(self.now, &mut self.arena);
+    }
+
+    /// The second half of a turn.
+    pub fn flush(&mut self) {
         // What is more than leaves in one turn leaves in the next ones, which come at once.
         for _ in 0..FLUSHES_MAX {
             self.engine
@@ -366,6 +381,8 @@ impl Net {
     fn carry(&mut self) {
         while let Some(burst) = self.bursts.take(self.now) {
             let size = burst.segment_size();
+            let lens = self.bursts.bytes(&burst).chunks(size).map(<[u8]>::len);
+            self.runs.push((burst.destination(), lens.collect()));
             for segment in self.bursts.bytes(&burst).chunks(size) {
                 self.leaving.push((burst.destination(), segment.to_vec()));
             }
