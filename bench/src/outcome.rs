@@ -255,6 +255,17 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// Bytes for each transport more than `few` had: process and kernel, what both runs have anyway cancelled out. None unless
+    /// there are at least twice as many.
+    pub fn slope_from(&self, few: &Self) -> Option<f64> {
+        let total = |memory: &Self| memory.resident as i64 + memory.slab_growth;
+        let is_wide = few.transports > 0 && self.transports / 2 >= few.transports;
+        is_wide
+            .then(|| (total(self) - total(few)) as f64 / (self.transports - few.transports) as f64)
+    }
+}
+
 impl Distribution {
     /// What `histogram` holds; none if that is nothing.
     pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
@@ -425,5 +436,12 @@ mod tests {
             transports: 200,
         };
         assert_eq!(memory.per_transport(), Some(10_000.0));
+        let many = Memory {
+            resident: 9_000_000,
+            transports: 1_200,
+            ..memory
+        };
+        assert_eq!(many.slope_from(&memory), Some(4_000.0));
+        assert_eq!(memory.slope_from(&memory), None);
     }
 }

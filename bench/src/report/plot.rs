@@ -81,7 +81,16 @@ pub(super) fn bars(groups: &[(String, Vec<Bar>)], unit: &str) -> String {
                     );
                     format!("{} {unit}", number::plain(value))
                 }
-                None => "no result".to_owned(),
+                None => {
+                    // A stub says whose result is missing.
+                    let _ = write!(
+                        body,
+                        "<rect class=\"s{colour}\" x=\"0\" y=\"{y:.1}\" width=\"3\" height=\"{:.1}\"><title>{}</title></rect>",
+                        BAR - 4.0,
+                        escape(&bar.label),
+                    );
+                    "no result".to_owned()
+                }
             };
             text(&mut body, WIDTH, middle + 4.0, "end", &figure);
             y += BAR;

@@ -1,5 +1,8 @@
 //! A table, once, for terminal, Markdown and page.
 
+/// More notes than these are folded on a page.
+const NOTES_OPEN: usize = 3;
+
 /// Rows of text under a heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -105,10 +108,16 @@ impl Table {
             text += "</tr>\n";
         }
         text += "</table></div>\n";
-        for note in &self.notes {
-            text += &format!("<p class=\"note\">{}</p>\n", escape(note));
+        let notes: String = self
+            .notes
+            .iter()
+            .map(|note| format!("<p class=\"note\">{}</p>\n", escape(note)))
+            .collect();
+        if self.notes.len() <= NOTES_OPEN {
+            return text + &notes;
         }
-        text
+        let count = self.notes.len();
+        text + &format!("<details><summary>{count} notes</summary>\n{notes}</details>\n")
     }
 }
 

@@ -4,7 +4,7 @@ use super::number::{bytes, grouped, nanos, or_none, percent, plain, ratio};
 use super::{RampRecord, Report, Table};
 use crate::compare::{Comparison, Estimate, Figure, Metric, median};
 use crate::measure::Machine;
-use crate::outcome::{Distribution, Outcome, Verdict};
+use crate::outcome::{Distribution, Memory, Outcome, Verdict};
 use crate::plan::Suite;
 use crate::scenario::Judgement;
 
@@ -269,7 +269,9 @@ fn costs(groups: &[Group<'_>]) -> Table {
         notes.extend(failures(&group.load, &rounds));
         for outcome in &group.rounds {
             let said = outcome.notes.iter();
-            notes.extend(said.map(|note| format!("{}: {note}.", outcome.subject)));
+            notes.extend(
+                said.map(|note| format!("{} under {}: {note}.", outcome.subject, outcome.load)),
+            );
         }
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -334,7 +336,7 @@ fn qualities(groups: &[&Group<'_>]) -> Table {
             "join p99",
         ],
         rows: groups.iter().map(|group| quality_row(group)).collect(),
-        notes: Vec::new(),
+        notes: memory_slopes(groups),
     }
     .without_empty_columns()
 }
@@ -365,6 +367,33 @@ fn quality_row(group: &Group<'_>) -> Vec<String> {
         time(joins.as_ref().map(|joins| joins.p50)),
         time(joins.as_ref().map(|joins| joins.p99)),
     ]
+}
+
+/// What a transport takes, for each subject that was seen with few and with many: what a process has anyway cancels out.
+fn memory_slopes(groups: &[&Group<'_>]) -> Vec<String> {
+    let mut sizes: Vec<(&str, Memory)> = Vec::new();
+    for group in groups {
+        let rounds = group.rounds.iter().filter(|round| round.is_result());
+        let memory = rounds.filter_map(|round| round.memory);
+        sizes.extend(memory.map(|memory| (group.subject, memory)));
+    }
+    let mut notes = Vec::new();
+    while let Some((subject, _)) = sizes.first().copied() {
+        let of_subject = sizes.extract_if(.., |(other, _)| *other == subject);
+        let mut found: Vec<Memory> = of_subject.map(|(_, memory)| memory).collect();
+        found.sort_by_key(|memory| memory.transports);
+        if let (Some(few), Some(many)) = (found.first(), found.last())
+            && let Some(slope) = many.slope_from(few)
+        {
+            notes.push(format!(
+                "Memory of {subject} from {} to {} transports: {} each.",
+                few.transports,
+                many.transports,
+                bytes(slope)
+            ));
+        }
+    }
+    notes
 }
 
 /// Memory of a transport, where there are enough of them to tell it from what a process takes anyway.
