@@ -3,8 +3,10 @@
 //! `cargo bench -p sfu --bench engine -- [--subscribers N] [--packets K] [--bytes B] [--profile gcm128|gcm256|cm] [--rounds R]`
 //!
 //! Prints nanoseconds per forwarded packet, the minimum of rounds that take turns between the loads, so that a machine that
-//! is busy with other things disturbs all alike. Without arguments it measures a table of loads. For instruction counts:
-//! `valgrind --tool=callgrind --toggle-collect='*Bench*forward*' <the program> --subscribers 60 --rounds 1`.
+//! is busy with other things disturbs all alike. Without arguments it measures a table of loads.
+//!
+//! With `--count TURNS` it takes only so many turns under callgrind's eye, and after each of them a subscriber asks for `--nacks
+//! M` packets again: `cargo xtask micro` runs that and says what each stage costs in instructions.
 
 use std::net::SocketAddr;
 use std::time::Instant as Clock;
@@ -14,6 +16,7 @@ use packet::{Arena, ArenaSize, Batch, Bursts, BurstsSize, Datagram};
 use proto::codec::Codec;
 use proto::ice::controlling::{Config as IceConfig, Controlling};
 use proto::ice::{Credentials, Output};
+use proto::rtcp::{Nack, ReceiverReport, Writer};
 use proto::rtp::{Element, Fields, Uri, write_header};
 use proto::srtp::{KeyingMaterial, Outbound, Profile};
 use proto::stun::{MAX_RESPONSE_LEN, Message};
@@ -58,6 +61,10 @@ impl Cost {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(turns) = number(&arguments, "--count") {
+        let nacks = number(&arguments, "--nacks").unwrap_or(0);
+        return Bench::new(loads(&arguments)[0]).count(turns, nacks);
+    }
     let rounds = number(&arguments, "--rounds").unwrap_or(9);
     let mut benches: Vec<Bench> = loads(&arguments).into_iter().map(Bench::new).collect();
     let mut best = vec![Cost::UNKNOWN; benches.len()];
@@ -139,6 +146,10 @@ struct Bench {
     outbound: Outbound,
     index: u64,
     frame: u32,
+    /// RTCP of the first subscriber.
+    subscriber: Option<Outbound>,
+    /// Sequence numbers that it got last, in the order of arrival.
+    got: Vec<u16>,
 }
 
 impl Bench {
@@ -174,6 +185,8 @@ impl Bench {
             outbound: Outbound::new(&keys.local).expect("the keys fit"),
             index: 100,
             frame: 0,
+            subscriber: None,
+            got: Vec::new(),
         };
         bench.engine.on_timeout(bench.now, &mut bench.arena);
         bench.connect(0, &keys, &mut rng);
@@ -181,6 +194,9 @@ impl Bench {
         for place in 1..=load.subscribers {
             let keys = keying(load.profile, &mut rng);
             bench.connect(place, &keys, &mut rng);
+            bench
+                .subscriber
+                .get_or_insert_with(|| Outbound::new(&keys.local).expect("the keys fit"));
             bench.command(Command::AddSubscriber(Box::new(subscriber(place))));
         }
         bench.fill(true);
@@ -268,6 +284,50 @@ impl Bench {
         cost
     }
 
+    /// Turns to be counted by callgrind, which is told to look at [`Bench::counted_turn`] only. Prints what went through them.
+    fn count(&mut self, turns: usize, nacks: usize) {
+        let before = self.engine.stats().clone();
+        for _ in 0..turns {
+            self.fill(false);
+            self.counted_turn();
+            self.got.clear();
+            self.drain();
+            if nacks > 0 {
+                self.ask_again(nacks);
+                self.counted_turn();
+                self.drain();
+            }
+            // Long enough for every request to be answered: one packet is sent again once a round trip.
+            self.now += Duration::from_millis(5);
+        }
+        let after = self.engine.stats();
+        let received = turns * self.load.packets;
+        let resent = after.retransmissions_sent - before.retransmissions_sent;
+        let forwarded = received * self.load.subscribers;
+        println!("received {received} forwarded {forwarded} resent {resent}");
+    }
+
+    #[inline(never)]
+    fn counted_turn(&mut self) {
+        std::hint::black_box(self.forward());
+    }
+
+    /// The first subscriber has lost the last few packets.
+    fn ask_again(&mut self, count: usize) {
+        let lost = &self.got[self.got.len().saturating_sub(count)..];
+        let mut plain = [0; 1_200];
+        let mut writer = Writer::new(&mut plain);
+        ReceiverReport::write(99, &[], &mut writer).expect("it fits");
+        Nack::write(99, 0x1000_0002, lost, &mut writer).expect("it fits");
+        let len = writer.len();
+        let mut datagram = [0; 1_300];
+        let outbound = self.subscriber.as_mut().expect("there is a subscriber");
+        let len = outbound
+            .protect_rtcp(&plain[..len], &mut datagram)
+            .expect("the keys are there");
+        self.push(peer_address(1), &datagram[..len]);
+    }
+
     /// One turn, and what its halves took in nanoseconds.
     #[inline(never)]
     fn forward(&mut self) -> (f64, f64) {
@@ -352,6 +412,12 @@ impl Bench {
 
     fn drain(&mut self) {
         while let Some(burst) = self.bursts.take(self.now) {
+            if burst.destination() == peer_address(1) {
+                let packets = self.bursts.bytes(&burst).chunks(burst.segment_size());
+                let media = packets.filter(|packet| packet[1] & 0x7f == VIDEO);
+                let numbers = media.map(|packet| u16::from_be_bytes([packet[2], packet[3]]));
+                self.got.extend(numbers);
+            }
             self.bursts.complete(burst);
         }
     }

@@ -36,6 +36,7 @@ impl Cache {
     }
 
     /// The packet with this sequence number, if it is still here.
+    #[inline(never)]
     pub(crate) fn get(&self, sequence: u64) -> Option<&Packet> {
         let packet = self.ring.get(self.index(sequence)?)?.as_ref()?;
         (packet.sequence == sequence).then_some(packet)

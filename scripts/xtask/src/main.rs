@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod micro;
 mod run;
 mod tidy;
 
@@ -34,6 +35,12 @@ enum Task {
     },
     /// A few seconds of load through debug builds: everything must arrive as it was sent.
     Bench,
+    /// Count the instructions of each stage of the packet path, and compare them with those in the repository (needs valgrind).
+    Micro {
+        /// Make these counts the ones to compare with.
+        #[arg(long)]
+        write: bool,
+    },
     /// Fuzz every target in turn (needs cargo-fuzz).
     Fuzz {
         /// Seconds for each target.
@@ -61,6 +68,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Ci => run::ci(&root),
         Task::E2e { filter } => run::e2e(&root, filter.as_deref()),
         Task::Bench => bench::bench(&root),
+        Task::Micro { write } => micro::run(&root, write),
         Task::Fuzz { seconds, target } => run::fuzz(&root, seconds, target.as_deref()),
     }
 }

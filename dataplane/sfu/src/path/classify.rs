@@ -23,6 +23,7 @@ const DTLS_MAX: u8 = 16;
 const DTLS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// `batch` → `arrived`.
+#[inline(never)]
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, batch: &mut Batch) {
     let cells = engine.stats.stage_mut(Stage::Classify);
     cells.calls += 1;

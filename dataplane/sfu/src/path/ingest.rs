@@ -23,6 +23,7 @@ use crate::model::{Encoding, Medium};
 use crate::stats::Consumed;
 
 /// `plain` → `media`.
+#[inline(never)]
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
     let cells = engine.stats.stage_mut(Stage::Ingest);
     cells.calls += 1;

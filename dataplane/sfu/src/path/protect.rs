@@ -12,6 +12,7 @@ use crate::stats::{Direction, PacketKind};
 const JOBS_MAX: usize = 32;
 
 /// Protects everything that was rewritten.
+#[inline(never)]
 pub(crate) fn run(engine: &mut Engine, arena: &Arena, bursts: &mut Bursts) {
     if engine.rewritten.is_empty() {
         return;

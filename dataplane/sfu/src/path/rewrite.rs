@@ -118,6 +118,7 @@ struct Numbers {
 
 /// Rewrites what waits, transport by transport, so that the state of one subscriber is hot at a time, until there are
 /// `budget` packets or a few more. What is left waits on.
+#[inline(never)]
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: usize) {
     if engine.queue.is_empty() {
         return;

@@ -14,6 +14,7 @@ use crate::tap;
 const AHEAD: usize = 8;
 
 /// `media` → cache, and runs at the transports of the subscribers.
+#[inline(never)]
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
     let cells = engine.stats.stage_mut(Stage::Route);
     cells.calls += 1;

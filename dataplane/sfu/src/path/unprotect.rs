@@ -9,6 +9,7 @@ use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 
 /// `arrived` → `plain`.
+#[inline(never)]
 pub(crate) fn run(engine: &mut Engine, arena: &mut Arena) {
     let cells = engine.stats.stage_mut(Stage::Unprotect);
     cells.calls += 1;
