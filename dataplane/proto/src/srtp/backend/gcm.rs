@@ -159,6 +159,7 @@ mod tests {
             };
             for len in 0..=2100 {
                 compare(&ours, &theirs, 12 + len % 7 * 4, len);
+                compare(&ours, &theirs, 48 + len % 18, len);
             }
             for aad_len in 0..=600 {
                 compare(&ours, &theirs, aad_len, aad_len % 3 * 100);

@@ -1,9 +1,9 @@
 //! AES-GCM (NIST SP 800-38D) on four blocks an instruction, made for packets: encryption and authentication go over
-//! memory together, and the key state is no longer than the round keys and 17 powers of the hash key.
+//! memory together, and the key state is no longer than the round keys and 21 powers of the hash key.
 //!
 //! GHASH works on blocks with their octets reversed, and with powers that are shifted left by one bit beforehand, as
 //! Gueron and Kounavis describe (Intel, "Carry-Less Multiplication Instruction and its Usage for Computing the GCM
-//! Mode"). Products of up to 17 blocks are summed up before they are reduced.
+//! Mode"). Products of up to 21 blocks are summed up before they are reduced.
 #![allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -28,13 +28,14 @@ use super::vaes::{
 };
 use super::{AES_BLOCK_LEN, GCM_NONCE_LEN, GCM_TAG_LEN};
 
-/// How many powers of the hash key there are: as many as blocks in a step, and one for the block of lengths.
-const POWERS: usize = STEP * WIDTH + 1;
+/// How many powers of the hash key there are: as many as blocks in a step, one for the block of lengths, and four for the
+/// associated data of usual packets.
+const POWERS: usize = STEP * WIDTH + 1 + WIDTH;
 
 /// The key state of AES-GCM. To be used only where [`super::vaes::available`]: there is no other way to get one.
 #[repr(C)]
 pub(in crate::srtp) struct VaesGcm {
-    /// H^17 down to H^1, shifted. A vector that begins near the end reaches into the round keys, which must therefore
+    /// H^21 down to H^1, shifted. A vector that begins near the end reaches into the round keys, which must therefore
     /// follow; it is then multiplied by zeros there.
     powers: [[u8; AES_BLOCK_LEN]; POWERS],
     keys: RoundKeys,
@@ -138,7 +139,7 @@ impl VaesGcm {
         let [n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11] = *nonce;
         let before = load(&[n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11, 0, 0, 0, 1]);
         let mut counters = Counters::at(before, 1);
-        let mut hash = self.hash_aad(aad);
+        let (mut head, mut hash) = self.begin(aad);
 
         let mut at = 0;
         while len - at >= STEP_LEN {
@@ -158,6 +159,9 @@ impl VaesGcm {
                 }
                 sum.add(cipher, self.powers_from((STEP - vector) * WIDTH));
             }
+            if let Some(head) = head.take() {
+                sum.add(head.blocks, self.powers_from(STEP * WIDTH + head.count));
+            }
             hash = sum.reduce();
             at += STEP_LEN;
         }
@@ -166,6 +170,9 @@ impl VaesGcm {
         let blocks = (len - at).div_ceil(AES_BLOCK_LEN);
         let lengths = _mm_set_epi64x((aad.len() as i64) << 3, (len as i64) << 3);
         let mut sum = Sum::zero();
+        if let Some(head) = head {
+            sum.add(head.blocks, self.powers_from(blocks + 1 + head.count));
+        }
         if blocks == 0 {
             sum.add(widen(_mm_xor_si128(lengths, hash)), self.powers_from(1));
         } else {
@@ -195,6 +202,21 @@ impl VaesGcm {
         store(_mm_xor_si128(tag, encrypt::<ROUNDS>(&keys, before)))
     }
 
+    /// Begins with the associated data: a short one waits for the first blocks of the packet, to be reduced with them.
+    #[inline]
+    #[target_feature(enable = "pclmulqdq,ssse3,avx512f,avx512bw,avx512dq,avx512vl,vpclmulqdq")]
+    fn begin(&self, aad: &[u8]) -> (Option<Head>, __m128i) {
+        if aad.len() > VECTOR_LEN {
+            return (None, self.hash_aad(aad));
+        }
+        let head = Head {
+            blocks: reverse_all(masked(aad)),
+            count: aad.len().div_ceil(AES_BLOCK_LEN),
+        };
+        let head = Some(head).filter(|head| head.count > 0);
+        (head, load(&[0; AES_BLOCK_LEN]))
+    }
+
     /// GHASH over the associated data, filled up with zeros.
     #[inline]
     #[target_feature(enable = "pclmulqdq,ssse3,avx512f,avx512bw,avx512dq,avx512vl,vpclmulqdq")]
@@ -204,11 +226,7 @@ impl VaesGcm {
             let blocks = step.len().div_ceil(AES_BLOCK_LEN);
             let mut sum = Sum::zero();
             for (vector, octets) in step.chunks(VECTOR_LEN).enumerate() {
-                // SAFETY: the mask lets through only as many octets as there are.
-                let data = unsafe {
-                    _mm512_maskz_loadu_epi8(mask(octets.len(), 0), octets.as_ptr().cast())
-                };
-                let mut data = reverse_all(data);
+                let mut data = reverse_all(masked(octets));
                 if vector == 0 {
                     data = _mm512_xor_si512(data, widen(hash));
                 }
@@ -226,8 +244,8 @@ impl VaesGcm {
         let index = POWERS - exponent;
         debug_assert!(index < POWERS);
         let start = (&raw const *self).cast::<[u8; AES_BLOCK_LEN]>();
-        // SAFETY: `repr(C)`: powers and round keys lie one behind the other at the start of `self`, 32 blocks in all, and
-        // a vector that begins with a power ends with block 19 at the latest.
+        // SAFETY: `repr(C)`: powers and round keys lie one behind the other at the start of `self`, 36 blocks in all, and
+        // a vector that begins with a power ends with block 24 at the latest.
         unsafe { _mm512_loadu_si512(start.add(index).cast()) }
     }
 }
@@ -237,6 +255,21 @@ impl Drop for VaesGcm {
         self.powers.zeroize();
         self.keys.zeroize();
     }
+}
+
+/// Associated data of at most one vector that is not hashed yet.
+#[derive(Clone, Copy)]
+struct Head {
+    blocks: __m512i,
+    count: usize,
+}
+
+/// At most one vector of octets, filled up with zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn masked(octets: &[u8]) -> __m512i {
+    // SAFETY: the mask lets through only as many octets as there are.
+    unsafe { _mm512_maskz_loadu_epi8(mask(octets.len(), 0), octets.as_ptr().cast()) }
 }
 
 /// Products before reduction. Each has four columns, whose sum is meant.
