@@ -104,9 +104,14 @@ window.client = (() => {
     return sum.map((v) => Math.round(v / (data.length / 4)));
   }
 
+  // The library throws while a subscription that it lists has no connection yet.
+  function connectionOf(stream) {
+    try { return stream?.getRTCPeerConnection?.() ?? null; } catch { return null; }
+  }
+
   async function received(streamId) {
     const entry = subscriptions.get(streamId);
-    const connection = entry?.subscriber.stream.getRTCPeerConnection?.();
+    const connection = connectionOf(entry?.subscriber.stream);
     if (!connection) return null;
     const out = { connectionState: connection.connectionState, subscribedAt: entry.subscribedAt, firstFrameAt: entry.firstFrameAt, color: colorOf(streamId), width: entry.video.videoWidth, framesDecoded: 0, packetsReceived: 0, audioEnergy: 0, audioPackets: 0, retransmitted: 0, nacks: 0, lost: 0, fps: 0, srtpCipher: null };
     for (const s of (await connection.getStats()).values()) {
@@ -118,7 +123,7 @@ window.client = (() => {
   }
 
   async function sent() {
-    const connection = publisher?.stream.getRTCPeerConnection?.();
+    const connection = connectionOf(publisher?.stream);
     if (!connection) return null;
     const out = { connectionState: connection.connectionState, framesEncoded: 0, bytesSent: 0, targetBitrate: 0, nacks: 0, retransmitted: 0, srtpCipher: null, width: 0 };
     for (const s of (await connection.getStats()).values()) {

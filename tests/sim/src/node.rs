@@ -26,7 +26,7 @@ const MAILBOX: usize = 64;
 /// So many turns at one instant are no work but a loop.
 const TURNS_AT_ONCE_MAX: usize = 1_000;
 /// How much earlier one of several workers may get an order than another.
-const ORDERS_DELAY: Duration = Duration::from_millis(1);
+pub(crate) const ORDERS_DELAY: Duration = Duration::from_millis(20);
 
 /// Production workers on [`SimDriver`]s, with their mailboxes.
 pub struct Node {
@@ -86,6 +86,11 @@ impl Node {
         }
     }
 
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// What the engine of the first worker counted.
     pub fn stats(&self) -> &Stats {
         self.stats_of(0)
@@ -112,7 +117,7 @@ impl Node {
         all.map(|one| one.worker.arena.in_use()).sum()
     }
 
-    /// Posts an order. One worker follows it at the present instant, several follow theirs within [`ORDERS_DELAY`].
+    /// Posts an order. One worker follows it at the present instant, several follow theirs a little later, each when it hears.
     pub fn order(&mut self, worker: u16, command: Command) {
         self.post(worker, Order::Engine(command));
     }

@@ -16,7 +16,7 @@ use crate::browser::{Browser, drain};
 use crate::conditions::Conditions;
 use crate::media::{self, Ssrcs, Style};
 use crate::network::{HostId, Network};
-use crate::node::Node;
+use crate::node::{Node, ORDERS_DELAY};
 use crate::sink::Sink;
 use crate::source::Source;
 
@@ -70,6 +70,7 @@ struct Place {
     worker: u16,
     publishes: Option<PublisherId>,
     subscribes: Option<PublisherId>,
+    is_removed: bool,
 }
 
 /// A node and its browsers.
@@ -194,6 +195,7 @@ impl Simulation {
             worker,
             publishes: None,
             subscribes: None,
+            is_removed: false,
         });
         id
     }
@@ -328,7 +330,10 @@ impl Simulation {
         for place in 0..self.browsers.len() {
             self.remove(BrowserId(place));
         }
-        self.run(Duration::from_millis(1));
+        self.run(match self.node.workers() {
+            1 => Duration::from_millis(1),
+            _ => ORDERS_DELAY + Duration::from_millis(1),
+        });
         self.node.check_empty();
         assert_eq!(self.network.borrow().overflowed(), 0);
     }
@@ -343,6 +348,7 @@ impl Simulation {
     fn let_go(&mut self, id: BrowserId) {
         let place = &mut self.places[id.0];
         let worker = place.worker;
+        place.is_removed = true;
         let (publishes, subscribes) = (place.publishes.take(), place.subscribes.take());
         if let Some(publisher) = publishes {
             let ended = self.taps.unpublished(publisher);
@@ -463,7 +469,8 @@ impl Simulation {
                 why: "no such transport",
                 transport,
             } => {
-                assert!(!self.browsers[id_of(transport).0].is_online);
+                let id = id_of(transport);
+                assert!(!self.browsers[id.0].is_online || self.places[id.0].is_removed);
             }
             Event::Refused { transport, why } => panic!("{transport:?} is refused: {why}"),
             // Only garbage looks like DTLS here; the handshake would ignore it. And the virtual network has no sockets.

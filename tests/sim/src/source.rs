@@ -97,6 +97,15 @@ impl Source {
         }
     }
 
+    /// Video goes on in another RTP stream, with lower numbers and a key frame.
+    pub fn change_ssrc(&mut self) {
+        self.ssrcs.video ^= 0x100;
+        self.ssrcs.rtx ^= 0x100;
+        self.video = self.rng.below(50);
+        self.wants_key_frame = true;
+        self.history.clear();
+    }
+
     /// No more pictures and sounds; what was sent can still be asked for.
     pub fn stop(&mut self) {
         self.stopped = true;

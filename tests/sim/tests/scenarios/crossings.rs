@@ -75,6 +75,32 @@ fn a_subscriber_on_another_worker_gets_the_same() {
     });
 }
 
+#[test]
+fn a_publisher_that_changes_its_ssrc_is_followed_across() {
+    let name = "a_publisher_that_changes_its_ssrc_is_followed_across";
+    over_seeds(name, |seed| {
+        let mut simulation = Simulation::new(seed, several(2));
+        let style = style_of(&mut simulation);
+        let (publisher, stream) = simulation.publish(good(), style);
+        let receivers = [0, 1].map(|worker| simulation.subscribe_on(worker, good(), stream));
+        simulation.run(millis(1_500));
+        let source = &mut simulation.browser_mut(publisher).source;
+        source.as_mut().expect("it publishes").change_ssrc();
+        simulation.run(millis(1_500));
+        stop(&mut simulation, publisher);
+        simulation.run(millis(500));
+        for receiver in receivers {
+            let sink = simulation.sink(receiver);
+            let due = due_pictures(&simulation, publisher, sink, Duration::ZERO);
+            assert!(due.len() > 50, "only {} pictures", due.len());
+            let is_shown = |number: &u32| sink.decoded.contains(number);
+            assert!(due.iter().all(is_shown), "of both RTP streams");
+            sink.check_order();
+        }
+        simulation.finish();
+    });
+}
+
 fn style_of_number(seed: u64) -> Style {
     Style {
         announced: seed.is_multiple_of(2),
