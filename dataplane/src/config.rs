@@ -13,8 +13,10 @@ use toml::{Table, Value};
 
 mod addresses;
 mod layers;
+mod span;
 
 pub use layers::{ENVIRONMENT_PREFIX, from_environment, overlay};
+pub use span::Span;
 
 /// The hard bound on workers.
 pub const WORKERS_MAX: u16 = 256;
@@ -28,6 +30,8 @@ pub const ARENA_MIN: u64 = 4 << 20;
 pub const CACHE_PACKETS_MAX: usize = 512;
 /// The hard bound on padding of one packet: more would cost more than a send saves.
 pub const PADDING_MAX: u8 = 32;
+/// The hard bound on waiting for the rest of a picture: more would be seen.
+pub const GATHER_MAX: Duration = Duration::from_millis(5);
 /// The hard bounds on the queues of a socket in the kernel.
 pub const SOCKET_BUFFER: (u64, u64) = (64 << 10, 1 << 30);
 
@@ -138,6 +142,9 @@ pub struct Media {
     /// Whether each peer is sent to by a socket of its own, which is cheaper (io_uring only; it receives nothing and opens no
     /// port). A peer's socket is a kernel object of about 2.5 KiB.
     pub peer_sockets: bool,
+    /// How long the first packets of a picture may wait for the rest on a worker with little to do, so that they leave together;
+    /// zero for never.
+    pub gather: Span,
 }
 
 /// How packets get in and out.
@@ -231,6 +238,7 @@ impl Default for Media {
             receive_buffer: Bytes(4 << 20),
             send_buffer: Bytes(4 << 20),
             peer_sockets: true,
+            gather: Span(Duration::ZERO),
         }
     }
 }
@@ -428,6 +436,9 @@ impl Config {
                 format!("1 to {CACHE_PACKETS_MAX}"),
             );
         }
+        if media.gather.0 > GATHER_MAX {
+            return bad("media.gather", format!("at most {}", Span(GATHER_MAX)));
+        }
         for (key, bytes, (least, most)) in [
             ("media.arena", media.arena, (ARENA_MIN, ARENA_MAX)),
             ("media.bursts", media.bursts, (ARENA_MIN, ARENA_MAX)),
@@ -562,6 +573,8 @@ mod tests {
             ("media.cache_packets_max = 513", "media.cache_packets_max"),
             ("media.receive_buffer = '0B'", "media.receive_buffer"),
             ("media.send_buffer = '2GiB'", "media.send_buffer"),
+            ("media.gather = '6ms'", "media.gather"),
+            ("media.gather = 6", "gather"),
             ("media.bind = []", "media.bind"),
             ("media.bind = ['0.0.0.0', '127.0.0.1']", "media.bind"),
             ("media.advertise = ['0.0.0.0']", "media.advertise"),

@@ -20,6 +20,7 @@ use crate::agent::node::Node;
 use crate::agent::{Agent, End, PeerSockets, WorkerPort, admin};
 use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE};
 use crate::crossing::Crossing;
+use crate::gather::Gather;
 use crate::mailbox::{Outbox, mailbox};
 use crate::metrics::{self, AgentCounters, Cells};
 use crate::placement::Limits;
@@ -312,6 +313,9 @@ fn start_workers(config: &Config, wake: &Waker) -> Result<Started, Error> {
             {
                 tracing::warn!(worker = index, core, %error, "the worker is not pinned");
             }
+            if let Err(error) = net::sharpen_timers() {
+                tracing::debug!(worker = index, %error, "timers are a little late");
+            }
             worker.run();
         });
         threads.push(running.map_err(system("start a thread"))?);
@@ -371,6 +375,7 @@ pub fn make_worker(
         news: to_agent,
         agent: wake.clone(),
         crossing: Crossing::none(),
+        gather: Gather::new(config.media.gather.0),
         cells,
     };
     Ok((port, worker, choice))

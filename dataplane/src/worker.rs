@@ -16,6 +16,7 @@ use sfu::discard::STAGES;
 use sfu::stats::Stats;
 
 use crate::crossing::Crossing;
+use crate::gather::Gather;
 use crate::mailbox::{Receiver, Sender};
 use crate::metrics::{Cells, Snapshot};
 
@@ -79,6 +80,8 @@ pub struct Worker<D> {
     pub agent: Waker,
     /// The way to and from the other workers.
     pub crossing: Crossing,
+    /// When to wait for the rest of a picture.
+    pub gather: Gather,
     /// Where the counters are published.
     pub cells: Arc<Cells>,
 }
@@ -166,7 +169,13 @@ impl<D: Driver> Worker<D> {
             .take_in(now, &mut self.engine, &mut self.arena);
 
         // 3. classify → unprotect → ingest → route.
+        let first = rounds.batch.as_slice().first();
+        let first = first.map(|datagram| datagram.arrival);
         self.engine.receive(now, &mut self.arena, &mut rounds.batch);
+        let now = match first {
+            Some(first) if self.engine.may_gather() => self.gather(now, first, rounds)?,
+            _ => now,
+        };
 
         self.crossing.hand_over(&mut self.engine, &self.arena);
 
@@ -189,6 +198,31 @@ impl<D: Driver> Worker<D> {
             )?;
         }
         Ok(flow)
+    }
+
+    /// Receives the rest of the pictures that have begun, if it comes soon; the present.
+    fn gather(
+        &mut self,
+        mut now: Instant,
+        first: Instant,
+        rounds: &mut Rounds,
+    ) -> Result<Instant, Fatal> {
+        let Some(mut attempt) = self.gather.begin(first) else {
+            return Ok(now);
+        };
+        while self.engine.may_gather()
+            && let Some(until) = self.gather.until(&mut attempt, now)
+        {
+            let wait = Wait::Gather(until);
+            let (arena, batch) = (&mut self.arena, &mut rounds.batch);
+            self.driver.turn(&mut self.bursts, wait, arena, batch)?;
+            now = self.driver.now();
+            let last = batch.as_slice().last().map(|datagram| datagram.arrival);
+            Gather::came(&mut attempt, batch.len(), last);
+            self.engine.receive(now, arena, batch);
+        }
+        self.gather.end(&attempt, !self.engine.may_gather());
+        Ok(now)
     }
 
     fn wait(&self, rounds: &Rounds) -> Wait {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clock::{Duration, Instant, Rng};
 use dataplane::crossing::Crossing;
+use dataplane::gather::Gather;
 use dataplane::mailbox::{Outbox, Receiver, mailbox};
 use dataplane::metrics::Cells;
 use dataplane::worker::{Flow, News, Order, Rounds, What, Worker};
@@ -244,6 +245,7 @@ impl OneWorker {
             news: to_agent,
             agent: Waker::new().expect("the process has descriptors left"),
             crossing: Crossing::none(),
+            gather: Gather::new(Duration::ZERO),
             cells: Arc::new(Cells::new()),
         };
         let rounds = worker.start();
