@@ -25,8 +25,8 @@ export async function children(pid) {
 }
 
 // A master and its nodes, as processes of their own on free ports. Whatever the test does, `stop` ends them all.
-// `advertise` lists the addresses that browsers are told, in place of this machine's own; `media` is more of that section of the nodes' configuration.
-export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, faults = [], advertise = null, media = {}, master = {} } = {}) {
+// `advertise` lists the addresses that browsers are told, in place of this machine's own; `media` and `engine` are more of those sections of the nodes' configuration.
+export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, faults = [], advertise = null, media = {}, engine = {}, master = {} } = {}) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
   const secret = 'E2E_SECRET';
   const running = [];
@@ -40,7 +40,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
     const ids = [...Array(nodes)].map((_, i) => `media_${i + 1}`);
     await run(path.join(binaries(), 'ringcast-master'), ['pki', 'init', '--dir', path.join(dir, 'pki'), '--nodes', ids.join(',')]);
     for (const id of ids) {
-      const node = await startNode({ id, dir, workers, driver, impaired, faults, advertise: advertise ?? [hostAddress()], media, running });
+      const node = await startNode({ id, dir, workers, driver, impaired, faults, advertise: advertise ?? [hostAddress()], media, engine, running });
       cluster.nodes.push(node);
       if (impaired) cluster.impairer = await impairer({ listenBase: node.advertisedPorts[0], targetBase: node.mediaPorts[0], count: workers, target: node.address });
     }
@@ -52,7 +52,10 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
   }
 }
 
-async function startNode({ id, dir, workers, driver, impaired, faults, advertise, media, running }) {
+// Lines of a TOML section.
+const entries = (values) => Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('');
+
+async function startNode({ id, dir, workers, driver, impaired, faults, advertise, media, engine, running }) {
   const base = await freeUdpBlock(workers);
   const advertisedBase = impaired ? await freeUdpBlock(workers) : base;
   const [linkPort, adminPort] = [await freeUdpBlock(1), await freeTcpPort()];
@@ -69,7 +72,8 @@ ${impaired ? `advertised_base_port = ${advertisedBase}` : ''}
 workers = ${workers}
 pin = false
 driver = "${driver}"
-${Object.entries(media).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('')}[admin]
+${entries(media)}[engine]
+${entries(engine)}[admin]
 listen = "127.0.0.1:${adminPort}"
 [faults]
 drop_rtp = ${faults.includes('drop-rtp')}

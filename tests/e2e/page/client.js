@@ -53,14 +53,17 @@ window.client = (() => {
   }
 
   // A known colour with something moving in a corner, so that every frame is new and the middle says who sent it.
-  function paint(color, width, height, fps) {
+  // With `grain`, noise that no frame shares with the one before: the encoder needs all the bits it may have.
+  function paint(color, width, height, fps, grain) {
     const canvas = Object.assign(document.createElement('canvas'), { width, height });
     document.body.append(canvas);
     const g = canvas.getContext('2d');
     let n = 0;
+    const noise = grain ? noiseOf(2 * width, 2 * height) : null;
     const draw = () => {
       g.fillStyle = `rgb(${color.join(',')})`;
       g.fillRect(0, 0, width, height);
+      if (noise) g.drawImage(noise, -Math.floor(Math.random() * width), -Math.floor(Math.random() * height));
       g.fillStyle = n % 2 ? '#fff' : '#000';
       g.fillRect((n * 7) % (width - 16), 2, 14, 14);
       n += 1;
@@ -71,13 +74,25 @@ window.client = (() => {
     return { track, stop: () => { clearInterval(timer); track.stop(); canvas.remove(); } };
   }
 
-  async function publish({ color = null, audio = true, video = true, screen = false, width = 320, height = 240, fps = 15 } = {}) {
+  function noiseOf(width, height) {
+    const canvas = Object.assign(document.createElement('canvas'), { width, height });
+    const g = canvas.getContext('2d');
+    const image = g.createImageData(width, height);
+    for (let i = 0; i < image.data.length; i += 4) {
+      image.data.fill(Math.random() * 256, i, i + 3);
+      image.data[i + 3] = 60;
+    }
+    g.putImageData(image, 0, 0);
+    return canvas;
+  }
+
+  async function publish({ color = null, audio = true, video = true, screen = false, width = 320, height = 240, fps = 15, grain = false } = {}) {
     const properties = { publishAudio: audio, publishVideo: video, resolution: `${width}x${height}`, frameRate: fps, mirror: false };
     if (!audio) properties.audioSource = false;
     if (!video) properties.videoSource = false;
     else if (screen) properties.videoSource = 'screen';
     else if (color) {
-      painter = paint(color, width, height, fps);
+      painter = paint(color, width, height, fps, grain);
       properties.videoSource = painter.track;
     }
     publisher = await openvidu.initPublisherAsync(undefined, properties);
@@ -115,7 +130,7 @@ window.client = (() => {
     if (!connection) return null;
     const out = { connectionState: connection.connectionState, subscribedAt: entry.subscribedAt, firstFrameAt: entry.firstFrameAt, color: colorOf(streamId), width: entry.video.videoWidth, framesDecoded: 0, packetsReceived: 0, audioEnergy: 0, audioPackets: 0, retransmitted: 0, nacks: 0, lost: 0, fps: 0, srtpCipher: null };
     for (const s of (await connection.getStats()).values()) {
-      if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(out, { framesDecoded: s.framesDecoded ?? 0, packetsReceived: s.packetsReceived ?? 0, retransmitted: s.retransmittedPacketsReceived ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, lost: s.packetsLost ?? 0, fps: s.framesPerSecond ?? 0, keyFrames: s.keyFramesDecoded ?? 0 });
+      if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(out, { framesDecoded: s.framesDecoded ?? 0, packetsReceived: s.packetsReceived ?? 0, retransmitted: s.retransmittedPacketsReceived ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, lost: s.packetsLost ?? 0, fps: s.framesPerSecond ?? 0, keyFrames: s.keyFramesDecoded ?? 0, freezes: s.freezeCount ?? 0 });
       if (s.type === 'inbound-rtp' && s.kind === 'audio') Object.assign(out, { audioEnergy: s.totalAudioEnergy ?? 0, audioPackets: s.packetsReceived ?? 0 });
       if (s.type === 'transport') Object.assign(out, { srtpCipher: s.srtpCipher ?? null, dtlsState: s.dtlsState ?? null, tlsVersion: s.tlsVersion ?? null });
     }
