@@ -113,20 +113,7 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         latency,
         padding_bytes,
     } = stats;
-    for stage in stages {
-        let StageCells {
-            calls,
-            packets_in,
-            made,
-            packets_out,
-            consumed,
-            held,
-            cycles,
-        } = stage;
-        [calls, packets_in, made, packets_out, consumed, held, cycles]
-            .into_iter()
-            .for_each(&mut *f);
-    }
+    stages.iter_mut().for_each(|stage| visit_stage(stage, f));
     let Latency { buckets, sum } = latency;
     buckets.iter_mut().for_each(&mut *f);
     drops.0.as_flattened_mut().iter_mut().for_each(&mut *f);
@@ -161,6 +148,21 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
     ]
     .into_iter()
     .for_each(f);
+}
+
+fn visit_stage(cells: &mut StageCells, f: &mut impl FnMut(&mut u64)) {
+    let StageCells {
+        calls,
+        packets_in,
+        made,
+        packets_out,
+        consumed,
+        held,
+        cycles,
+    } = cells;
+    [calls, packets_in, made, packets_out, consumed, held, cycles]
+        .into_iter()
+        .for_each(f);
 }
 
 fn visit_driver(stats: &mut DriverStats, f: &mut impl FnMut(&mut u64)) {
