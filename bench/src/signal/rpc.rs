@@ -5,8 +5,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::endpoint::Stream;
@@ -18,6 +18,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests that wait to be written.
 const QUEUE: usize = 16;
+/// What a socket reads at a time, in bytes: the library clears as much at every look, and keeps it for every socket.
+const READ_BUFFER: usize = 8 << 10;
 /// What openvidu-browser closes with when it leaves.
 const LEAVING: u16 = 4102;
 const SDK_VERSION: &str = "2.32.2";
@@ -71,7 +73,8 @@ impl Browser {
             endpoint.authority(),
             token.session
         );
-        let handshake = tokio_tungstenite::client_async(url, stream);
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let handshake = tokio_tungstenite::client_async_with_config(url, stream, Some(config));
         let (socket, _) = tokio::time::timeout(PATIENCE, handshake)
             .await
             .map_err(|_| Error::Late("the WebSocket handshake".to_owned()))?

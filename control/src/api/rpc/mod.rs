@@ -32,6 +32,10 @@ use sessions::{Member, SocketId};
 pub use frame::fuzz;
 pub use session::OPENVIDU_VERSION;
 
+/// What a socket reads at a time, in bytes. The library clears as much at every look and keeps it for every socket, and by
+/// default that is 128 KiB; offers are about as long as this.
+const READ_BUFFER: usize = 8 << 10;
+
 /// What a request is answered with.
 type Outcome = Result<Map<String, Value>, Refused>;
 
@@ -49,6 +53,7 @@ pub async fn upgrade(
     let admitted = socket::Admitted::new(app.clone(), peer.ip());
     let client = client_address(&headers, peer);
     upgrade
+        .read_buffer_size(READ_BUFFER)
         .max_message_size(frame::FRAME_MAX)
         .max_frame_size(frame::FRAME_MAX)
         .on_upgrade(move |socket| socket::serve(admitted, client, socket))
