@@ -41,6 +41,10 @@ pub struct Outcome {
     pub forwarding_latency: Option<Distribution>,
     /// Of the forwarder, per delivered packet, where it can be counted.
     pub syscalls_per_packet: Option<f64>,
+    /// What a bare sendmmsg of packets of the load's size cost at this exit right after the measurement, in nanoseconds a packet: a
+    /// measure of the machine and of how busy it was.
+    #[serde(default)]
+    pub bare_send: Option<f64>,
     /// How many packets left in one send, where the forwarder tells.
     pub run_lengths: Option<Distribution>,
     /// At the end of the measurement.
@@ -156,6 +160,7 @@ impl Outcome {
             latency: None,
             forwarding_latency: None,
             syscalls_per_packet: None,
+            bare_send: None,
             run_lengths: None,
             memory: None,
             joins: None,

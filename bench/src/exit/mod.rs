@@ -138,6 +138,11 @@ impl Exit {
         Network(self.veth.as_ref().map(|veth| veth.fleet.clone()))
     }
 
+    /// Where the forwarder lives.
+    pub fn subject_network(&self) -> Network {
+        Network(self.veth.as_ref().map(|veth| veth.subject.clone()))
+    }
+
     /// Starts a process in the forwarder's network.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod snapshot;
 mod strangers;
 mod verdict;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 
+use crate::baseline::conventional::cost_of_sending;
 use crate::exit::{self, Exit};
 use crate::fleet::{self, Fleet};
 use crate::measure::{Machine, Memory};
@@ -26,6 +28,11 @@ use strangers::Strangers;
 const BEAT: Duration = Duration::from_millis(250);
 /// Of so many packets of an RTP stream one is checked, unless said otherwise.
 pub const CHECK_EVERY: u32 = 64;
+
+/// Bare sends: to so many addresses, so many a try, the best of so many tries.
+const SENT_TO: u32 = 100;
+const SENT_A_TRY: u64 = 6400;
+const SENDING_TRIES: u32 = 3;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -176,6 +183,7 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     drop(fleet);
     subject.stop()?;
     let mut outcome = verdict::outcome(settings, &before, &after);
+    outcome.bare_send = Some(bare_send(exit, &after, &before)?);
     outcome.processor.timeline = timeline;
     outcome.memory = Some(outcome::Memory {
         resident: memory.resident,
@@ -227,6 +235,30 @@ fn start_fleet(settings: &Settings, exit: &Exit) -> anyhow::Result<Fleet> {
         ..fleet::Settings::default()
     })
     .context("cannot start the load generator")
+}
+
+/// What a bare send costs at this exit, in nanoseconds: the least of some tries.
+fn bare_send(exit: &Exit, after: &Snapshot, before: &Snapshot) -> anyhow::Result<f64> {
+    let published = after.fleet.since(&before.fleet);
+    let length = published.published_bytes / published.published_packets.max(1);
+    // Nobody takes them: at the drop exit nearly all are dropped, on loopback they fill a queue and the rest is.
+    let peers = exit.peers();
+    let sink = exit
+        .fleet_network()
+        .enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+    let port = sink.local_addr()?.port();
+    let targets: Vec<_> = (1..=SENT_TO)
+        .map(|number| SocketAddrV4::new(Ipv4Addr::from(u32::from(peers.base) + number), port))
+        .collect();
+    let IpAddr::V4(from) = exit.subject_address() else {
+        bail!("the exits are IPv4");
+    };
+    let least = exit.subject_network().enter(|| {
+        (0..SENDING_TRIES)
+            .map(|_| cost_of_sending(from, &targets, length as usize, SENT_A_TRY))
+            .try_fold(Duration::MAX, |least, cost| anyhow::Ok(least.min(cost?)))
+    })??;
+    Ok(least.as_nanos() as f64)
 }
 
 /// Holds the load for as long as the plan says, with people coming and going; the forwarder's share of one processor, beat by beat.

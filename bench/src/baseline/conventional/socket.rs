@@ -183,6 +183,11 @@ impl Outbox {
         self.count += 1;
     }
 
+    /// Forgets the group; what is in the buffers stays there.
+    pub(super) fn clear(&mut self) {
+        self.count = 0;
+    }
+
     /// Sends the group; waits while the socket's queue is full.
     pub(super) fn send(&mut self, socket: &Socket) -> io::Result<Sent> {
         let mut sent = Sent::default();
