@@ -177,7 +177,7 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let timeline = hold(plan, subject.as_mut(), &fleet, watch)?;
     let sent_after = strangers.as_ref().map(Strangers::sent);
     let memory = Memory::read(&subject.processes())?;
-    let after = Snapshot::at_rest(subject.as_mut(), &fleet, exit)?;
+    let after = Snapshot::at_rest(&before, subject.as_mut(), &fleet, exit, copies)?;
 
     drop(strangers);
     drop(fleet);

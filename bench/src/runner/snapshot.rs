@@ -12,8 +12,10 @@ use crate::subject::{Readings, Subject};
 /// For so long the best moment to begin is looked for, and in such steps.
 const SEARCH: Duration = Duration::from_millis(150);
 const STEP: Duration = Duration::from_millis(1);
-/// Everything has come when nothing has for this long, or after the longest wait for it.
-const SILENCE: Duration = Duration::from_millis(60);
+/// When all that is due has come, and nothing more for this long, it is over.
+const SILENCE: Duration = Duration::from_millis(50);
+/// What has not come when nothing has for this long is lost: a forwarder on a busy machine may not run for a while.
+const LONG_SILENCE: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Cumulative counters of everybody.
@@ -52,17 +54,25 @@ impl Snapshot {
         Ok(best)
     }
 
-    /// Ends the load, waits until everything has come, and reads everything. Its time is that at which the load ended.
+    /// Ends the load that began with `before`, waits until everything has come, and reads everything. Its time is that at which
+    /// the load ended.
     pub(super) fn at_rest(
+        before: &Self,
         subject: &mut dyn Subject,
         fleet: &Fleet,
         exit: &mut Exit,
+        copies: f64,
     ) -> anyhow::Result<Self> {
         fleet.hush()?;
         let at = Instant::now();
         let mut last = Self::read(subject, fleet, exit)?;
         let mut silent_since = Instant::now();
-        while silent_since.elapsed() < SILENCE && at.elapsed() < LONGEST_WAIT {
+        while at.elapsed() < LONGEST_WAIT {
+            let is_missing = last.on_the_way(copies) > before.on_the_way(copies);
+            let silence = if is_missing { LONG_SILENCE } else { SILENCE };
+            if silent_since.elapsed() >= silence {
+                break;
+            }
             std::thread::sleep(STEP * 5);
             let next = Self::read(subject, fleet, exit)?;
             if next.rtp() != last.rtp() {

@@ -8,12 +8,11 @@ mod srtp;
 use std::collections::HashMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use proto::srtp::Profile;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use self::openssl::{Direction, Library};
 use self::socket::{GROUP, Inbox, Outbox, Socket};
@@ -26,9 +25,6 @@ use crate::measure::thread_time;
 
 /// Groups of datagrams taken before orders are looked at again.
 const GROUPS: usize = 16;
-
-const SOCKET: u64 = 0;
-const ORDERS: u64 = 1;
 
 /// Runs until standard input ends.
 ///
@@ -152,36 +148,30 @@ impl Forwarder {
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let stdin = std::io::stdin();
-        let readable = epoll::EventFlags::IN;
-        epoll::add(
-            &epoll,
-            self.socket.as_fd(),
-            epoll::EventData::new_u64(SOCKET),
-            readable,
-        )?;
-        epoll::add(
-            &epoll,
-            stdin.as_fd(),
-            epoll::EventData::new_u64(ORDERS),
-            readable,
-        )?;
-        let mut events = Vec::with_capacity(2);
         let mut orders = Orders::default();
         loop {
-            events.clear();
             self.statistics.system_calls += 1;
-            match epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            for event in &events {
-                if event.data.u64() == SOCKET {
-                    self.drain()?;
-                } else if !self.follow(&mut orders)? {
-                    return Ok(());
+            // Not epoll: a socket that is registered there is told of every packet that has left, which costs more than
+            // asking anew each time does.
+            let (packets, more) = {
+                let mut sources = [
+                    PollFd::new(&self.socket, PollFlags::IN),
+                    PollFd::new(&stdin, PollFlags::IN),
+                ];
+                match poll(&mut sources, None) {
+                    Ok(_) => {}
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(errno) => return Err(errno.into()),
                 }
+                let [socket, stdin] = sources;
+                (!socket.revents().is_empty(), !stdin.revents().is_empty())
+            };
+            if packets {
+                self.drain()?;
+            }
+            if more && !self.follow(&mut orders)? {
+                return Ok(());
             }
         }
     }
