@@ -85,10 +85,13 @@ impl Snapshot {
     }
 
     fn read(subject: &dyn Subject, fleet: &Fleet, exit: &mut Exit) -> anyhow::Result<Self> {
+        // The exit before the fleet: what is published in between then looks as if it were on its way, and such a moment is not
+        // chosen. The other way round it would look like copies of nothing, and be preferred.
+        let exit = exit.counts()?;
         Ok(Self {
             at: Instant::now(),
             fleet: fleet.counters()?,
-            exit: exit.counts()?,
+            exit,
             subject: Readings::default(),
             subject_time: processor_time(subject)?,
             own_time: own_time(),
