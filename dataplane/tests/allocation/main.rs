@@ -33,7 +33,7 @@ fn a_hundred_thousand_forwarded_packets_allocate_nothing() {
 }
 
 #[test]
-#[ignore = "half a minute without optimisation"]
+#[ignore = "minutes without optimisation on a busy machine"]
 fn a_million_forwarded_packets_allocate_nothing() {
     forward(1_000_000);
 }
