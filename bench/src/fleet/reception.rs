@@ -27,7 +27,8 @@ pub(super) struct Reception {
     received: u64,
     expected_before: u64,
     received_before: u64,
-    missing: Option<Box<Vec<Missing>>>,
+    /// Takes no memory before the first gap.
+    missing: Vec<Missing>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +77,7 @@ impl Reception {
             received: 0,
             expected_before: 0,
             received_before: 0,
-            missing: None,
+            missing: Vec::new(),
         }
     }
 
@@ -137,15 +138,13 @@ impl Reception {
             self.first = number;
             return Arrival::BeforeFirst { more };
         }
-        if let Some(missing) = &mut self.missing {
-            missing.retain(|missing| missing.number != number);
-        }
+        self.missing.retain(|missing| missing.number != number);
         Arrival::Filled
     }
 
     /// Remembers the `gap` packets before the highest, to ask for them. False: they are too many, only a key frame helps.
     pub(super) fn ask_for(&mut self, now: Instant, gap: u64) -> bool {
-        let missing = self.missing.get_or_insert_default();
+        let missing = &mut self.missing;
         if missing.len() as u64 + gap > MISSING_MAX as u64 {
             missing.clear();
             return false;
@@ -160,8 +159,7 @@ impl Reception {
 
     /// When the next packet is to be asked for.
     pub(super) fn nack_deadline(&self) -> Option<Instant> {
-        let missing = self.missing.as_ref()?;
-        missing.iter().map(|missing| missing.next).min()
+        self.missing.iter().map(|missing| missing.next).min()
     }
 
     /// Writes the sequence numbers to ask for now, ascending. Each is asked for again after a round trip and a quarter.
@@ -175,9 +173,7 @@ impl Reception {
             count: 0,
             given_up: false,
         };
-        let Some(missing) = &mut self.missing else {
-            return due;
-        };
+        let missing = &mut self.missing;
         let before = missing.len();
         missing.retain(|missing| missing.next > now || missing.tries < TRIES_MAX);
         due.given_up = missing.len() < before;

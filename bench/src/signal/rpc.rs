@@ -53,11 +53,14 @@ pub struct Published {
     pub answer: String,
 }
 
+/// Where the answer to a request goes.
+type Answer = oneshot::Sender<Result<Value, Error>>;
+
 #[derive(Debug)]
 struct Ask {
     method: &'static str,
     params: Value,
-    answer: oneshot::Sender<Result<Value, Error>>,
+    answer: Answer,
 }
 
 impl Browser {
@@ -228,7 +231,7 @@ fn text(result: &Value, key: &str, doing: &str) -> Result<String, Error> {
 struct Conversation {
     socket: WebSocketStream<Box<dyn Stream>>,
     inbox: mpsc::Receiver<Ask>,
-    waiting: HashMap<u64, (&'static str, oneshot::Sender<Result<Value, Error>>)>,
+    waiting: HashMap<u64, (&'static str, Answer)>,
     next: u64,
 }
 

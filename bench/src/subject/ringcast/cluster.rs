@@ -48,10 +48,8 @@ impl Cluster {
     pub(super) fn start(options: &Options, exit: &Exit) -> anyhow::Result<Self> {
         let program = |name: &str| -> anyhow::Result<PathBuf> {
             let path = options.binaries.join(name);
-            let found = path
-                .canonicalize()
-                .with_context(|| format!("{} is missing: cargo build --release", path.display()));
-            found
+            path.canonicalize()
+                .with_context(|| format!("{} is missing: cargo build --release", path.display()))
         };
         let (master, node) = (program("ringcast-master")?, program("ringcast-node")?);
         let folder = Folder::new()?;
