@@ -196,6 +196,7 @@ mod tests {
             slot,
             payload: (0, 0),
             encoding,
+            source: 0,
             arrival: None,
             sequence,
             timestamp: 0,

@@ -127,6 +127,8 @@ reasons! {
     AwaitingKeyFrame = "awaiting_key_frame",
     /// The packet precedes the first one that the subscriber got.
     BeforeStart = "before_start",
+    /// Another RTP stream has taken the place of the one that it belongs to.
+    Superseded = "superseded",
     /// The subscriber did not negotiate this codec.
     CodecNotNegotiated = "codec_not_negotiated",
     /// More packets wait for this transport than may.

@@ -307,6 +307,9 @@ pub(crate) fn deadline(engine: &Engine) -> Option<Instant> {
 fn depart(engine: &Engine, tap: Tap, packet: &Packet) -> Result<Crossed, DropReason> {
     let encoding = engine.model.encodings.get(packet.encoding);
     let encoding = encoding.ok_or(DropReason::Gone)?;
+    if packet.source != encoding.source {
+        return Err(DropReason::Superseded);
+    }
     let medium = &engine.model.media[encoding.medium];
     let place = medium
         .encodings
@@ -365,6 +368,7 @@ fn arrive(
     }
     let mut packet = crossed.packet.moved(slot, 0);
     packet.encoding = key;
+    packet.source = engine.model.encodings[key].source;
     Ok(packet)
 }
 

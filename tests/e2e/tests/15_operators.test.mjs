@@ -54,7 +54,7 @@ describe('while two people talk', () => {
     const metrics = await node.metrics();
     const way = ['classify', 'unprotect', 'ingest', 'route', 'rewrite', 'protect'];
     const stages = [...new Set(metrics.samples.map((s) => s.labels.stage).filter(Boolean))];
-    assert.deepEqual(stages.filter((stage) => !way.includes(stage)), ['control'], 'the way of a packet, and what the node says itself');
+    assert.deepEqual(stages.filter((stage) => !way.includes(stage)), ['control', 'cross_out', 'cross_in', 'orders'], 'the way of a packet, what the node says itself, other workers, the agent');
     const flow = {};
     for (const stage of stages) {
       const count = (what) => metrics.sum(`ringcast_node_stage_packets_${what}_total`, { stage });

@@ -14,6 +14,9 @@ pub(crate) struct Packet {
     /// Where the payload lies in the slot, without padding.
     pub(crate) payload: (u16, u16),
     pub(crate) encoding: u32,
+    /// [`Encoding::source`](super::Encoding) when it came. If that has changed since, another RTP stream has taken the
+    /// encoding over, and the numbers of this packet mean nothing any more.
+    pub(crate) source: u32,
     /// When it came; `None` for a packet out of the cache.
     pub(crate) arrival: Option<Instant>,
     /// Sequence number that does not wrap.

@@ -95,6 +95,7 @@ fn ingest(
         slot: plain.slot,
         payload: (shift(payload.start), shift(payload.end)),
         encoding: source.encoding,
+        source: engine.model.encodings[source.encoding].source,
         arrival: Some(plain.arrival),
         sequence,
         timestamp: header.timestamp,

@@ -116,8 +116,8 @@ struct Numbers {
     starts_late: bool,
 }
 
-/// Rewrites what waits, transport by transport, so that the state of one subscriber is hot at a time, until there are
-/// `budget` packets or a few more. What is left waits on.
+/// Rewrites what waits, transport by transport, so that the state of one subscriber is hot at a time, until `budget` packets
+/// or a few more were looked at. What is left waits on. Packets that are refused take time too, so they count.
 #[inline(never)]
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: usize) {
     if engine.queue.is_empty() {
@@ -128,11 +128,12 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: 
         now,
         send_time: proto::rtp::extension::abs_send_time(engine.ntp(now)),
     };
-    while engine.rewritten.len() < budget
+    let mut spent = 0;
+    while spent < budget
         && let Some(transport) = engine.queue.next_transport()
     {
         fetch_ahead(engine);
-        serve(engine, &moment, arena, transport);
+        spent += serve(engine, &moment, arena, transport);
     }
     let packets = engine.rewritten.len() as u64;
     engine.stats.stage_mut(Stage::Rewrite).packets_out += packets;
@@ -151,12 +152,12 @@ fn fetch_ahead(engine: &Engine) {
     }
 }
 
-/// Everything that waits for one transport.
-fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32) {
+/// Everything that waits for one transport; how many packets that was.
+fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32) -> usize {
     let exit = &mut engine.model.exits[transport];
     let waiting = core::mem::take(&mut exit.waiting);
     if waiting == 0 {
-        return;
+        return 0;
     }
     let list = exit.runs;
     let way = way(transport, exit);
@@ -186,6 +187,7 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
     if most > 0 && list.len() > 1 {
         engine.stats.padding_bytes += level(list, &mut engine.headers[first_header..], most);
     }
+    waiting as usize
 }
 
 /// Where to, or why nothing can leave yet.
@@ -316,6 +318,9 @@ fn fresh(
     now: Instant,
 ) -> Result<Numbers, DropReason> {
     let source = encoding.source;
+    if packet.source != source {
+        return Err(DropReason::Superseded);
+    }
     let Some(payload_type) = outgoing.payload_type(packet.payload_type) else {
         outgoing.rewriter.skip(source, packet.sequence);
         return Err(DropReason::CodecNotNegotiated);

@@ -31,10 +31,14 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
             encoding = Some(packet.encoding);
             first = engine.queue.len() as u32;
         }
-        engine
-            .quota
-            .insert(&mut engine.model.encodings, arena, packet, now);
-        match refusal(engine, packet) {
+        // The whole batch is taken in by now, so what a later packet of it has replaced is known.
+        let superseded = packet.source != engine.model.encodings[packet.encoding].source;
+        if !superseded {
+            let encodings = &mut engine.model.encodings;
+            engine.quota.insert(encodings, arena, packet, now);
+        }
+        let superseded = superseded.then_some(DropReason::Superseded);
+        match superseded.or_else(|| refusal(engine, packet)) {
             // The reference to the slot is the queue's.
             None => {
                 engine.queue.add(*packet);

@@ -298,6 +298,37 @@ fn a_long_header_extension_is_passed_on_in_the_two_byte_form() {
 }
 
 #[test]
+fn what_is_still_on_its_way_when_another_rtp_stream_takes_over_does_not_lead_it_astray() {
+    let mut net = Net::new();
+    let (source, receivers) = call(&mut net, 1);
+    let fields = |ssrc, sequence| Fields {
+        payload_type: OPUS,
+        sequence,
+        ssrc,
+        ..Fields::default()
+    };
+    let heard = |net: &Net| net.peers[receivers[0]].of(out_ssrcs(receivers[0]).0).len();
+    net.send_rtp(source.peer, &fields(AUDIO_SSRC, 30_000), &[], b"old");
+    net.run(5);
+    // One batch: the numbers of the old RTP stream are far above those of the new one.
+    net.send_rtp(source.peer, &fields(AUDIO_SSRC, 30_001), &[], b"old");
+    net.send_rtp(source.peer, &fields(77, 5), &[], b"new");
+    net.run(5);
+    let before = heard(&net);
+    for sequence in 6..16 {
+        net.send_rtp(source.peer, &fields(77, sequence), &[], b"new");
+        net.run(5);
+    }
+    assert_eq!(heard(&net) - before, 10);
+    assert_eq!(
+        net.stat(DropReason::Superseded),
+        1,
+        "the control: there was such a packet"
+    );
+    net.finish();
+}
+
+#[test]
 fn padding_alone_keeps_the_numbers_gapless() {
     let mut net = Net::new();
     let (source, receivers) = call(&mut net, 1);
