@@ -91,8 +91,11 @@ pub struct Packets {
     pub wrong: u64,
     /// Copies that came as retransmissions.
     pub retransmitted: u64,
-    /// Packets that publishers left out because the generator could not keep up.
+    /// Frames that publishers left out because the generator could not keep up.
     pub left_out: u64,
+    /// Datagrams that arrived at the generator and were dropped there, because it did not take them in time.
+    #[serde(default)]
+    pub generator_drops: u64,
 }
 
 /// Processor time of the measurement.
@@ -366,6 +369,7 @@ mod tests {
         wrong: 0,
         retransmitted: 1,
         left_out: 0,
+        generator_drops: 0,
     };
 
     fn reason(packets: Packets) -> String {

@@ -79,7 +79,8 @@ fn at_the_subscribers(fleet: &Counters) -> Packets {
         unauthentic: fleet.unauthentic,
         wrong: fleet.wrong_payloads,
         retransmitted: fleet.recovered,
-        left_out: 0,
+        left_out: fleet.skipped_frames,
+        generator_drops: fleet.kernel_drops,
     }
 }
 

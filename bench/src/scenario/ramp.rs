@@ -114,6 +114,16 @@ impl Ramp {
             let left_out = packets.left_out;
             return Judgement::GeneratorFull(format!("publishers left out {left_out} frames"));
         }
+        if packets.generator_drops > 0 {
+            let dropped = packets.generator_drops;
+            return Judgement::GeneratorFull(format!("its queues dropped {dropped} datagrams"));
+        }
+        // How much may be lost is the ramp's own affair; whatever else spoils a result says nothing about the load.
+        if let Verdict::NoResult { because } = &outcome.verdict
+            && packets.verdict() == Verdict::Result
+        {
+            return Judgement::Failed(because.clone());
+        }
         let loss = packets.loss() * 100.0;
         let latency = outcome.latency.as_ref().map_or(0, |latency| latency.p99);
         let broken = if loss > self.loss {
@@ -284,6 +294,15 @@ mod tests {
         assert!(matches!(ramp.judge(&outcome), Judgement::Broke(_)));
         outcome.packets.left_out = 1;
         assert!(matches!(ramp.judge(&outcome), Judgement::GeneratorFull(_)));
+        outcome.packets.left_out = 0;
+        outcome.packets.generator_drops = 1;
+        assert!(matches!(ramp.judge(&outcome), Judgement::GeneratorFull(_)));
+        outcome.packets.generator_drops = 0;
+        outcome.packets.delivered = 1_000;
+        outcome.verdict = Verdict::NoResult {
+            because: "a transport is not connected".to_owned(),
+        };
+        assert!(matches!(ramp.judge(&outcome), Judgement::Failed(_)));
         outcome.packets.wrong = 1;
         assert!(matches!(ramp.judge(&outcome), Judgement::Failed(_)));
     }
