@@ -238,14 +238,6 @@ impl Fleet {
         Ok(total)
     }
 
-    /// Processor time of the media threads.
-    ///
-    /// # Errors
-    /// [`Error::Ended`] as for [`Fleet::counters`].
-    pub fn cpu(&self) -> Result<Duration, Error> {
-        Ok(self.counters()?.cpu)
-    }
-
     fn add(
         &self,
         local: SocketAddr,

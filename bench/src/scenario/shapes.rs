@@ -33,12 +33,7 @@ impl Fanout {
             media,
         } = self;
         let what = media.describe(MediaKind::Video, FANOUT_BITRATE);
-        let stream = media.stream(MediaKind::Video, FANOUT_BITRATE);
-        let session = Session {
-            streams: vec![stream; *publishers],
-            viewers: *viewers,
-            publishers_watch: false,
-        };
+        let session = watched(media, *publishers, *viewers);
         common.plan(
             format!("fanout {publishers} → {viewers}, {what}"),
             vec![session],
@@ -196,12 +191,7 @@ impl Churn {
             media,
         } = self;
         let what = media.describe(MediaKind::Video, FANOUT_BITRATE);
-        let stream = media.stream(MediaKind::Video, FANOUT_BITRATE);
-        let session = Session {
-            streams: vec![stream; *publishers],
-            viewers: *viewers,
-            publishers_watch: false,
-        };
+        let session = watched(media, *publishers, *viewers);
         let people = plural(*publishers as u64, "publisher");
         Plan {
             churn_per_second: *changes,
@@ -210,5 +200,15 @@ impl Churn {
                 vec![session],
             )
         }
+    }
+}
+
+/// A few publish pictures, and the others watch.
+fn watched(media: &MediaArguments, publishers: usize, viewers: usize) -> Session {
+    let stream = media.stream(MediaKind::Video, FANOUT_BITRATE);
+    Session {
+        streams: vec![stream; publishers],
+        viewers,
+        publishers_watch: false,
     }
 }

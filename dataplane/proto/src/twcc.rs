@@ -83,11 +83,6 @@ impl FeedbackGenerator {
         self.deadline
     }
 
-    /// Changes the interval, from the next feedback on.
-    pub const fn set_interval(&mut self, interval: Duration) {
-        self.interval = interval;
-    }
-
     /// Writes one feedback from `sender`; `media` is any RTP stream of the transport. `false` if there is nothing to tell.
     ///
     /// A long silence or many packets need more than one feedback, so the caller writes until `false`.

@@ -3,7 +3,7 @@
 use clock::Duration;
 use sim::{Conditions, Loss, Settings, Simulation, over_seeds};
 
-use crate::{due_pictures, good, millis, style_of};
+use crate::{check_seen_and_heard, good, millis, style_of};
 
 #[test]
 fn a_clean_call_delivers_everything_in_order() {
@@ -26,19 +26,7 @@ fn a_clean_call_delivers_everything_in_order() {
             .stop();
         simulation.run(millis(500));
         for receiver in receivers {
-            let sink = simulation.sink(receiver);
-            let due = due_pictures(&simulation, publisher, sink, Duration::ZERO);
-            assert!(due.len() > 85, "only {} pictures", due.len());
-            let missing: Vec<_> = due
-                .iter()
-                .filter(|number| !sink.decoded.contains(number))
-                .collect();
-            assert!(missing.is_empty(), "never shown: {missing:?}");
-            assert!(sink.sounds() > 170, "{} sounds", sink.sounds());
-            sink.check_order();
-            assert_eq!((sink.nacked, sink.recovered, sink.needless), (0, 0, 0));
-            assert_eq!(sink.out_of_sync, 0, "sender reports keep lips in step");
-            assert!(sink.in_sync > 300);
+            check_seen_and_heard(&simulation, publisher, receiver);
             assert_eq!(simulation.browser(receiver).unopened, 0);
         }
         let source = simulation.source(publisher);

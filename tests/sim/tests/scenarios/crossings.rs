@@ -4,7 +4,9 @@ use clock::Duration;
 use sfu::discard::{DropReason, Stage};
 use sim::{BrowserId, Conditions, Loss, Settings, Simulation, Style, over_seeds};
 
-use crate::{STYLE, complete_of_thousand, due_pictures, good, millis, style_of};
+use crate::{
+    STYLE, check_seen_and_heard, complete_of_thousand, due_pictures, good, millis, style_of,
+};
 
 fn several(workers: u16) -> Settings {
     Settings {
@@ -41,19 +43,7 @@ fn a_subscriber_on_another_worker_gets_the_same() {
         simulation.run(millis(500));
         let pairs = receivers.map(|receiver| (publisher, receiver));
         for (publisher, receiver) in pairs.into_iter().chain([(opposite, listener)]) {
-            let sink = simulation.sink(receiver);
-            let due = due_pictures(&simulation, publisher, sink, Duration::ZERO);
-            assert!(due.len() > 85, "only {} pictures", due.len());
-            let missing: Vec<_> = due
-                .iter()
-                .filter(|number| !sink.decoded.contains(number))
-                .collect();
-            assert!(missing.is_empty(), "never shown: {missing:?}");
-            assert!(sink.sounds() > 170, "{} sounds", sink.sounds());
-            sink.check_order();
-            assert_eq!((sink.nacked, sink.recovered, sink.needless), (0, 0, 0));
-            assert_eq!(sink.out_of_sync, 0, "sender reports keep lips in step");
-            assert!(sink.in_sync > 300);
+            check_seen_and_heard(&simulation, publisher, receiver);
         }
         // Once for the worker, not once for each subscriber: everything that the sources sent since then, and no more.
         for (worker, publisher) in [(1, publisher), (0, opposite)] {

@@ -41,6 +41,23 @@ fn style_of(simulation: &mut Simulation) -> Style {
     }
 }
 
+/// Nothing that was published over a good network is missing or out of step, and nothing was asked for or sent again.
+fn check_seen_and_heard(simulation: &Simulation, publisher: BrowserId, receiver: BrowserId) {
+    let sink = simulation.sink(receiver);
+    let due = due_pictures(simulation, publisher, sink, Duration::ZERO);
+    assert!(due.len() > 85, "only {} pictures", due.len());
+    let missing: Vec<_> = due
+        .iter()
+        .filter(|number| !sink.decoded.contains(number))
+        .collect();
+    assert!(missing.is_empty(), "never shown: {missing:?}");
+    assert!(sink.sounds() > 170, "{} sounds", sink.sounds());
+    sink.check_order();
+    assert_eq!((sink.nacked, sink.recovered, sink.needless), (0, 0, 0));
+    assert_eq!(sink.out_of_sync, 0, "sender reports keep lips in step");
+    assert!(sink.in_sync > 300);
+}
+
 /// Numbers of the pictures that were taken at least `late` ago and no earlier than the first one that somebody could show.
 fn due_pictures(
     simulation: &Simulation,
