@@ -122,7 +122,7 @@ pub enum Error {
 /// [`Error`] says what can't be had and what to do about it.
 pub fn run(config: &Config) -> Result<(), Error> {
     let credentials = credentials(config)?;
-    raise_descriptor_limit();
+    raise_descriptor_limit(DESCRIPTORS + u64::from(config.media.transports_max));
     let handshakes = handshakes()?;
     let wake = Waker::new().map_err(system("make a waker"))?;
     let (ports, threads, choice) = start_workers(config, &wake)?;
@@ -394,14 +394,21 @@ fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Erro
     if config.media.peer_sockets {
         wanted.peers_max = config.media.transports_max as usize;
     }
-    net::open(&wanted).map_err(|error| Error::Driver {
+    let opened = net::open(&wanted).map_err(|error| Error::Driver {
         worker: number,
         why: chain(&error),
         mend: match error {
             net::Error::Uring { .. } => "use --driver auto or mmsg, or allow io_uring",
             _ => "if another process has the port, choose others with --base-port; if the address is not this host's, mend --bind",
         },
-    })
+    })?;
+    let (room, asked) = (opened.0.peers_max(), wanted.peers_max);
+    if opened.1.driver == "uring" && room < asked {
+        tracing::warn!(
+            "only {room} of {asked} peers get a socket of their own, the rest costs more processor time; raise LimitNOFILE"
+        );
+    }
+    Ok(opened)
 }
 
 /// None if they are not wanted, if the driver has no use for them, or if its listeners do not share a port.
@@ -464,16 +471,29 @@ fn announce(config: &Config) {
     }
 }
 
-/// As many descriptors as the system lets us have.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit
-        .current
-        .is_some_and(|current| limit.maximum.is_none_or(|maximum| current < maximum))
-    {
-        limit.current = limit.maximum;
-        if setrlimit(Resource::Nofile, limit).is_err() {
+/// As many descriptors as the system lets us have, and `wanted` where we may say so ourselves.
+fn raise_descriptor_limit(wanted: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let falls_short = |most: Option<u64>| most.is_some_and(|most| most < wanted);
+    if falls_short(limit.maximum) {
+        // Only the privileged may.
+        let wanted = Some(wanted);
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: wanted,
+                maximum: wanted,
+            },
+        );
+    }
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        if setrlimit(Resource::Nofile, raised).is_err() {
             tracing::debug!("the limit of open files stays as it is");
         }
     }

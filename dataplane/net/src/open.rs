@@ -35,8 +35,8 @@ pub struct Config {
     pub send_buffer: usize,
     /// Receive slots lent to the kernel at a time; rounded up to a power of two between 16 and 32768. For io_uring only.
     pub lent_slots: u16,
-    /// The most peers that may have a socket of their own ([`Driver::attach`]); 0 for none. For io_uring only. More than the
-    /// process may open files means none.
+    /// The most peers that may have a socket of their own ([`Driver::attach`]); 0 for none. For io_uring only. Never more
+    /// than the files that the process may have open.
     pub peers_max: usize,
 }
 

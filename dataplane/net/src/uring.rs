@@ -101,11 +101,14 @@ impl Setup {
         let files = listeners.iter().map(Listener::raw);
         let mut files: Vec<_> = files.chain([waker.as_fd().as_raw_fd()]).collect();
         let own = files.len();
+        // The table may not be longer than the number of files that this process may open, though its files do not count.
+        let room = open_files_max().saturating_sub(own);
+        let mut peers = peers.min(room);
         files.resize(own + peers, NO_FILE);
-        let mut peers = peers;
-        if ring.register_files(&files).is_err() {
-            // More than this process may open: then peers share the listeners.
+        if peers > 0 && ring.register_files(&files).is_err() {
             peers = 0;
+        }
+        if peers == 0 {
             ring.register_files(&files[..own])?;
         }
         // SAFETY: the entries are a page-aligned, zeroed mapping with this capacity, which the driver keeps until its ring is
@@ -125,6 +128,13 @@ impl Setup {
         }
         features
     }
+}
+
+/// How many files this process may have open.
+fn open_files_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = limit.current.map(usize::try_from);
+    limit.and_then(Result::ok).unwrap_or(usize::MAX)
 }
 
 /// A datagram that was received beyond the bound of its turn.

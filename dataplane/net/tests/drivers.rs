@@ -680,6 +680,16 @@ fn a_peer_with_a_socket_may_close_and_come_back(kind: Kind) {
         let bursts = node.stats().peer_bursts;
         assert_eq!(bursts, if uring { 6 } else { 0 });
         assert_eq!(node.stats().runs[..2], [5, 1]);
+        // A long one costs less by the listener.
+        node.bursts.begin(remote, Some(local));
+        for _ in 0..4 {
+            node.bursts.reserve(1200).unwrap().fill(b'x');
+            node.bursts.commit(1200);
+        }
+        node.turn(Wait::Poll);
+        peer.hear(from, &["xxxxxxxxxxxxxxxx"; 4]);
+        assert_eq!(node.stats().peer_bursts, bursts);
+        assert_eq!(node.stats().runs[3], 1);
         // From another address, or without a socket, by the listener.
         node.send(remote, None, b"listener");
         node.turn(Wait::Poll);

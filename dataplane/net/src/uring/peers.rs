@@ -32,7 +32,8 @@ impl Peers {
     /// Room for `most` peers, whose files begin at `first_file`.
     pub(super) fn new(first_file: u32, most: usize) -> Self {
         Self {
-            by_address: HashMap::with_capacity_and_hasher(most, RandomState::default()),
+            // Grows when a peer joins, not before: a table for thousands, with few in it, is a cache miss for every send.
+            by_address: HashMap::with_hasher(RandomState::default()),
             free: (0..most).rev().collect(),
             segmentation: vec![Segmentation::default(); most].into_boxed_slice(),
             first_file,

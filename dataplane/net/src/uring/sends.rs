@@ -18,6 +18,10 @@ use crate::time;
 /// Sends that one call submits.
 pub(super) const MAX_SENDS: usize = 960;
 
+/// Bytes up to which a burst leaves by the peer's own socket. Between two long ones to the same peer so much has gone through
+/// the caches that the socket's own lines are cold, and fetching them costs more than looking the route up does.
+const PEER_BYTES_MAX: usize = 4096;
+
 /// What the kernel reads about a send, left alone until it is submitted.
 struct Message {
     header: libc::msghdr,
@@ -312,10 +316,13 @@ impl Message {
     }
 }
 
-/// The peer's own socket if it has one for this source address, the right listener otherwise.
+/// The peer's own socket for a short burst, if it has one for this source address; the right listener otherwise.
 fn way(burst: &Burst, sockets: &Sockets<'_>) -> Option<Way> {
     let (to, from) = (burst.destination(), burst.local());
-    let peer = sockets.peers.find(to, from).map(Way::Peer);
+    let peer = match burst.len() <= PEER_BYTES_MAX {
+        true => sockets.peers.find(to, from).map(Way::Peer),
+        false => None,
+    };
     peer.or_else(|| socket::choose(sockets.listeners, to, from).map(Way::Listener))
 }
 
