@@ -200,6 +200,13 @@ impl Outcome {
         self.per_packet(self.processor.generator)
     }
 
+    /// The forwarder's processor time per delivered packet, as a multiple of what a bare sendmmsg of such packets cost here; none
+    /// without a result.
+    pub fn cost_in_bare_sends(&self) -> Option<f64> {
+        let bare = self.bare_send.filter(|bare| *bare > 0.0)?;
+        self.cost().map(|cost| cost / bare)
+    }
+
     /// The generator's part of all that the generator and the forwarder used, from 0 to 1.
     pub fn generator_share(&self) -> f64 {
         let generator = self.processor.generator.as_secs_f64();
@@ -414,6 +421,9 @@ mod tests {
         assert_eq!(outcome.cost(), None);
         outcome.verdict = Verdict::Result;
         assert_eq!(outcome.cost(), Some(1_000.0));
+        assert_eq!(outcome.cost_in_bare_sends(), None);
+        outcome.bare_send = Some(2_000.0);
+        assert_eq!(outcome.cost_in_bare_sends(), Some(0.5));
         assert_eq!(outcome.machine_cost(), Some(2_000.0));
         assert!((outcome.generator_share() - 0.75).abs() < 1e-9);
         assert!((outcome.rate() - 4_997.5).abs() < 1e-9);

@@ -193,6 +193,7 @@ pub(crate) mod tests {
             outcome.run_lengths =
                 Distribution::from_buckets(&[(1, 30), (2, 10), (7, 900), (8, 300)]);
             outcome.syscalls_per_packet = Some(0.021);
+            outcome.bare_send = Some(2_000.0);
             outcome.joins = Distribution::from_buckets(&[(31_000_000, 80), (120_000_000, 20)]);
             outcome.memory = Some(Memory {
                 resident: 30 << 20,

@@ -283,6 +283,8 @@ fn costs(groups: &[Group<'_>]) -> Table {
             "subject",
             "ns/packet",
             "least",
+            "bare send",
+            "in sends",
             "machine ns",
             "generator ns",
             "generator",
@@ -307,6 +309,8 @@ fn cost_row(group: &Group<'_>) -> Vec<String> {
         group.subject.to_owned(),
         median(&costs).map_or_else(|| "no result".to_owned(), plain),
         or_none(costs.iter().copied().reduce(f64::min).map(plain)),
+        or_none(of(|outcome| outcome.bare_send).map(plain)),
+        or_none(of(Outcome::cost_in_bare_sends).map(ratio)),
         or_none(of(Outcome::machine_cost).map(plain)),
         or_none(of(Outcome::generator_cost).map(plain)),
         or_none(of(|outcome| Some(outcome.generator_share())).map(percent)),
@@ -493,6 +497,8 @@ mod tests {
             "Carried: 240 streams, 100\u{202f}000 packets/s",
             "too much: 2.00 % lost",
             "10 KiB",
+            "bare send",
+            "2000",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
