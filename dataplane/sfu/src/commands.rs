@@ -6,7 +6,7 @@ use proto::ice::{Credentials, lite};
 use proto::loss::NackGenerator;
 use proto::rtcp::{Bye, ReceiverReport, Writer};
 use proto::rtp::{ExtensionMap, Rewriter};
-use proto::srtp::{Inbound, KeyingMaterial, OutboundRtcp};
+use proto::srtp::{Inbound, KeyingMaterial, OutboundRtcp, wipe_stack};
 use proto::twcc::FeedbackGenerator;
 
 use crate::api::{
@@ -53,7 +53,10 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
             return;
         }
         Command::KeysReady { transport, keys } => {
-            (transport, keys_ready(engine, now, transport, &keys))
+            let outcome = keys_ready(engine, now, transport, &keys);
+            // The keys stay in the contexts, and nowhere that some later code may show.
+            wipe_stack();
+            (transport, outcome)
         }
         Command::SendDtls {
             transport,
@@ -166,6 +169,7 @@ fn set_remote_ice(
     Ok(())
 }
 
+#[inline(never)]
 fn keys_ready(
     engine: &mut Engine,
     now: Instant,

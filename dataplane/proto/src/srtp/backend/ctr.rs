@@ -3,7 +3,7 @@
 use aws_lc_sys::{AES_KEY, AES_ctr128_encrypt, AES_set_encrypt_key};
 
 #[cfg(target_arch = "x86_64")]
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 #[cfg(target_arch = "x86_64")]
 use super::vaes::{self, ROUND_KEYS_MAX, RoundKeys};
@@ -25,8 +25,9 @@ impl AesCtr {
     pub(in crate::srtp) fn new(key: &[u8]) -> Result<Self, KeyError> {
         #[cfg(target_arch = "x86_64")]
         {
-            let mut keys = [[0; AES_BLOCK_LEN]; ROUND_KEYS_MAX];
+            let mut keys = Zeroizing::new([[0; AES_BLOCK_LEN]; ROUND_KEYS_MAX]);
             if let Some(rounds) = vaes::expand(key, &mut keys) {
+                let keys = *keys;
                 return Ok(Self::Vaes { keys, rounds });
             }
         }
@@ -44,11 +45,13 @@ impl AesCtr {
         let mut schedule = AES_KEY::default();
         // SAFETY: `key` is readable for `bits` bits, and the schedule is ours to write.
         let refused = unsafe { AES_set_encrypt_key(key.as_ptr(), bits, &raw mut schedule) };
-        if refused == 0 {
-            Ok(Self::AwsLc(schedule))
-        } else {
-            Err(KeyError::Refused)
+        if refused != 0 {
+            return Err(KeyError::Refused);
         }
+        let cipher = Self::AwsLc(schedule);
+        // SAFETY: a schedule is integers.
+        unsafe { cleanse(&mut schedule) };
+        Ok(cipher)
     }
 
     /// XORs the keystream that starts at `iv` into `octets`: encryption and decryption at once.

@@ -166,7 +166,8 @@ impl VaesGcm {
             at += STEP_LEN;
         }
 
-        // What is left, fewer than 16 blocks, and the block of lengths behind it.
+        // What is left, fewer octets than a step has, so at most 16 blocks of which the last is not full then, and the block
+        // of lengths behind it.
         let blocks = (len - at).div_ceil(AES_BLOCK_LEN);
         let lengths = _mm_set_epi64x((aad.len() as i64) << 3, (len as i64) << 3);
         let mut sum = Sum::zero();

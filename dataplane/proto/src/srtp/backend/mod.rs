@@ -22,6 +22,7 @@ mod hmac;
 mod hmac_lanes;
 mod prefetch;
 mod sha1;
+mod stack;
 #[cfg(target_arch = "x86_64")]
 mod vaes;
 
@@ -30,6 +31,7 @@ pub(super) use gcm::AesGcm;
 pub(super) use hmac::HmacSha1;
 pub(super) use hmac_lanes::{LANES, tags};
 pub(super) use prefetch::{prefetch, prefetch_front};
+pub use stack::wipe_stack;
 
 /// Length of an AES block and of a counter-mode IV, in octets.
 pub(super) const AES_BLOCK_LEN: usize = 16;

@@ -39,6 +39,7 @@ mod x86_64 {
     #[inline]
     pub(in super::super) fn available() -> bool {
         is_x86_feature_detected!("sha")
+            && is_x86_feature_detected!("sse3")
             && is_x86_feature_detected!("ssse3")
             && is_x86_feature_detected!("sse4.1")
     }

@@ -14,6 +14,8 @@ use core::arch::x86_64::{
     _mm512_shuffle_epi8, _mm512_xor_si512,
 };
 
+use zeroize::Zeroize;
+
 use super::AES_BLOCK_LEN;
 
 /// Blocks of one vector.
@@ -34,12 +36,20 @@ pub(super) const ROUND_KEYS_MAX: usize = 15;
 /// As they lie in memory.
 pub(in crate::srtp) type RoundKeys = [[u8; AES_BLOCK_LEN]; ROUND_KEYS_MAX];
 
-/// Whether the processor has what this file and `gcm_vaes` use.
+/// Whether the processor has what this file and `gcm_vaes` use, and what the compiler takes for granted with it: with
+/// `avx512f` it may use everything from `sse3` to `avx2`, `fma` and `f16c`, which a hypervisor may hide one by one.
 #[inline]
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("aes")
-        && is_x86_feature_detected!("pclmulqdq")
+    is_x86_feature_detected!("sse3")
         && is_x86_feature_detected!("ssse3")
+        && is_x86_feature_detected!("sse4.1")
+        && is_x86_feature_detected!("sse4.2")
+        && is_x86_feature_detected!("avx")
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("pclmulqdq")
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
@@ -262,9 +272,10 @@ fn expand_128(key: &[u8; 16], into: &mut RoundKeys) {
     keys[8] = next_key(keys[7], rotated!(keys[7], 0x80));
     keys[9] = next_key(keys[8], rotated!(keys[8], 0x1b));
     keys[10] = next_key(keys[9], rotated!(keys[9], 0x36));
-    for (to, key) in into.iter_mut().zip(keys) {
-        *to = store(key);
+    for (to, key) in into.iter_mut().zip(&keys) {
+        *to = store(*key);
     }
+    keys.zeroize();
 }
 
 #[target_feature(enable = "aes,sse2")]
@@ -286,7 +297,8 @@ fn expand_256(key: &[u8; 32], into: &mut RoundKeys) {
     keys[12] = next_key(keys[10], rotated!(keys[11], 0x20));
     keys[13] = next_key(keys[11], substituted!(keys[12]));
     keys[14] = next_key(keys[12], rotated!(keys[13], 0x40));
-    for (to, key) in into.iter_mut().zip(keys) {
-        *to = store(key);
+    for (to, key) in into.iter_mut().zip(&keys) {
+        *to = store(*key);
     }
+    keys.zeroize();
 }

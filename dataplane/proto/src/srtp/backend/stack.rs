@@ -1,0 +1,92 @@
+//! What making a context leaves behind on the stack.
+
+use zeroize::Zeroize;
+
+/// More than making all contexts of a transport takes, in octets.
+const DEPTH: usize = 32 << 10;
+
+/// Overwrites what lies below the caller's frame on the stack with zeros.
+///
+/// Contexts are made where they are convenient to make and then moved to their places, and each move may leave a copy of
+/// the expanded keys behind. To be called after that, by whoever called what made them.
+#[inline(never)]
+pub fn wipe_stack() {
+    let mut below = [0_u8; DEPTH];
+    below.zeroize();
+}
+
+#[cfg(test)]
+mod tests {
+    use core::hint::black_box;
+    use core::mem::MaybeUninit;
+
+    use super::super::AesCtr;
+    use super::*;
+    use crate::srtp::kdf::{Use, derive};
+    use crate::srtp::{Inbound, MasterKey, OutboundRtcp, Profile, Slab};
+
+    /// Whether `secret` lies below the caller's frame.
+    #[inline(never)]
+    fn is_left(secret: &[u8]) -> bool {
+        let below = MaybeUninit::<[u8; DEPTH / 2]>::uninit();
+        let start = black_box(&below).as_ptr().cast::<u8>();
+        (0..=DEPTH / 2 - secret.len()).any(|at| {
+            let mut octets = secret.iter().enumerate();
+            // SAFETY: the octets are on our own stack; volatile, because it is nobody's business what they are.
+            octets
+                .all(|(offset, octet)| unsafe { start.add(at + offset).read_volatile() } == *octet)
+        })
+    }
+
+    /// The second round key of the cipher that a master key leads to: what only an expansion has.
+    #[inline(never)]
+    fn round_key(master: &MasterKey, usage: Use) -> Box<[u8]> {
+        let keys = derive(master, usage).unwrap();
+        let cipher = AesCtr::new(&keys.encryption[..16]).unwrap();
+        match &cipher {
+            AesCtr::AwsLc(schedule) => {
+                let words = schedule.rd_key[4..8].iter();
+                words.flat_map(|word| word.to_ne_bytes()).collect()
+            }
+            #[cfg(target_arch = "x86_64")]
+            AesCtr::Vaes { keys, .. } => keys[1].as_slice().into(),
+        }
+    }
+
+    #[inline(never)]
+    fn make(master: &MasterKey, slab: &mut Slab) -> Box<(Inbound, OutboundRtcp)> {
+        slab.insert(master).unwrap();
+        Box::new((
+            Inbound::new(master).unwrap(),
+            OutboundRtcp::new(master).unwrap(),
+        ))
+    }
+
+    #[inline(never)]
+    fn leave(secret: &[u8]) {
+        // Not at its start, where a greater frame is begun by touching each page.
+        let mut copy = [0; 4096];
+        copy[1000..1016].copy_from_slice(secret);
+        black_box(&copy);
+    }
+
+    #[test]
+    fn no_round_key_stays_on_the_stack() {
+        for profile in [Profile::AeadAes128Gcm, Profile::Aes128CmHmacSha1_80] {
+            let master = MasterKey::new(profile, &[5; 16], &[6; 14][..profile.salt_len()]).unwrap();
+            let secrets = [Use::Rtp, Use::Rtcp].map(|usage| round_key(&master, usage));
+            wipe_stack();
+            let mut slab = Slab::with_capacity(1);
+            let contexts = make(&master, &mut slab);
+            wipe_stack();
+            for secret in &secrets {
+                assert!(!is_left(secret));
+                leave(secret);
+                assert!(is_left(secret), "one that is left would be found");
+                wipe_stack();
+                assert!(!is_left(secret));
+            }
+            drop(contexts);
+        }
+    }
+}
