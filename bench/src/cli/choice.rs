@@ -10,6 +10,7 @@ use crate::baseline::Kind;
 use crate::subject::Choice;
 use crate::subject::baseline::Options as Baseline;
 use crate::subject::ringcast::{Options as Ringcast, Running};
+use crate::subject::rival::{Kind as RivalKind, Options as Rival};
 
 /// Where the secret of a running cluster is looked for: not on the command line, which ends up in reports.
 pub(super) const SECRET: &str = "RINGCAST_BENCH_SECRET";
@@ -37,7 +38,8 @@ pub(super) fn parse_choice(text: &str) -> anyhow::Result<Choice> {
             let kind = Kind::from_str(name, false).map_err(anyhow::Error::msg)?;
             baseline(kind, &settings).map(Choice::Baseline)
         }
-        _ => bail!("there is no subject {name}: try ringcast, conventional or naive"),
+        ("janus", None) => rival(text, RivalKind::Janus, &settings).map(Choice::Rival),
+        _ => bail!("there is no subject {name}: try ringcast, conventional, naive or janus"),
     }
 }
 
@@ -49,6 +51,18 @@ fn baseline(kind: Kind, settings: &[Setting<'_>]) -> anyhow::Result<Baseline> {
             "spoil" => options.spoil_every = Some(number(value)?),
             "skip" => options.skip_every = Some(number(value)?),
             _ => bail!("{kind} has no setting {key}: there are spoil and skip"),
+        }
+    }
+    Ok(options)
+}
+
+fn rival(text: &str, kind: RivalKind, settings: &[Setting<'_>]) -> anyhow::Result<Rival> {
+    let mut options = Rival::from(kind);
+    text.clone_into(&mut options.name);
+    for (key, value) in settings {
+        match *key {
+            "threads" => options.threads = Some(number(value)?),
+            _ => bail!("{} has no setting {key}: there is threads", kind.name()),
         }
     }
     Ok(options)

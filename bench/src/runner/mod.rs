@@ -181,8 +181,10 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
 
     drop(strangers);
     drop(fleet);
+    let notes = subject.notes();
     subject.stop()?;
     let mut outcome = verdict::outcome(settings, &before, &after);
+    outcome.notes.extend(notes);
     outcome.bare_send = Some(bare_send(exit, &after, &before)?);
     outcome.processor.timeline = timeline;
     outcome.memory = Some(outcome::Memory {

@@ -58,6 +58,9 @@ pub struct Peer {
     pub fingerprint: String,
     /// The session id of `o=`.
     pub session_id: u64,
+    /// Its one candidate, where everything is in the description: nothing will be trickled (RFC 8838), and an offer says already
+    /// that we begin the DTLS handshake (RFC 5763 §5).
+    pub complete: Option<SocketAddr>,
 }
 
 /// One medium that a publisher offers.
@@ -221,10 +224,23 @@ impl Peer {
             Attribute::new("rtcp", "9 IN IP4 0.0.0.0"),
             Attribute::new("ice-ufrag", self.ice.ufrag()),
             Attribute::new("ice-pwd", self.ice.password()),
-            Attribute::new("ice-options", "trickle"),
             Attribute::new("fingerprint", format!("sha-256 {}", self.fingerprint)),
-            Attribute::new("setup", setup),
         ]);
+        let rest = match self.complete {
+            None => [
+                Attribute::new("ice-options", "trickle"),
+                Attribute::new("setup", setup),
+            ],
+            Some(address) => {
+                let candidate = host_candidate(address, self.ice.ufrag());
+                let value = candidate.trim_start_matches("candidate:");
+                [
+                    Attribute::new("candidate", value),
+                    Attribute::new("setup", "active"),
+                ]
+            }
+        };
+        section.attributes.extend(rest);
     }
 }
 
@@ -382,6 +398,7 @@ mod tests {
             ice: Credentials::generate(&mut Rng::from_number(1)),
             fingerprint: digest.join(":"),
             session_id: 77,
+            complete: None,
         }
     }
 
@@ -436,6 +453,25 @@ mod tests {
         assert_eq!(rtx, Some(h264 + 1));
         assert_eq!(remote.sections[1].payload_types(Codec::Opus), None);
         assert_eq!(remote.sections[1].extensions.mid, Some(4));
+    }
+
+    #[test]
+    fn a_complete_description_needs_no_trickling_and_leaves_no_choice_of_roles() {
+        let peer = Peer {
+            complete: Some("127.1.0.9:5000".parse().unwrap()),
+            ..peer()
+        };
+        let text = peer.publishing(&offered());
+        let offer = RemoteDescription::parse(&text).unwrap();
+        for media in &offer.media {
+            assert_eq!(media.setup, Some(sdp::Setup::Active));
+            let ip = Address::Ip([127, 1, 0, 9].into());
+            assert_eq!(
+                (&media.candidates[0].address, media.candidates[0].port),
+                (&ip, 5000)
+            );
+        }
+        assert!(!text.contains("trickle"), "{text}");
     }
 
     #[test]

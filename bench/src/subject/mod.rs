@@ -1,7 +1,10 @@
 //! Who is measured: Ringcast, or one of those it is compared with.
 
 pub mod baseline;
+mod browsers;
+mod process;
 pub mod ringcast;
+pub mod rival;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +22,8 @@ pub enum Choice {
     Baseline(baseline::Options),
     /// Ringcast, started from its binaries.
     Ringcast(ringcast::Options),
+    /// A server of others, started as it was installed.
+    Rival(rival::Options),
     /// A Ringcast that runs already.
     Running(ringcast::Running),
 }
@@ -29,6 +34,7 @@ impl Choice {
         match self {
             Self::Baseline(options) => options.kind.to_string(),
             Self::Ringcast(options) => options.name.clone(),
+            Self::Rival(options) => options.name.clone(),
             Self::Running(running) => running.name.clone(),
         }
     }
@@ -50,6 +56,7 @@ impl Choice {
             Self::Ringcast(options) => Ok(Box::new(ringcast::Ringcast::start(
                 options, exit, plan.seed,
             )?)),
+            Self::Rival(options) => Ok(Box::new(rival::Rival::start(options, exit, plan.seed)?)),
             Self::Running(running) => Ok(Box::new(ringcast::Ringcast::attach(running, plan.seed)?)),
         }
     }
@@ -83,6 +90,11 @@ pub trait Subject: Send {
     /// # Errors
     /// If it does not answer.
     fn readings(&mut self) -> anyhow::Result<Readings>;
+
+    /// What a reader of its figures must know besides.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Ends it. Dropping it does too, less politely.
     ///

@@ -1,23 +1,20 @@
 use std::fmt::Write as _;
-use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Options, with_port};
 use crate::exit::Exit;
 use crate::signal::Application;
+use crate::subject::process::{Folder, Process};
 
 const NODE: &str = "media_1";
 /// How long master and node may take to come up.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// How long they may take to end when asked to.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How many transports a worker may have: whatever the plan needs.
@@ -28,8 +25,6 @@ const PER_ADDRESS: u32 = 1_000_000;
 const NODE_SILENCE: &str = "30s";
 /// Where media ports are looked for: below the ports that the system gives out.
 const MEDIA_PORTS: std::ops::Range<u16> = 20_000..30_000;
-/// Lines of a log that an error repeats.
-const LAST_WORDS: usize = 12;
 
 /// A master and a node as processes of their own, in a folder of their own. All three go when it is dropped.
 #[derive(Debug)]
@@ -55,7 +50,7 @@ impl Cluster {
         let folder = Folder::new()?;
         let made = Command::new(&master)
             .args(["pki", "init", "--nodes", NODE, "--dir"])
-            .arg(folder.0.join("pki"))
+            .arg(folder.path().join("pki"))
             .output()
             .context("cannot start ringcast-master")?;
         if !made.status.success() {
@@ -68,26 +63,26 @@ impl Cluster {
             exit.fleet_address(),
             options.workers,
         )?;
-        let config = folder.0.join("node.toml");
-        std::fs::write(&config, ports.node_config(options, exit, &folder.0)?)?;
+        let config = folder.path().join("node.toml");
+        std::fs::write(&config, ports.node_config(options, exit, folder.path())?)?;
         let mut command = Command::new(node);
         command
             .arg("--config")
             .arg(&config)
             .envs(options.environment.iter().cloned());
-        let node = Process::start("ringcast-node", &mut command, &folder.0, |command| {
+        let node = Process::start("ringcast-node", &mut command, folder.path(), |command| {
             Ok(exit.spawn(command)?)
         })?;
 
         let secret = "BENCH".to_owned();
-        let config = folder.0.join("master.toml");
+        let config = folder.path().join("master.toml");
         std::fs::write(
             &config,
-            ports.master_config(options, exit, &folder.0, &secret),
+            ports.master_config(options, exit, folder.path(), &secret),
         )?;
         let mut command = Command::new(master);
         command.arg("--config").arg(&config);
-        let master = Process::start("ringcast-master", &mut command, &folder.0, |command| {
+        let master = Process::start("ringcast-master", &mut command, folder.path(), |command| {
             Ok(command.spawn()?)
         })?;
         let scheme = if options.https { "https" } else { "http" };
@@ -124,7 +119,7 @@ impl Cluster {
     }
 
     pub(super) fn node_process(&self) -> u32 {
-        self.node.id
+        self.node.id()
     }
 
     /// Ends both politely.
@@ -255,104 +250,5 @@ uri = "quic://{link}"
             transport_cc = options.transport_cc,
             link = with_port(exit.subject_address(), self.link),
         )
-    }
-}
-
-/// A program that runs, and its log. Killed when dropped.
-#[derive(Debug)]
-struct Process {
-    name: &'static str,
-    id: u32,
-    child: std::sync::Mutex<Child>,
-    log: PathBuf,
-}
-
-impl Process {
-    fn start(
-        name: &'static str,
-        command: &mut Command,
-        folder: &Path,
-        spawn: impl FnOnce(&mut Command) -> anyhow::Result<Child>,
-    ) -> anyhow::Result<Self> {
-        let log = folder.join(format!("{name}.log"));
-        let file = File::create(&log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
-        let child = spawn(command).with_context(|| format!("cannot start {name}"))?;
-        Ok(Self {
-            name,
-            id: child.id(),
-            child: std::sync::Mutex::new(child),
-            log,
-        })
-    }
-
-    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.child
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn ensure_alive(&self) -> anyhow::Result<()> {
-        match self.child().try_wait()? {
-            None => Ok(()),
-            Some(status) => bail!("{} has ended ({status})\n{}", self.name, self.last_words()),
-        }
-    }
-
-    fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        let last = &lines[lines.len().saturating_sub(LAST_WORDS)..];
-        format!("{} said:\n{}", self.name, last.join("\n"))
-    }
-
-    fn stop(&mut self) {
-        let mut child = self.child();
-        if let Some(pid) = Pid::from_raw(self.id.cast_signed())
-            && matches!(child.try_wait(), Ok(None))
-            && kill_process(pid, Signal::TERM).is_ok()
-        {
-            let until = Instant::now() + STOP_PATIENCE;
-            while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
-                std::thread::sleep(PAUSE);
-            }
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let mut child = self.child();
-        if matches!(child.try_wait(), Ok(None)) {
-            // It may end by itself meanwhile; then there is nobody to kill.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// A temporary folder.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> anyhow::Result<Self> {
-        let mut name = [0; 8];
-        getrandom::fill(&mut name)?;
-        let name = u64::from_ne_bytes(name);
-        let path = std::env::temp_dir().join(format!("ringcast-bench-{name:016x}"));
-        std::fs::create_dir(&path)
-            .with_context(|| format!("cannot make the folder {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed is left to whoever cleans the folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clock::Rng;
-use proto::dtls::Certificate;
 use tokio::runtime::Runtime;
 
 use crate::exit::Exit;
@@ -20,6 +19,7 @@ use crate::plan::Plan;
 use crate::progress::Event;
 use crate::runner::Watch;
 use crate::signal::{Application, Endpoint};
+use crate::subject::browsers::Browsers;
 use crate::subject::{Readings, Subject};
 use cluster::Cluster;
 use people::{People, Venue};
@@ -245,10 +245,9 @@ fn venue(application: Application, seed: u64) -> anyhow::Result<Venue> {
     let mut rng = Rng::from_number(seed);
     Ok(Venue {
         application,
-        certificate: Certificate::generate()?,
         // Sessions of another run on the same cluster must not be met.
         prefix: format!("bench-{}-{:08x}", std::process::id(), rng.next_u32()),
-        rng: std::sync::Mutex::new(rng),
+        browsers: Browsers::new(rng)?,
     })
 }
 

@@ -1,20 +1,14 @@
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use clock::Rng;
 use futures_util::{StreamExt as _, stream};
-use proto::dtls::Certificate;
-use proto::ice::Credentials;
 
-use crate::fleet::{
-    Association, ExpectedStream, Fleet, Negotiated, PeerId, PublishedMedium, PublisherSpec,
-    SubscriberSpec,
-};
-use crate::plan::{Codec, Medium, Plan, Session, Stream, Suite};
-use crate::signal::{Application, Browser, Offered, Peer, Published, Remote, Role};
-use crate::stream::Verifier;
+use crate::fleet::{Association, Fleet, PeerId, PublisherSpec};
+use crate::plan::{Medium, Plan, Session, Stream, Suite};
+use crate::signal::{Application, Browser, Peer, Published, Remote, Role};
+use crate::subject::browsers::{Browsers, codec, published_media, subscription};
 
 /// People who join at the same time, if the plan does not say how fast they come.
 const AT_ONCE: usize = 32;
@@ -27,11 +21,9 @@ const STREAMS_MAX: u64 = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Venue {
     pub(super) application: Application,
-    /// One for all: making thousands would only take time.
-    pub(super) certificate: Certificate,
+    pub(super) browsers: Browsers,
     /// What the names of the sessions begin with.
     pub(super) prefix: String,
-    pub(super) rng: Mutex<Rng>,
 }
 
 /// Everybody who is there.
@@ -274,7 +266,7 @@ impl Guest<'_> {
             .zip(wanted.first_seed..)
             .map(|(medium, seed)| (medium.clone(), seed))
             .collect();
-        let (peer, offered) = self.describe(&media);
+        let (peer, offered) = self.venue.browsers.describe(&media, None);
         let (has_audio, has_video) = (wanted.stream.audio.is_some(), wanted.stream.video.is_some());
         let published = browser
             .publish(&peer.publishing(&offered), has_audio, has_video)
@@ -284,7 +276,7 @@ impl Guest<'_> {
         let spec = PublisherSpec {
             local,
             association: self.association(&peer, &remote),
-            media: self.published_media(&media, &offered, &remote)?,
+            media: published_media(&media, &offered, &remote)?,
         };
         let id = self.fleet.publish(spec)?;
         self.trickle(&browser, &joined.connection, local, &peer)
@@ -341,7 +333,7 @@ impl Guest<'_> {
     }
 
     async fn subscribe(&self, browser: &Browser, source: &Source) -> anyhow::Result<PeerId> {
-        let (peer, _) = self.describe(&[]);
+        let (peer, _) = self.venue.browsers.describe(&[], None);
         let remote = if browser.server_offers() {
             let offer = browser.prepare_subscription(&source.id).await?;
             let answer = peer.answer(&offer)?;
@@ -357,31 +349,8 @@ impl Guest<'_> {
             Remote::parse(&answer)?
         };
         let local = self.fleet.allocate();
-        let mut expect = Vec::new();
-        let mut transport_sequence = None;
-        for (medium, seed) in &source.media {
-            let codec = codec(medium);
-            let kind = crate::signal::kind(codec);
-            let section = remote.sections.iter().find(|section| section.kind == kind);
-            let section =
-                section.with_context(|| format!("no {} from the server", kind.as_str()))?;
-            let (ssrc, _) = section.ssrcs.context("a media section without an SSRC")?;
-            transport_sequence = transport_sequence.or(section.extensions.transport_sequence);
-            expect.push(ExpectedStream {
-                ssrc,
-                codec,
-                seed: *seed,
-                verifier: Verifier::new(medium, *seed)?,
-                rtx: section.rtx(codec),
-                key_frames_on_request: matches!(medium, Medium::Synthetic(_)),
-            });
-        }
-        let spec = SubscriberSpec {
-            local,
-            association: self.association(&peer, &remote),
-            expect,
-            transport_sequence,
-        };
+        let association = self.association(&peer, &remote);
+        let spec = subscription(&source.media, None, &remote, local, association)?;
         let id = self.fleet.subscribe(spec)?;
         self.trickle(browser, &source.connection, local, &peer)
             .await?;
@@ -409,68 +378,9 @@ impl Guest<'_> {
         Ok(())
     }
 
-    /// A transport of ours, and the SSRCs of what it will send.
-    fn describe(&self, media: &[(Medium, u64)]) -> (Peer, Vec<Offered>) {
-        let mut rng = self
-            .venue
-            .rng
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let peer = Peer {
-            ice: Credentials::generate(&mut rng),
-            fingerprint: self.venue.certificate.fingerprint_sha256(),
-            session_id: rng.next_u64(),
-        };
-        let offered = media.iter().map(|(medium, _)| {
-            let codec = codec(medium);
-            Offered {
-                codec,
-                ssrc: rng.next_u32() | 1,
-                rtx_ssrc: (codec != Codec::Opus).then(|| rng.next_u32() & !1),
-            }
-        });
-        let offered = offered.collect();
-        (peer, offered)
-    }
-
     fn association(&self, peer: &Peer, remote: &Remote) -> Association {
-        Association::Negotiated(Box::new(Negotiated {
-            local: peer.ice.clone(),
-            remote: remote.ice.clone(),
-            candidate: remote.candidate,
-            fingerprints: remote.fingerprints.clone(),
-            certificate: self.venue.certificate.clone(),
-            suite: self.suite,
-        }))
-    }
-
-    fn published_media(
-        &self,
-        media: &[(Medium, u64)],
-        offered: &[Offered],
-        remote: &Remote,
-    ) -> anyhow::Result<Vec<PublishedMedium>> {
-        let pairs = media.iter().zip(offered).enumerate();
-        pairs
-            .map(|(number, ((medium, seed), offered))| {
-                let mid = number.to_string();
-                let section = remote.sections.iter().find(|section| section.mid == mid);
-                let section = section.context("the server rejected a medium")?;
-                let types = section.payload_types(offered.codec);
-                let (payload_type, rtx) =
-                    types.with_context(|| format!("the server rejected {:?}", offered.codec))?;
-                let rtx = offered.rtx_ssrc.zip(rtx);
-                Ok(PublishedMedium {
-                    medium: medium.clone(),
-                    seed: *seed,
-                    ssrc: offered.ssrc,
-                    payload_type,
-                    rtx: rtx.map(|(ssrc, payload_type)| crate::fleet::Rtx { ssrc, payload_type }),
-                    mid,
-                    extensions: section.extensions,
-                })
-            })
-            .collect()
+        let browsers = &self.venue.browsers;
+        browsers.association(peer, remote, self.suite)
     }
 }
 
@@ -501,12 +411,5 @@ impl Pace {
             Some(interval) => AT_ONCE.max((2.0 / interval.as_secs_f64()).ceil() as usize),
             None => AT_ONCE,
         }
-    }
-}
-
-fn codec(medium: &Medium) -> Codec {
-    match medium {
-        Medium::Synthetic(synthetic) => synthetic.codec,
-        Medium::Recorded { codec, .. } => *codec,
     }
 }

@@ -1,0 +1,102 @@
+//! Servers of others, where they are installed: everything that is published through them arrives and is right.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bench::exit;
+use bench::outcome::{Outcome, Verdict};
+use bench::plan::{Codec, Medium, Packets, Plan, Session, Sizes, Stream, Suite, Synthetic};
+use bench::runner::{Settings, run};
+use bench::subject::Choice;
+use bench::subject::rival::{Kind, Options};
+
+/// Two people with pictures and sound who watch each other, and two more who watch both.
+fn plan(suite: Suite) -> Plan {
+    let medium = |codec, frames_per_second, packets, bytes| {
+        Some(Medium::Synthetic(Synthetic {
+            codec,
+            frames_per_second,
+            packets_per_frame: Packets::Fixed(packets),
+            packet_bytes: Sizes::Fixed(bytes),
+            spacing: Duration::ZERO,
+            key_frame_every: None,
+        }))
+    };
+    let stream = Stream {
+        video: medium(Codec::Vp8, 60.0, 4, 1100),
+        audio: medium(Codec::Opus, 50.0, 1, 120),
+    };
+    Plan {
+        name: "a call".to_owned(),
+        sessions: vec![Session {
+            streams: vec![stream.clone(), stream],
+            viewers: 2,
+            publishers_watch: true,
+        }],
+        suite,
+        joins_per_second: None,
+        churn_per_second: 0.0,
+        strangers_per_second: 0,
+        warm_up: Duration::from_millis(500),
+        measure: Duration::from_secs(1),
+        seed: 1,
+    }
+}
+
+/// The outcome of a run; none, and a word about it, where it cannot be made.
+fn outcome(kind: Kind, exit: exit::Kind, suite: Suite) -> Option<Outcome> {
+    let settings = Settings {
+        subject: Choice::Rival(Options::from(kind)),
+        exit,
+        plan: plan(suite),
+        fleet_threads: 1,
+        check_every: 8,
+        program: Some(PathBuf::from(env!("CARGO_BIN_EXE_ringcast-bench"))),
+    };
+    let over = AtomicBool::new(false);
+    let outcome = run(&settings, &mut |_| {}, &over);
+    let reason = reason(&outcome);
+    if ["is not installed", "needs root"]
+        .iter()
+        .any(|why| reason.contains(why))
+    {
+        eprintln!("SKIPPED, nothing of {} was tested: {reason}", kind.name());
+        return None;
+    }
+    Some(outcome)
+}
+
+fn reason(outcome: &Outcome) -> &str {
+    match &outcome.verdict {
+        Verdict::Result => "a result",
+        Verdict::NoResult { because } => because,
+    }
+}
+
+fn assert_right(outcome: &Outcome) {
+    assert!(outcome.is_result(), "{outcome:?}");
+    // Two publishers of 290 packets a second, three who watch each; those who start late miss some of the first.
+    assert!(outcome.packets.expected > 1500, "{:?}", outcome.packets);
+    assert!(outcome.packets.checked > 5, "{:?}", outcome.packets);
+    assert!(outcome.cost() > Some(100.0));
+}
+
+#[test]
+fn janus_forwards_calls_under_the_suite_that_browsers_get() {
+    let Some(outcome) = outcome(Kind::Janus, exit::Kind::Drop, Suite::Aes256Gcm) else {
+        return;
+    };
+    assert_right(&outcome);
+    let notes = outcome.notes.join("\n");
+    assert!(notes.contains("Janus 1."), "{notes}");
+}
+
+#[test]
+fn janus_says_why_it_cannot_be_measured_on_loopback() {
+    let Some(outcome) = outcome(Kind::Janus, exit::Kind::Loopback, Suite::Aes256Gcm) else {
+        return;
+    };
+    let reason = reason(&outcome);
+    assert!(reason.contains("take --exit drop"), "{reason}");
+}
