@@ -1,6 +1,9 @@
 //! Servers of others, where they are installed: everything that is published through them arrives and is right.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -56,6 +59,7 @@ fn outcome(kind: Kind, exit: exit::Kind, suite: Suite) -> Option<Outcome> {
     };
     let over = AtomicBool::new(false);
     let outcome = run(&settings, &mut |_| {}, &over);
+    eprintln!("{exit} {}: {:?} ns a packet", kind.name(), outcome.cost());
     let reason = reason(&outcome);
     if ["is not installed", "needs root"]
         .iter()
@@ -99,4 +103,66 @@ fn janus_says_why_it_cannot_be_measured_on_loopback() {
     };
     let reason = reason(&outcome);
     assert!(reason.contains("take --exit drop"), "{reason}");
+}
+
+#[test]
+fn rtpengine_forwards_calls_on_both_exits() {
+    for (exit, suite) in [
+        (exit::Kind::Loopback, Suite::Aes256Gcm),
+        (exit::Kind::Drop, Suite::AesCm80),
+    ] {
+        let Some(outcome) = outcome(Kind::Rtpengine, exit, suite) else {
+            return;
+        };
+        assert_right(&outcome);
+        let notes = outcome.notes.join("\n");
+        assert!(notes.contains("rtpengine 1"), "{notes}");
+    }
+}
+
+/// What a run of `subject` prints where nothing is installed but what lies in `folder`.
+fn printed(subject: &str, folder: &Path) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringcast-bench"))
+        .args([
+            "fanout",
+            "--viewers",
+            "1",
+            "--duration",
+            "1s",
+            "--subject",
+            subject,
+        ])
+        .env("PATH", folder)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_is_not_installed_says_what_to_install() {
+    let nowhere = Path::new("/nonexistent");
+    let said = printed("janus", nowhere);
+    assert!(
+        said.contains("janus is not installed: apt-get install janus"),
+        "{said}"
+    );
+    let said = printed("rtpengine", nowhere);
+    assert!(said.contains("apt-get install rtpengine-daemon"), "{said}");
+}
+
+#[test]
+fn a_server_that_ends_at_once_is_no_result_and_its_last_words_are_repeated() {
+    let folder = std::env::temp_dir().join(format!("ringcast-rival-{}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    let program = folder.join("rtpengine");
+    fs::write(&program, "#!/bin/sh\necho no ports left\nexit 3\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = printed("rtpengine", &folder);
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(
+        said.contains("rtpengine has ended (exit status: 3)"),
+        "{said}"
+    );
+    assert!(said.contains("no ports left"), "{said}");
 }

@@ -39,7 +39,10 @@ pub(super) fn parse_choice(text: &str) -> anyhow::Result<Choice> {
             baseline(kind, &settings).map(Choice::Baseline)
         }
         ("janus", None) => rival(text, RivalKind::Janus, &settings).map(Choice::Rival),
-        _ => bail!("there is no subject {name}: try ringcast, conventional, naive or janus"),
+        ("rtpengine", None) => rival(text, RivalKind::Rtpengine, &settings).map(Choice::Rival),
+        _ => bail!(
+            "there is no subject {name}: try ringcast, conventional, naive, janus or rtpengine"
+        ),
     }
 }
 

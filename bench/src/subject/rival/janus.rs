@@ -147,6 +147,10 @@ impl Server for Janus {
         false
     }
 
+    fn bundles(&self) -> bool {
+        true
+    }
+
     fn notes(&self) -> Vec<String> {
         let threads = match self.threads {
             Some(threads) => format!("event_loops = {threads}"),

@@ -3,7 +3,9 @@
 //! Each is started from its installed program, with a configuration of its own in a temporary folder, and signalled in its own
 //! language. Browsers get to it with ICE, DTLS and SRTP as they get to Ringcast: one transport for every stream that they watch.
 
+mod bencode;
 mod janus;
+mod rtpengine;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -34,6 +36,8 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 pub enum Kind {
     /// Janus with its plugin for video rooms.
     Janus,
+    /// Sipwise's rtpengine, forwarding in user space.
+    Rtpengine,
 }
 
 impl Kind {
@@ -41,6 +45,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Janus => "janus",
+            Self::Rtpengine => "rtpengine",
         }
     }
 }
@@ -97,6 +102,9 @@ trait Server: Send {
     /// Whether streams go on under the SSRC of the publisher.
     fn keeps_ssrcs(&self) -> bool;
 
+    /// Whether sound and pictures of a stream share a transport (BUNDLE, RFC 9143).
+    fn bundles(&self) -> bool;
+
     /// What a reader of its figures must know.
     fn notes(&self) -> Vec<String>;
 
@@ -116,7 +124,7 @@ pub struct Rival {
     suite: Suite,
 }
 
-/// A stream that somebody publishes.
+/// What somebody publishes over one transport.
 #[derive(Clone, Debug)]
 struct Source {
     feed: Feed,
@@ -124,12 +132,12 @@ struct Source {
     ssrcs: Vec<u32>,
 }
 
-/// A transport of somebody who watches: one published stream.
+/// A transport of somebody who watches one source.
 #[derive(Clone, Copy, Debug)]
 struct Viewer {
     session: usize,
-    /// Which of the session's streams.
-    stream: usize,
+    /// Which of the session's.
+    source: usize,
     seat: Seat,
     peer: PeerId,
 }
@@ -142,6 +150,7 @@ impl Rival {
     pub fn start(options: &Options, exit: &Exit, seed: u64) -> anyhow::Result<Self> {
         let server: Box<dyn Server> = match options.kind {
             Kind::Janus => Box::new(janus::Janus::start(options.threads, exit)?),
+            Kind::Rtpengine => Box::new(rtpengine::Rtpengine::start(options.threads, exit)?),
         };
         Ok(Self {
             name: options.name.clone(),
@@ -162,26 +171,29 @@ impl Rival {
             self.server.open_session(number)?;
             let mut sources = Vec::new();
             for stream in &session.streams {
-                let (source, peer) = self.publish(fleet, number, stream, &mut seed)?;
-                sources.push(source);
-                peers.push(peer);
+                for media in self.transports(stream, &mut seed) {
+                    let (source, peer) = self.publish(fleet, number, media)?;
+                    sources.push(source);
+                    peers.push(peer);
+                }
             }
             self.sessions.push(sources);
         }
         // Nobody can watch before there is something.
         fleet.wait_connected(&peers, PATIENCE)?;
 
-        let audience = audience(plan);
+        let sources: Vec<_> = self.sessions.iter().map(Vec::len).collect();
+        let audience = audience(plan, &sources);
         let (begun, mut told) = (Instant::now(), Instant::now());
         let of = audience.len();
-        for (joined, (session, stream)) in audience.into_iter().enumerate() {
+        for (joined, (session, source)) in audience.into_iter().enumerate() {
             let due = plan
                 .joins_per_second
                 .map(|rate| begun + Duration::from_secs_f64(joined as f64 / rate));
             while due.is_some_and(|due| Instant::now() < due) {
                 watch.sleep(TURN)?;
             }
-            let viewer = self.view(fleet, session, stream)?;
+            let viewer = self.view(fleet, session, source)?;
             peers.push(viewer.peer);
             self.viewers.push_back(viewer);
             if joined + 1 == of || told.elapsed() >= TELL_EVERY {
@@ -196,13 +208,8 @@ impl Rival {
         Ok(fleet.wait_connected(&peers, PATIENCE)?)
     }
 
-    fn publish(
-        &mut self,
-        fleet: &Fleet,
-        session: usize,
-        stream: &Stream,
-        seed: &mut u64,
-    ) -> anyhow::Result<(Source, PeerId)> {
+    /// The media of each transport that a stream takes.
+    fn transports(&self, stream: &Stream, seed: &mut u64) -> Vec<Vec<(Medium, u64)>> {
         let media = [&stream.audio, &stream.video].into_iter().flatten();
         let media: Vec<_> = media
             .map(|medium| {
@@ -210,6 +217,19 @@ impl Rival {
                 (medium.clone(), *seed)
             })
             .collect();
+        if self.server.bundles() {
+            vec![media]
+        } else {
+            media.into_iter().map(|medium| vec![medium]).collect()
+        }
+    }
+
+    fn publish(
+        &mut self,
+        fleet: &Fleet,
+        session: usize,
+        media: Vec<(Medium, u64)>,
+    ) -> anyhow::Result<(Source, PeerId)> {
         let local = fleet.allocate();
         let (peer, offered) = self.browsers.describe(&media, Some(local));
         let (feed, answer) = self.server.publish(session, &peer.publishing(&offered))?;
@@ -229,8 +249,8 @@ impl Rival {
         Ok((source, id))
     }
 
-    fn view(&mut self, fleet: &Fleet, session: usize, stream: usize) -> anyhow::Result<Viewer> {
-        let source = self.sessions.get(session).and_then(|all| all.get(stream));
+    fn view(&mut self, fleet: &Fleet, session: usize, number: usize) -> anyhow::Result<Viewer> {
+        let source = self.sessions.get(session).and_then(|all| all.get(number));
         let source = source.context("nobody publishes that")?;
         let (seat, offer) = self.server.subscribe(session, source.feed)?;
         let local = fleet.allocate();
@@ -244,7 +264,7 @@ impl Rival {
         let peer = fleet.subscribe(spec)?;
         Ok(Viewer {
             session,
-            stream,
+            source: number,
             seat,
             peer,
         })
@@ -285,7 +305,7 @@ impl Subject for Rival {
             };
             fleet.remove(oldest.peer);
             self.server.leave(oldest.session, oldest.seat)?;
-            let viewer = self.view(fleet, oldest.session, oldest.stream)?;
+            let viewer = self.view(fleet, oldest.session, oldest.source)?;
             self.viewers.push_back(viewer);
         }
         Ok(())
@@ -306,18 +326,18 @@ impl Subject for Rival {
     }
 }
 
-/// Who watches what: session and stream of each transport.
-fn audience(plan: &Plan) -> Vec<(usize, usize)> {
-    let of_session = |(number, session): (usize, &Session)| {
-        let streams = session.streams.len();
+/// Who watches what: session and source of each transport. `sources` says how many there are in each session.
+fn audience(plan: &Plan, sources: &[usize]) -> Vec<(usize, usize)> {
+    let of_session = |(number, (session, sources)): (usize, (&Session, &usize))| {
+        let sources = *sources;
         let others = match session.publishers_watch {
-            true => streams.saturating_sub(1),
+            true => session.streams.len().saturating_sub(1),
             false => 0,
         };
         let audience = session.viewers + others;
-        (0..audience * streams).map(move |place| (number, place % streams))
+        (0..audience * sources).map(move |place| (number, place % sources))
     };
-    let sessions = plan.sessions.iter().enumerate();
+    let sessions = plan.sessions.iter().zip(sources).enumerate();
     sessions.flat_map(of_session).collect()
 }
 
@@ -330,7 +350,7 @@ mod tests {
         let mut plan = crate::plan::tests::example();
         let sessions = plan.sessions.clone();
         plan.sessions.extend(sessions);
-        let audience = audience(&plan);
+        let audience = audience(&plan, &[2, 2]);
         assert_eq!(audience.len(), plan.streams_out());
         for session in 0..2 {
             for stream in 0..2 {
