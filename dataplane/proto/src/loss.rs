@@ -12,6 +12,8 @@ const MAX_AT_ONCE: usize = 128;
 const REORDER_WAIT: Duration = Duration::from_millis(5);
 /// The shortest time between two requests for a packet.
 const MIN_REPEAT: Duration = Duration::from_millis(20);
+/// The time between two requests doubles at most so often.
+const DOUBLINGS_MAX: u32 = 5;
 /// A packet is asked for at most so often.
 const MAX_TRIES: u8 = 10;
 /// A packet older than this comes too late to be shown.
@@ -52,6 +54,15 @@ struct Missing {
     tries: u8,
 }
 
+impl Missing {
+    /// How long after the request that is made now the next one is due. Each in vain doubles it: where packets wait in a queue
+    /// that is full, asking often only makes it longer.
+    fn patience(&self, first: Duration) -> Duration {
+        let doublings = u32::from(self.tries).min(DOUBLINGS_MAX);
+        first.saturating_mul(1 << doublings).min(MAX_AGE)
+    }
+}
+
 /// Decides which packets of one RTP stream to ask for, and when.
 ///
 /// Retransmissions are given to it like packets of the RTP stream itself, with their original sequence number.
@@ -61,6 +72,8 @@ pub struct NackGenerator {
     /// Ascending, at most `MAX_MISSING`.
     missing: Vec<Missing>,
     due: Vec<u16>,
+    /// How long it lately took from the first request for a packet until it came, smoothed.
+    answer: Duration,
 }
 
 impl Default for NackGenerator {
@@ -76,6 +89,7 @@ impl NackGenerator {
             newest: None,
             missing: Vec::with_capacity(MAX_MISSING),
             due: Vec::with_capacity(MAX_AT_ONCE),
+            answer: Duration::ZERO,
         }
     }
 
@@ -86,7 +100,7 @@ impl NackGenerator {
             return Arrival::InOrder;
         };
         if sequence <= newest {
-            return self.found(sequence);
+            return self.found(now, sequence);
         }
         self.newest = Some(sequence);
         let first = newest.saturating_add(1);
@@ -114,7 +128,8 @@ impl NackGenerator {
         self.missing.retain(|missing| missing.sequence >= sequence);
     }
 
-    /// What to ask for now; each packet again after `rtt` and a quarter. Call it until there are no sequences.
+    /// What to ask for now. Each packet is asked for again after `rtt`, or after what answers took lately if that is longer,
+    /// and a quarter; then after twice as long, and so on. Call it until there are no sequences.
     pub fn poll_nack(&mut self, now: Instant, rtt: Duration) -> Due<'_> {
         self.due.clear();
         let before = self.missing.len();
@@ -123,15 +138,17 @@ impl NackGenerator {
                 || (missing.tries < MAX_TRIES && now.saturating_since(missing.since) < MAX_AGE)
         });
         let given_up = before.saturating_sub(self.missing.len());
-        let quarter = rtt.checked_div(4).unwrap_or_default();
-        let repeat = rtt.saturating_add(quarter).clamp(MIN_REPEAT, MAX_AGE);
+        let expected = rtt.max(self.answer);
+        let quarter = expected.checked_div(4).unwrap_or_default();
+        let first = expected.saturating_add(quarter).clamp(MIN_REPEAT, MAX_AGE);
         let due = self
             .missing
             .iter_mut()
             .filter(|missing| missing.next <= now);
         for missing in due.take(MAX_AT_ONCE) {
+            let too_old = missing.since.add(MAX_AGE);
+            missing.next = now.add(missing.patience(first)).min(too_old);
             missing.tries = missing.tries.saturating_add(1);
-            missing.next = now.add(repeat);
             self.due.push(missing.sequence as u16);
         }
         Due {
@@ -150,17 +167,27 @@ impl NackGenerator {
         self.missing.len()
     }
 
-    fn found(&mut self, sequence: u64) -> Arrival {
+    fn found(&mut self, now: Instant, sequence: u64) -> Arrival {
         let position = self
             .missing
             .binary_search_by_key(&sequence, |missing| missing.sequence);
         match position {
             Ok(position) => {
-                self.missing.remove(position);
+                let missing = self.missing.remove(position);
+                if missing.tries > 0 {
+                    let first_request = missing.since.add(REORDER_WAIT);
+                    self.note_answer(now.saturating_since(first_request));
+                }
                 Arrival::Recovered
             }
             Err(_) => Arrival::Late,
         }
+    }
+
+    /// Smoothed as TCP smooths its round trips (RFC 6298 §2), but quicker: there are few.
+    fn note_answer(&mut self, took: Duration) {
+        let old = self.answer.saturating_mul(3);
+        self.answer = old.saturating_add(took).checked_div(4).unwrap_or_default();
     }
 }
 
@@ -203,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_up_after_a_second_or_ten_requests() {
+    fn gives_up_after_a_second() {
         let mut nack = NackGenerator::new();
         nack.on_packet(at(0), 10);
         nack.on_packet(at(0), 12);
@@ -216,16 +243,52 @@ mod tests {
                 break given_up;
             }
         };
-        assert_eq!((requests, given_up), (8, 1));
-        assert!((1000..1130).contains(&now));
+        // After 5, 130, 380 and 880 ms.
+        assert_eq!((requests, given_up), (4, 1));
+        assert_eq!(now, 1000);
 
-        nack.on_packet(at(2000), 14);
+        nack.on_packet(at(3000), 14);
         let mut requests = 0;
-        for millis in 2000..2999 {
+        for millis in 3000..=4000 {
             let due = nack.poll_nack(at(millis), Duration::ZERO);
             requests += due.sequences.len();
         }
-        assert_eq!((requests, nack.outstanding()), (10, 0));
+        // After 5, 25, 65, 145, 305 and 625 ms.
+        assert_eq!((requests, nack.outstanding()), (6, 0));
+    }
+
+    /// A peer behind a queue of `delay`: how often each of 100 lost packets is asked for until it comes.
+    fn requests_behind_a_queue(delay: u64) -> f64 {
+        let mut nack = NackGenerator::new();
+        let mut coming: Vec<(u64, u64)> = Vec::new();
+        let mut requests = 0;
+        for now in 0..200 * 20 {
+            // Every second packet is lost, one is due every 20 ms.
+            if now % 20 == 0 && (now / 20) % 2 == 0 {
+                nack.on_packet(at(now), now / 20);
+            }
+            let mut come = coming
+                .extract_if(.., |(due, _)| *due <= now)
+                .collect::<Vec<_>>();
+            come.sort_unstable();
+            for (_, sequence) in come {
+                nack.on_packet(at(now), sequence);
+            }
+            let due = nack.poll_nack(at(now), Duration::ZERO).sequences.to_vec();
+            requests += due.len();
+            coming.extend(
+                due.iter()
+                    .map(|sequence| (now + delay, u64::from(*sequence))),
+            );
+        }
+        requests as f64 / 100.0
+    }
+
+    #[test]
+    fn a_long_queue_is_not_made_longer() {
+        assert!(requests_behind_a_queue(1) < 1.1);
+        let behind = requests_behind_a_queue(300);
+        assert!(behind < 2.0, "{behind} requests for each packet");
     }
 
     #[test]
