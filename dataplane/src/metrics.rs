@@ -184,6 +184,7 @@ fn visit_driver(stats: &mut DriverStats, f: &mut impl FnMut(&mut u64)) {
         segmented_bursts,
         segmentation_fallbacks,
         unreachable,
+        expired_packets,
         send_failures,
         runs,
     } = stats;
@@ -206,6 +207,7 @@ fn visit_driver(stats: &mut DriverStats, f: &mut impl FnMut(&mut u64)) {
         segmented_bursts,
         segmentation_fallbacks,
         unreachable,
+        expired_packets,
         send_failures,
     ]
     .into_iter()

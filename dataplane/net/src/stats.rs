@@ -39,6 +39,8 @@ pub struct DriverStats {
     pub segmentation_fallbacks: u64,
     /// Reports of an unreachable peer (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH), which only count.
     pub unreachable: u64,
+    /// Packets that waited until they were of no use, and were not sent.
+    pub expired_packets: u64,
     /// Packets that the kernel did not accept, for any reason.
     pub send_failures: u64,
 }

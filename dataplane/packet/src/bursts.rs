@@ -31,6 +31,7 @@ pub struct Burst {
     len: usize,
     segment: usize,
     segments: usize,
+    until: Instant,
 }
 
 impl Burst {
@@ -86,6 +87,8 @@ pub struct BurstsSize {
 /// last segment, a longer one starts a new run; at most [`MAX_SEGMENTS`] and one datagram's worth of bytes. When memory or the
 /// queue is exhausted, `reserve` says `None`, and the caller counts a drop.
 ///
+/// A driver that stands still must not send later what is of no use by then: [`Bursts::expire`].
+///
 /// Sending, for drivers: [`Bursts::take`], [`Bursts::bytes`], [`Bursts::complete`], the last in any order.
 #[derive(Debug)]
 pub struct Bursts {
@@ -98,6 +101,9 @@ pub struct Bursts {
     offset: usize,
     reserved: usize,
     peer: Option<(SocketAddr, Option<IpAddr>)>,
+    /// For how long it is of use what is written now.
+    until: Instant,
+    expired: u64,
     open: Option<Burst>,
     queue: VecDeque<Burst>,
     capacity: usize,
@@ -130,6 +136,8 @@ impl Bursts {
             offset: 0,
             reserved: 0,
             peer: None,
+            until: Instant::FAR_FUTURE,
+            expired: 0,
             open: None,
             queue: VecDeque::with_capacity(size.bursts),
             capacity: size.bursts,
@@ -144,10 +152,17 @@ impl Bursts {
     /// A run to the same peer is continued; a run to another peer ends. What is left of a reservation stays reserved, so that
     /// one may be made for the packets of several peers.
     pub fn begin(&mut self, destination: SocketAddr, local: Option<IpAddr>) {
+        self.until = Instant::FAR_FUTURE;
         if self.peer != Some((destination, local)) {
             self.finish();
             self.peer = Some((destination, local));
         }
+    }
+
+    /// What follows, up to the next [`Bursts::begin`], need not leave any more after `until`, unless it continues a run: the
+    /// first packet of a run decides.
+    pub fn expire(&mut self, until: Instant) {
+        self.until = until;
     }
 
     /// Room for a packet of at most `max_len` bytes; `None` when memory or queue is exhausted.
@@ -213,6 +228,7 @@ impl Bursts {
                     len: 0,
                     segment: len,
                     segments: 0,
+                    until: self.until,
                 })
             }
         };
@@ -280,17 +296,34 @@ impl Bursts {
         self.taken
     }
 
+    /// Packets that wait for the driver.
+    pub fn queued_packets(&self) -> usize {
+        let waiting = self.queue.iter().chain(&self.open);
+        waiting.map(Burst::segments).sum()
+    }
+
+    /// Packets that waited for the driver until they were of no use, and never left.
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
     /// The memory behind the bursts, for a driver to keep alive while the kernel reads some of it.
     pub fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
 
-    /// The oldest waiting burst, which counts as sent `now`. Drivers only; call [`Bursts::finish`] first.
+    /// The oldest waiting burst that is still of use, which counts as sent `now`. Drivers only; call [`Bursts::finish`] first.
     pub fn take(&mut self, now: Instant) -> Option<Burst> {
-        let burst = self.queue.pop_front()?;
-        self.sent_at[self.remembered(burst.id)] = now;
-        self.taken += 1;
-        Some(burst)
+        loop {
+            let burst = self.queue.pop_front()?;
+            self.sent_at[self.remembered(burst.id)] = now;
+            self.taken += 1;
+            if burst.until >= now {
+                return Some(burst);
+            }
+            self.expired += burst.segments as u64;
+            self.complete(burst);
+        }
     }
 
     /// The bytes of a burst that was taken here.
@@ -511,6 +544,30 @@ mod tests {
         }
         assert_eq!(drain(&mut bursts).len(), written);
         assert_eq!(written, 4);
+    }
+
+    #[test]
+    fn what_waited_too_long_does_not_leave() {
+        let mut bursts = bursts(2, 8);
+        let at = Instant::from_millis;
+        for (port, until) in [(1, Some(at(5))), (2, None), (3, Some(at(7)))] {
+            bursts.begin(peer(port), None);
+            until.into_iter().for_each(|until| bursts.expire(until));
+            write(&mut bursts, 100, 1);
+            write(&mut bursts, 100, 1);
+        }
+        bursts.finish();
+        assert_eq!((bursts.queued(), bursts.queued_packets()), (3, 6));
+        let ports = core::iter::from_fn(|| {
+            let burst = bursts.take(at(7))?;
+            let port = burst.destination().port();
+            bursts.complete(burst);
+            Some(port)
+        });
+        assert_eq!(ports.collect::<Vec<_>>(), [2, 3]);
+        assert_eq!((bursts.expired(), bursts.in_flight()), (2, 0));
+        assert_eq!((bursts.queued(), bursts.queued_packets()), (0, 0));
+        assert!(bursts.reserve(CHUNK_BYTES).is_some(), "its memory too");
     }
 
     #[test]

@@ -42,6 +42,12 @@ impl Cache {
         (packet.sequence == sequence).then_some(packet)
     }
 
+    /// Where its packets lie.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = SlotId> + '_ {
+        let packets = self.ring.iter().flatten();
+        packets.map(|packet| packet.slot)
+    }
+
     fn index(&self, sequence: u64) -> Option<usize> {
         usize::try_from(sequence.checked_rem(self.ring.len() as u64)?).ok()
     }

@@ -133,6 +133,8 @@ reasons! {
     CodecNotNegotiated = "codec_not_negotiated",
     /// More packets wait for this transport than may.
     QueueFull = "queue_full",
+    /// It waited here until it was of no use any more.
+    Stale = "stale",
     /// The subscriber, its transport, or the publisher went away with the packet on its way.
     Gone = "gone",
     /// No address of the peer is proven.

@@ -32,6 +32,10 @@ const EVENTS_MAX: usize = 4096;
 const TIMERS_MAX: usize = 256;
 /// Packets that leave in one turn, and a few more: as many as fit into a processor's nearer caches until they are sent.
 const FLUSHED_MAX: usize = 512;
+/// Of the bursts and the bytes that can still be written while the driver stands still, what media leave to STUN, DTLS and
+/// RTCP.
+const CONTROL_BURSTS: usize = 256;
+const CONTROL_BYTES: usize = 64 << 10;
 /// Octets of a header with the extensions that browsers negotiate; there may be longer ones.
 const USUAL_HEADER: usize = 64;
 /// Packets whose stay is measured while what was written can't leave.
@@ -164,11 +168,16 @@ impl Engine {
         self.release_orphans(arena);
         tap::abandon(self);
         self.note_departures(bursts);
+        let stands_still = bursts.queued() > 0;
         let mut since = (self.config.cycles)();
         self.outbox.flush(&mut self.stats, bursts);
         self.lap(Stage::Control, &mut since);
         let mark = self.queue.len();
-        let (bytes, free) = bursts.room_left();
+        let (mut bytes, mut free) = bursts.room_left();
+        if stands_still {
+            bytes = bytes.saturating_sub(CONTROL_BYTES);
+            free = free.saturating_sub(CONTROL_BURSTS);
+        }
         let budget = FLUSHED_MAX.min(free).min(bytes / DATAGRAM_MAX);
         rewrite::run(self, now, arena, budget);
         self.lap(Stage::Rewrite, &mut since);

@@ -225,7 +225,7 @@ fn resend(
     arena.retain(packet.slot);
     let run = Run {
         outgoing: stream,
-        first: engine.queue.add(packet),
+        first: engine.queue.add(now, packet),
         count: 1,
         next: 0,
         retransmission: Some(sequence),

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod audit;
 mod cache;
 mod commands;
 pub mod discard;

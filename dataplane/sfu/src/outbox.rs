@@ -67,6 +67,8 @@ impl Outbox {
             stats.stage_mut(Stage::Control).packets_out += 1;
             stats.datagram(Direction::Out, message.kind, bytes.len());
         }
+        // Media don't continue a run of ours: they may become stale, and this may not.
+        bursts.finish();
         self.bytes.clear();
     }
 }

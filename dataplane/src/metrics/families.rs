@@ -75,6 +75,7 @@ families! {
     DRIVER_RECEIVING_TURNS: Counter "ringcast_node_driver_receiving_turns_total" "Turns that brought at least one datagram.";
     DRIVER_SEGMENTED: Counter "ringcast_node_driver_segmented_bursts_total" "Bursts that left as one segmented send.";
     DRIVER_FALLBACKS: Counter "ringcast_node_driver_segmentation_fallbacks_total" "Bursts that had to be sent packet by packet.";
+    DRIVER_EXPIRED: Counter "ringcast_node_driver_expired_packets_total" "Packets that waited for the driver until they were of no use, and were not sent.";
     DRIVER_SEND_FAILURES: Counter "ringcast_node_driver_send_failures_total" "Packets that the kernel did not accept.";
     DRIVER_UNREACHABLE: Counter "ringcast_node_driver_unreachable_total" "Reports of an unreachable peer.";
     DRIVER_KERNEL_DROPS: Counter "ringcast_node_driver_kernel_drops_total" "Datagrams dropped because a socket's queue was full.";

@@ -12,8 +12,17 @@ use crate::network::Network;
 
 /// Where a datagram lies in its slot; real drivers leave room in front too.
 const HEADROOM: u16 = 64;
-/// How long a driver without slots waits at most, as the real ones do.
+/// How long a driver without slots waits at most, as the real ones do; one that stands still looks as often how it is.
 const STARVED: Duration = Duration::from_millis(1);
+
+/// What a driver does not do for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Still {
+    /// It sends nothing, as if the kernel had no memory to spare.
+    Sending,
+    /// It does nothing at all, as if the processor were elsewhere.
+    Everything,
+}
 
 /// Meets the virtual network. It never blocks: it says when it wants to be woken, and the simulation moves the clock.
 pub struct SimDriver {
@@ -22,6 +31,7 @@ pub struct SimDriver {
     local: SocketAddr,
     waker: Waker,
     stats: DriverStats,
+    still: Option<(Still, Instant)>,
 }
 
 impl SimDriver {
@@ -33,7 +43,18 @@ impl SimDriver {
             local,
             waker: Waker::new().expect("the process has descriptors left"),
             stats: DriverStats::default(),
+            still: None,
         }
+    }
+
+    pub(crate) fn stand_still(&mut self, what: Still, until: Instant) {
+        self.still = Some((what, until));
+    }
+
+    /// What it does not do now.
+    pub(crate) fn still(&self) -> Option<Still> {
+        let (what, until) = self.still?;
+        (self.now() < until).then_some(what)
     }
 
     pub(crate) fn port(&self) -> usize {
@@ -57,6 +78,7 @@ impl SimDriver {
             assert_eq!(segments, burst.segments(), "a run is as long as it says");
             out.complete(burst);
         }
+        self.stats.expired_packets = out.expired();
     }
 
     /// Fills `batch`. Returns whether there are slots left.
@@ -96,10 +118,19 @@ impl Driver for SimDriver {
         batch: &mut Batch,
     ) -> Result<(), Fatal> {
         self.stats.turns += 1;
-        self.send(out);
-        let has_slots = self.receive(arena, batch);
+        let still = self.still();
+        if still.is_none() {
+            self.send(out);
+        }
+        let has_slots = still == Some(Still::Everything) || self.receive(arena, batch);
         let mut network = self.network.borrow_mut();
-        let starved_until = (!has_slots).then(|| network.now() + STARVED);
+        let soon = network.now() + STARVED;
+        if still.is_some() {
+            // Whatever is overdue is overdue because of that.
+            network.sleep(self.port, Wait::Until(soon), Some(soon));
+            return Ok(());
+        }
+        let starved_until = (!has_slots).then_some(soon);
         network.sleep(self.port, wait, starved_until);
         Ok(())
     }

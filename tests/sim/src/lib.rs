@@ -25,7 +25,7 @@ mod source;
 
 pub use browser::Browser;
 pub use conditions::{Conditions, Loss};
-pub use driver::SimDriver;
+pub use driver::{SimDriver, Still};
 pub use media::Style;
 pub use network::{HostId, Network, Seen};
 pub use node::Node;

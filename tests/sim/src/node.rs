@@ -17,9 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sfu::Engine;
 use sfu::api::{Command, Config, Event};
 use sfu::discard::Stage;
-use sfu::stats::Stats;
+use sfu::stats::{Direction, Stats};
 
-use crate::driver::SimDriver;
+use crate::driver::{SimDriver, Still};
 use crate::network::Network;
 
 /// Messages in each mailbox. Few, so that it runs full now and then.
@@ -128,6 +128,13 @@ impl Node {
         self.post(worker, Order::Stop);
     }
 
+    /// For so long, the driver of a worker does not do that.
+    pub fn stand_still(&mut self, worker: u16, what: Still, duration: Duration) {
+        let now = self.network.borrow().now();
+        let one = &mut self.workers[usize::from(worker)];
+        one.worker.driver.stand_still(what, now + duration);
+    }
+
     fn post(&mut self, worker: u16, order: Order) {
         let now = self.network.borrow().now();
         let delay = match self.workers.len() {
@@ -232,7 +239,7 @@ impl OneWorker {
             reserve: 1024,
         };
         let bursts = BurstsSize {
-            chunks: 64,
+            chunks: 16,
             bursts: 4096,
         };
         let mut worker = Worker {
@@ -273,7 +280,9 @@ impl OneWorker {
                 other => panic!("a simulated worker says {other:?}"),
             }
         }
-        self.is_restless = posted || self.worker.bursts.queued() > 0 || self.progress() != before;
+        let may_send = self.worker.driver.still().is_none();
+        let wants_to_send = may_send && self.worker.bursts.queued() > 0;
+        self.is_restless = posted || wants_to_send || self.progress() != before;
     }
 
     fn progress(&self) -> Progress {
@@ -290,14 +299,32 @@ impl OneWorker {
     fn check(&self) {
         let stats = self.worker.engine.stats();
         assert_eq!(stats.unbalanced(), None, "in + made = out + dropped + held");
-        for cells in &stats.stages {
-            assert_eq!(cells.held, 0, "no stage keeps packets between turns");
+        let copies = self.worker.engine.waiting_copies();
+        for stage in Stage::ALL {
+            let waiting = match stage {
+                Stage::Rewrite => copies,
+                _ => 0,
+            };
+            let held = stats.stage(stage).held;
+            assert_eq!(held, waiting, "what {stage:?} holds is what waits there");
         }
         let arena = &self.worker.arena;
+        let slots = match copies {
+            0 => stats.cache_packets as usize,
+            _ => self.worker.engine.slots_kept(),
+        };
         assert_eq!(
-            arena.in_use() as u64,
-            stats.cache_packets,
-            "between turns only the cache has slots"
+            arena.in_use(),
+            slots,
+            "between turns only the cache and what waits have slots"
+        );
+        let driver = self.worker.driver.stats();
+        let written: u64 = stats.packets[Direction::Out as usize].iter().sum();
+        let unsent = self.worker.bursts.queued_packets() as u64;
+        assert_eq!(
+            written,
+            driver.sent_packets + driver.expired_packets + unsent,
+            "what was written left, became stale, or waits"
         );
         assert_eq!(
             arena.lent() as u64,

@@ -38,6 +38,8 @@ pub struct Sink {
     shown: Option<u32>,
     /// Pictures that could be decoded: complete, and so is what they build on.
     pub decoded: BTreeSet<u32>,
+    /// When the last packet of each picture came that was no retransmission.
+    pub came: BTreeMap<u32, Instant>,
     /// Key-frame requests sent.
     pub key_frame_requests: u64,
     /// Packets asked for again.
@@ -84,6 +86,7 @@ impl Sink {
             frames: BTreeMap::new(),
             shown: None,
             decoded: BTreeSet::new(),
+            came: BTreeMap::new(),
             key_frame_requests: 0,
             nacked: 0,
             recovered: 0,
@@ -168,6 +171,7 @@ impl Sink {
         let payload = &packet[payload];
         if header.ssrc == self.ssrcs.video {
             self.video.on_packet(index, header.timestamp, now);
+            self.came.insert(media::read_picture(payload).number, now);
             self.on_picture(now, index, header.timestamp, payload);
         } else {
             assert_eq!(header.ssrc, self.ssrcs.audio, "an SSRC that was agreed on");

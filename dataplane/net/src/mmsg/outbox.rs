@@ -82,7 +82,9 @@ impl Outbox {
         let now = time::now();
         // A burst may need one message for each of its packets.
         while self.contents.len() + MAX_SEGMENTS <= CHUNK {
-            let Some(burst) = out.take(now) else {
+            let taken = out.take(now);
+            stats.expired_packets = out.expired();
+            let Some(burst) = taken else {
                 return;
             };
             let chosen = socket::choose(listeners, burst.destination(), burst.local());

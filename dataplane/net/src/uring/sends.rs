@@ -123,6 +123,7 @@ impl Sends {
             {
                 self.queue_burst(burst, out, ring, sockets, stats);
             }
+            stats.expired_packets = out.expired();
         }
         self.again.is_empty() && out.queued() == 0
     }

@@ -3,6 +3,7 @@
 use packet::{Arena, Bursts};
 use proto::srtp::{Job, Refusal, protect_batch};
 
+use super::queue::STAY_MAX;
 use super::rewrite::Rewritten;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
@@ -113,6 +114,7 @@ fn begin(engine: &Engine, bursts: &mut Bursts, one: &Rewritten) {
     let path = engine.model.exits[one.transport].path;
     let path = path.expect("nothing is rewritten for a transport that is not ready");
     bursts.begin(path.remote, path.local);
+    bursts.expire(engine.queue.since(one.packet) + STAY_MAX);
 }
 
 /// A packet does not leave after all.

@@ -3,8 +3,8 @@
 //! A run names packets that lie in a row, so that handing a frame to a subscriber is one step and not one per packet. What a
 //! flush leaves over stays for the next.
 
-use clock::Instant;
-use packet::Arena;
+use clock::{Duration, Instant};
+use packet::{Arena, SlotId};
 
 use super::Run;
 use crate::model::exit::{Exit, WAITING_MAX};
@@ -14,12 +14,20 @@ use crate::model::packet::Packet;
 const PACKETS_MAX: usize = 4096;
 /// Of those, how many may be retransmissions.
 const RESENT_MAX: usize = 2048;
+/// How long after its arrival a packet may leave at the latest.
+///
+/// A conversation suffers from more than 150 ms from mouth to ear and breaks beyond 400 (ITU-T G.114), and both ends and two
+/// paths need a part of that. Whoever waits for a packet has asked for it again by then, perhaps twice. So it is of no use any
+/// more, while all that arrive behind it wait for it: without a limit one overload would delay everybody until it is over.
+pub(crate) const STAY_MAX: Duration = Duration::from_millis(200);
 
 /// Packets, and who gets them.
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// Each has a reference to its slot until every run is served.
     packets: Vec<Packet>,
+    /// When each of those arrived, or was asked for.
+    since: Vec<Instant>,
     runs: Vec<Run>,
     /// Transports with runs, in the order in which they are served.
     transports: Vec<u32>,
@@ -31,6 +39,7 @@ impl Queue {
     pub(crate) fn new(transports: usize) -> Self {
         Self {
             packets: Vec::with_capacity(PACKETS_MAX),
+            since: Vec::with_capacity(PACKETS_MAX),
             runs: Vec::with_capacity(2 * transports),
             transports: Vec::with_capacity(transports),
             served: 0,
@@ -53,8 +62,9 @@ impl Queue {
     }
 
     /// Takes in a packet with a reference to its slot, and says where it lies. The next one lies behind it.
-    pub(crate) fn add(&mut self, packet: Packet) -> u32 {
+    pub(crate) fn add(&mut self, now: Instant, packet: Packet) -> u32 {
         let place = u32::try_from(self.packets.len()).expect("the queue is bounded");
+        self.since.push(packet.arrival.unwrap_or(now));
         self.packets.push(packet);
         place
     }
@@ -62,6 +72,11 @@ impl Queue {
     /// The packet in that place.
     pub(crate) fn packet(&self, place: u32) -> &Packet {
         &self.packets[place as usize]
+    }
+
+    /// When the packet in that place arrived, or was asked for.
+    pub(crate) fn since(&self, place: u32) -> Instant {
+        self.since[place as usize]
     }
 
     /// How many places are taken.
@@ -135,10 +150,30 @@ impl Queue {
         }
     }
 
+    /// Where the packets lie.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = SlotId> + '_ {
+        self.packets.iter().map(|packet| packet.slot)
+    }
+
+    /// The transports that are still to be served.
+    pub(crate) fn waiting_transports(&self) -> impl Iterator<Item = u32> + '_ {
+        self.transports[self.served..].iter().copied()
+    }
+
+    /// Packets of all runs that wait for a transport, by the runs themselves.
+    pub(crate) fn count_runs(&self, exit: &Exit) -> u64 {
+        let first = (exit.waiting > 0).then_some(exit.runs.first);
+        let places = core::iter::successors(first, |place| {
+            (*place != exit.runs.last).then(|| self.run(*place).next)
+        });
+        places.map(|place| u64::from(self.run(place).count)).sum()
+    }
+
     /// Lets go of the packets that nobody needs any more: from `mark` on, and all if no run is left. Says in `departing` when
     /// those arrived that came from a publisher and not from the cache.
     pub(crate) fn release(&mut self, arena: &mut Arena, mark: usize, departing: &mut Vec<Instant>) {
         let keep = if self.is_empty() { 0 } else { mark };
+        self.since.truncate(keep);
         for packet in self.packets.drain(keep..) {
             departing.extend(packet.arrival);
             arena.release(packet.slot);

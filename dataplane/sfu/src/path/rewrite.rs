@@ -10,6 +10,7 @@ use proto::srtp::Handle;
 
 use super::Run;
 use super::level::level;
+use super::queue::STAY_MAX;
 use crate::api::Kind;
 use crate::cache::PACKETS_MAX;
 use crate::discard::{DropReason, Stage};
@@ -93,6 +94,8 @@ impl Rewritten {
 #[derive(Clone, Copy)]
 struct Moment {
     now: Instant,
+    /// What arrived before this is of no use any more.
+    oldest: Instant,
     send_time: [u8; 3],
 }
 
@@ -126,6 +129,7 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: 
     engine.stats.stage_mut(Stage::Rewrite).calls += 1;
     let moment = Moment {
         now,
+        oldest: now.saturating_sub(STAY_MAX),
         send_time: proto::rtp::extension::abs_send_time(engine.ntp(now)),
     };
     let mut spent = 0;
@@ -152,7 +156,8 @@ fn fetch_ahead(engine: &Engine) {
     }
 }
 
-/// Everything that waits for one transport; how many packets that was.
+/// Everything that waits for one transport; how many packets that was. Those that waited too long go all at once, so they
+/// count as one for each run.
 fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32) -> usize {
     let exit = &mut engine.model.exits[transport];
     let waiting = core::mem::take(&mut exit.waiting);
@@ -164,12 +169,18 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
     engine.stats.stage_mut(Stage::Rewrite).held -= u64::from(waiting);
     let (first, first_header) = (engine.rewritten.len(), engine.headers.len());
     let mut place = list.first;
+    let mut spent = waiting;
     loop {
         let run = engine.queue.run(place);
         match way {
             Err(reason) => {
                 let stats = &mut engine.stats;
                 stats.drop_many(Stage::Rewrite, reason, u64::from(run.count));
+            }
+            Ok(_) if engine.queue.since(run.first) < moment.oldest => {
+                let stats = &mut engine.stats;
+                stats.drop_many(Stage::Rewrite, DropReason::Stale, u64::from(run.count));
+                spent -= run.count - 1;
             }
             Ok(way) => {
                 for packet in run.first..run.first + run.count {
@@ -187,7 +198,7 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
     if most > 0 && list.len() > 1 {
         engine.stats.padding_bytes += level(list, &mut engine.headers[first_header..], most);
     }
-    waiting as usize
+    spent as usize
 }
 
 /// Where to, or why nothing can leave yet.
@@ -282,7 +293,7 @@ fn catch_up(
         arena.retain(packet.slot);
         let run = Run {
             outgoing,
-            first: engine.queue.add(packet),
+            first: engine.queue.add(moment.now, packet),
             count: 1,
             next: 0,
             retransmission: None,

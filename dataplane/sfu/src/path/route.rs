@@ -41,7 +41,7 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
         match superseded.or_else(|| refusal(engine, packet)) {
             // The reference to the slot is the queue's.
             None => {
-                engine.queue.add(*packet);
+                engine.queue.add(now, *packet);
             }
             Some(reason) => {
                 engine.stats.drop_at(Stage::Route, reason);

@@ -5,6 +5,7 @@ mod crossings;
 mod crowds;
 mod departures;
 mod losses;
+mod overload;
 mod strangers;
 
 use clock::Duration;
