@@ -2,6 +2,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::WebSocketStream;
@@ -53,8 +56,55 @@ pub struct Published {
     pub answer: String,
 }
 
-/// Where the answer to a request goes.
-type Answer = oneshot::Sender<Result<Value, Error>>;
+/// Where the answer to a request goes: the result is read by whoever asked.
+type Answer = oneshot::Sender<Result<Box<RawValue>, Error>>;
+
+/// What matters of a frame that is no notification.
+#[derive(Deserialize)]
+struct Reply {
+    id: Option<u64>,
+    result: Option<Box<RawValue>>,
+    error: Option<Value>,
+}
+
+/// What matters of the result of `joinRoom`. In a large session most of it is people who publish nothing.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JoinResult {
+    id: String,
+    media_server: Option<String>,
+    value: Vec<Other>,
+}
+
+#[derive(Deserialize)]
+struct Other {
+    #[serde(default)]
+    streams: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PublishResult {
+    id: String,
+    sdp_answer: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Offer {
+    sdp_offer: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered {
+    sdp_answer: String,
+}
 
 #[derive(Debug)]
 struct Ask {
@@ -94,8 +144,7 @@ impl Browser {
             "metadata": "", "secret": "", "recorder": false, "stt": false,
         });
         let result = browser.ask("joinRoom", params).await?;
-        let joined = read_joined(&result);
-        let joined = joined.ok_or_else(|| Error::protocol("joinRoom", "an incomplete result"))?;
+        let joined = Joined::from(read::<JoinResult>("joinRoom", &result)?);
         browser.connection.clone_from(&joined.connection);
         browser.server_offers = joined.server_offers;
         Ok((browser, joined))
@@ -136,9 +185,10 @@ impl Browser {
             }
         }
         let result = self.ask("publishVideo", params).await?;
+        let PublishResult { id, sdp_answer } = read("publishVideo", &result)?;
         Ok(Published {
-            stream: text(&result, "id", "publishVideo")?,
-            answer: text(&result, "sdpAnswer", "publishVideo")?,
+            stream: id,
+            answer: sdp_answer,
         })
     }
 
@@ -149,7 +199,8 @@ impl Browser {
     pub async fn prepare_subscription(&self, stream: &str) -> Result<String, Error> {
         let params = json!({ "sender": stream, "reconnect": false });
         let result = self.ask("prepareReceiveVideoFrom", params).await?;
-        text(&result, "sdpOffer", "prepareReceiveVideoFrom")
+        let Offer { sdp_offer } = read("prepareReceiveVideoFrom", &result)?;
+        Ok(sdp_offer)
     }
 
     /// Answers the server's offer of a stream.
@@ -168,7 +219,8 @@ impl Browser {
     pub async fn subscribe(&self, stream: &str, offer: &str) -> Result<String, Error> {
         let params = json!({ "sender": stream, "sdpOffer": offer });
         let result = self.ask("receiveVideoFrom", params).await?;
-        text(&result, "sdpAnswer", "receiveVideoFrom")
+        let Answered { sdp_answer } = read("receiveVideoFrom", &result)?;
+        Ok(sdp_answer)
     }
 
     /// Trickles a candidate. `of` is the connection that publishes the stream which the transport is for.
@@ -190,7 +242,7 @@ impl Browser {
         self.ask("leaveRoom", json!({})).await.map(|_| ())
     }
 
-    async fn ask(&self, method: &'static str, params: Value) -> Result<Value, Error> {
+    async fn ask(&self, method: &'static str, params: Value) -> Result<Box<RawValue>, Error> {
         let (answer, answered) = oneshot::channel();
         let ask = Ask {
             method,
@@ -205,26 +257,19 @@ impl Browser {
     }
 }
 
-fn read_joined(result: &Value) -> Option<Joined> {
-    let others = result.get("value")?.as_array()?;
-    let streams = others
-        .iter()
-        .filter_map(|other| other.get("streams")?.as_array())
-        .flatten();
-    Some(Joined {
-        connection: result.get("id")?.as_str()?.to_owned(),
-        server_offers: result.get("mediaServer").and_then(Value::as_str) == Some("mediasoup"),
-        streams: streams
-            .filter_map(|stream| Some(stream.get("id")?.as_str()?.to_owned()))
-            .collect(),
-    })
+impl From<JoinResult> for Joined {
+    fn from(result: JoinResult) -> Self {
+        let streams = result.value.into_iter().flat_map(|other| other.streams);
+        Self {
+            connection: result.id,
+            server_offers: result.media_server.as_deref() == Some("mediasoup"),
+            streams: streams.map(|stream| stream.id).collect(),
+        }
+    }
 }
 
-fn text(result: &Value, key: &str, doing: &str) -> Result<String, Error> {
-    let found = result.get(key).and_then(Value::as_str);
-    found
-        .map(str::to_owned)
-        .ok_or_else(|| Error::protocol(doing, format!("a result without {key}")))
+fn read<T: DeserializeOwned>(doing: &str, result: &RawValue) -> Result<T, Error> {
+    serde_json::from_str(result.get()).map_err(|error| Error::protocol(doing, error))
 }
 
 /// One socket: requests out, answers in, pings in between.
@@ -299,23 +344,21 @@ impl Conversation {
         if text.contains("\"method\"") {
             return;
         }
-        let Ok(message) = serde_json::from_str::<Value>(text) else {
+        let Ok(reply) = serde_json::from_str::<Reply>(text) else {
             return;
         };
-        let waiting = message
-            .get("id")
-            .and_then(Value::as_u64)
-            .and_then(|id| self.waiting.remove(&id));
+        let waiting = reply.id.and_then(|id| self.waiting.remove(&id));
         let Some((method, answer)) = waiting else {
             return;
         };
-        let result = match message.get("error") {
-            None => Ok(message.get("result").cloned().unwrap_or(Value::Null)),
-            Some(error) => Err(Error::Refused {
+        let result = match (reply.result, reply.error) {
+            (_, Some(error)) => Err(Error::Refused {
                 doing: method.to_owned(),
                 code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
-                message: text_of(error),
+                message: text_of(&error),
             }),
+            (Some(result), None) => Ok(result),
+            (None, None) => Err(Error::protocol(method, "neither result nor error")),
         };
         // Whoever asked may have given up.
         let _ = answer.send(result);
@@ -349,10 +392,14 @@ mod tests {
                 { "id": "con_C" },
             ],
         });
+        let read_joined = |text: &Value| -> Result<Joined, Error> {
+            let raw = RawValue::from_string(text.to_string()).unwrap();
+            read::<JoinResult>("joinRoom", &raw).map(Joined::from)
+        };
         let joined = read_joined(&result).unwrap();
         assert_eq!(joined.connection, "con_A");
         assert!(joined.server_offers);
         assert_eq!(joined.streams, ["str_CAM_ABCD_con_B"]);
-        assert_eq!(read_joined(&json!({ "id": "con_A" })), None);
+        assert!(read_joined(&json!({ "id": "con_A" })).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! Coming and going: join, leave, eviction.
 
+use std::sync::Arc;
+
 use super::connection::{Presence, Publication};
 use super::{
     Chance, Connection, ConnectionId, ConnectionProperties, Domain, IceServer, Millis,
@@ -117,11 +119,11 @@ impl Domain {
             subscriptions: Vec::new(),
         });
         let connection = connection.clone();
-        let joined = Notification::ParticipantJoined {
+        let joined = Arc::new(Notification::ParticipantJoined {
             id: id.clone(),
             created_at: connection.created_at,
             metadata: connection.metadata(),
-        };
+        });
         let news = match connection.is_hidden() {
             true => Vec::new(),
             false => session.tell_others(&id, &joined),
@@ -163,10 +165,10 @@ impl Domain {
             Publication::Live(stream) => Some(stream.id.clone()),
         };
         // The client destroys the stream by itself: `participantLeft` is enough.
-        let left = Notification::ParticipantLeft {
+        let left = Arc::new(Notification::ParticipantLeft {
             connection_id: id.clone(),
             reason,
-        };
+        });
         let news = match connection.is_hidden() {
             true => Vec::new(),
             false => session.tell_others(id, &left),

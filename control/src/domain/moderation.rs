@@ -1,5 +1,7 @@
 //! What users do to each other: signals, and what moderators may.
 
+use std::sync::Arc;
+
 use super::{
     Code, ConnectionId, Domain, Notification, Output, Reason, Refused, SessionId, StreamId,
     no_session,
@@ -31,15 +33,15 @@ impl Domain {
                 return Err(Refused::new(Code::SignalTo, text));
             }
         }
-        let message = Notification::SendMessage {
+        let message = Arc::new(Notification::SendMessage {
             from: from.cloned(),
             kind: kind.map(with_prefix),
             data: data.map(str::to_owned),
-        };
+        });
         let news: Vec<_> = session
             .active()
             .filter(|one| to.is_empty() || to.contains(&one.id))
-            .map(|one| Output::notify(session_id, &one.id, message.clone()))
+            .map(|one| Output::notify(session_id, &one.id, Arc::clone(&message)))
             .collect();
         self.outputs.extend(news);
         Ok(())

@@ -1,5 +1,7 @@
 //! What the domain says: to users, and to those who keep media in step with it.
 
+use std::sync::Arc;
+
 use super::{ConnectionId, Millis, Reason, SessionId, Stream, StreamId};
 
 /// A consequence of a call to the domain.
@@ -11,8 +13,8 @@ pub enum Output {
         session: SessionId,
         /// The recipient.
         to: ConnectionId,
-        /// What to hear.
-        notification: Notification,
+        /// What to hear. Shared by all recipients, so that it is put into words once.
+        notification: Arc<Notification>,
     },
     /// A connection is no longer in its session; its user has been told why.
     ConnectionGone {
@@ -50,11 +52,15 @@ pub enum Output {
 
 impl Output {
     /// A notification to one connection.
-    pub fn notify(session: &SessionId, to: &ConnectionId, notification: Notification) -> Self {
+    pub fn notify(
+        session: &SessionId,
+        to: &ConnectionId,
+        notification: impl Into<Arc<Notification>>,
+    ) -> Self {
         Self::Notify {
             session: session.clone(),
             to: to.clone(),
-            notification,
+            notification: notification.into(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Sending and receiving: publish, unpublish, subscribe, unsubscribe, changes of a stream.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::connection::{Publication, Subscription};
@@ -65,10 +67,10 @@ impl Domain {
             properties,
         };
         presence.publication = Publication::Live(Box::new(stream.clone()));
-        let published = Notification::ParticipantPublished {
+        let published = Arc::new(Notification::ParticipantPublished {
             id: id.clone(),
             stream: Box::new(stream.clone()),
-        };
+        });
         let news = session.tell_others(id, &published);
         self.outputs.extend(news);
         Ok(stream)
@@ -214,14 +216,14 @@ impl Domain {
         {
             stream.change(property, new_value);
         }
-        let changed = Notification::StreamPropertyChanged {
+        let changed = Arc::new(Notification::StreamPropertyChanged {
             connection_id: id.clone(),
             stream_id: stream_id.clone(),
             property: property.to_owned(),
             // Always a string that holds JSON: a bare `true` would be read as false by clients.
             new_value: new_value.to_string(),
             reason: reason.to_owned(),
-        };
+        });
         let news = session.tell_others(id, &changed);
         self.outputs.extend(news);
         Ok(())
@@ -244,10 +246,10 @@ impl Domain {
                 Refused::new(Code::UserNotStreaming, text)
             })?;
         session.forget_stream(&stream);
-        let unpublished = Notification::ParticipantUnpublished {
+        let unpublished = Arc::new(Notification::ParticipantUnpublished {
             connection_id: id.clone(),
             reason,
-        };
+        });
         let mut news = session.tell_others(id, &unpublished);
         if tell_owner {
             news.push(Output::notify(session_id, id, unpublished));

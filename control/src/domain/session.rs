@@ -1,5 +1,7 @@
 //! A call: its properties and its connections.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::connection::Publication;
@@ -113,11 +115,11 @@ impl Session {
     pub(super) fn tell_others(
         &self,
         except: &ConnectionId,
-        notification: &Notification,
+        notification: &Arc<Notification>,
     ) -> Vec<Output> {
         self.active()
             .filter(|one| one.id != *except)
-            .map(|one| Output::notify(&self.id, &one.id, notification.clone()))
+            .map(|one| Output::notify(&self.id, &one.id, Arc::clone(notification)))
             .collect()
     }
 

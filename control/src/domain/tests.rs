@@ -194,7 +194,7 @@ impl World {
                 self.gone.push(output);
                 continue;
             };
-            if let Notification::ParticipantEvicted { connection_id, .. } = notification {
+            if let Notification::ParticipantEvicted { connection_id, .. } = &**notification {
                 assert_eq!(connection_id, to);
                 self.views.remove(to).expect("evicted once");
                 continue;
@@ -254,10 +254,10 @@ fn those_who_stay_hear_of_an_eviction_before_the_evicted() {
     assert_eq!(world.domain.evict(&session, &ids[0], reason), Ok(()));
     let order: Vec<_> = std::iter::from_fn(|| world.domain.poll()).collect();
     assert!(
-        matches!(&order[0], Output::Notify { to, notification: Notification::ParticipantLeft { .. }, .. } if *to == ids[1])
+        matches!(&order[0], Output::Notify { to, notification, .. } if *to == ids[1] && matches!(**notification, Notification::ParticipantLeft { .. }))
     );
     assert!(
-        matches!(&order[1], Output::Notify { to, notification: Notification::ParticipantEvicted { .. }, .. } if *to == ids[0])
+        matches!(&order[1], Output::Notify { to, notification, .. } if *to == ids[0] && matches!(**notification, Notification::ParticipantEvicted { .. }))
     );
     assert!(matches!(&order[2], Output::ConnectionGone { .. }));
 }

@@ -232,11 +232,14 @@ impl Subject for Ringcast {
     }
 
     fn stop(&mut self) -> anyhow::Result<()> {
-        let close = self.people.close(&self.venue);
-        self.runtime.block_on(close);
         match self.cluster.take() {
+            // It takes its sessions with it. To end one of thousands would tell each of everybody else's leaving.
             Some(cluster) => cluster.stop(),
-            None => Ok(()),
+            None => {
+                let close = self.people.close(&self.venue);
+                self.runtime.block_on(close);
+                Ok(())
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! JSON-RPC 2.0 as `openvidu-browser` speaks it: reading requests, writing answers and notifications.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{Code, ConnectionId, Notification, Reason, Refused, Stream};
@@ -81,9 +82,21 @@ fn missing(name: &str, what: &str) -> Refused {
     Refused::new(Code::TransportRequest, text)
 }
 
-/// The answer to a request that went well. `result` must be an object: clients choke on `null`.
-pub fn success(id: &Value, result: &Map<String, Value>) -> String {
-    json!({"id": id, "result": result, "jsonrpc": "2.0"}).to_string()
+/// The answer to a request that went well. `result` must become an object: clients choke on `null`.
+pub fn success(id: &Value, result: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Success<'a, T> {
+        id: &'a Value,
+        result: &'a T,
+        jsonrpc: &'static str,
+    }
+    let answer = Success {
+        id,
+        result,
+        jsonrpc: "2.0",
+    };
+    serde_json::to_string(&answer)
+        .expect("results have text for keys and nothing else that JSON lacks")
 }
 
 /// The answer to a request that was refused. It has no `result` at all: clients drop an answer with both.

@@ -22,6 +22,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::app::{App, Core};
@@ -161,12 +162,16 @@ impl Call {
     }
 
     /// Makes the last step of the request and answers it; notifications that follow from the step come after the answer.
-    fn finish(&self, step: impl FnOnce(&mut Core) -> Outcome) {
+    fn finish<T: Serialize>(&self, step: impl FnOnce(&mut Core) -> Result<T, Refused>) {
         self.finish_then(step, |_| ());
     }
 
     /// The same, and `then` comes between the answer and the notifications, whatever the answer was.
-    fn finish_then(&self, step: impl FnOnce(&mut Core) -> Outcome, then: impl FnOnce(&mut Core)) {
+    fn finish_then<T: Serialize>(
+        &self,
+        step: impl FnOnce(&mut Core) -> Result<T, Refused>,
+        then: impl FnOnce(&mut Core),
+    ) {
         let outcome = self.app.step(|core| {
             let outcome = step(core);
             self.answer(core, &outcome);
@@ -184,10 +189,10 @@ impl Call {
     /// Answers that it can't be.
     fn refuse(&self, refused: Refused) {
         tracing::debug!(method = self.known_method(), %refused, "request refused");
-        self.finish(|_| Err(refused));
+        self.finish(|_| Outcome::Err(refused));
     }
 
-    fn answer(&self, core: &mut Core, outcome: &Outcome) {
+    fn answer<T: Serialize>(&self, core: &mut Core, outcome: &Result<T, Refused>) {
         let Some(id) = &self.request.id else { return };
         let text = match outcome {
             Ok(result) => frame::success(id, result),

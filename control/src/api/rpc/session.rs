@@ -2,13 +2,17 @@
 
 use std::time::Instant;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::sessions::Member;
 use super::{Call, frame, object};
 use crate::app::{App, Core, now_millis};
 use crate::auth;
-use crate::domain::{Code, JoinRequest, Joined, Participant, Reason, Refused, ids};
+use crate::domain::{
+    Code, ConnectionId, JoinRequest, Joined, Millis, Participant, Reason, Refused, Role, SessionId,
+    ids,
+};
 use crate::turn;
 
 /// What clients are told that they talk to; they check the minor version.
@@ -36,7 +40,7 @@ pub fn join(call: &Call) {
             return Err(Refused::new(Code::TransportGeneric, "The socket is gone"));
         }
         core.domain.check_join(&join)?;
-        let session = crate::domain::SessionId::new(join.session.clone());
+        let session = SessionId::new(join.session.clone());
         let node = core.place(&session)?;
         let joined = core
             .domain
@@ -48,7 +52,7 @@ pub fn join(call: &Call) {
         let own = &joined.custom_ice_servers;
         let servers = core.ice_servers(own, &app.config.ice_servers, &node);
         let servers = turn::for_client(&servers, now_millis() / 1000, core.chance.as_mut());
-        Ok(join_result(app, &joined, &rpc, servers))
+        Ok(join_result(app, joined, rpc, servers))
     });
 }
 
@@ -125,37 +129,66 @@ fn request(call: &Call) -> Result<JoinRequest, Refused> {
     })
 }
 
-fn join_result(app: &App, joined: &Joined, rpc: &str, servers: Value) -> Map<String, Value> {
-    let others: Vec<_> = joined.others.iter().map(participant).collect();
-    object([
-        ("id", json!(joined.id)),
-        ("session", json!(joined.session)),
-        ("sessionId", json!(rpc)),
-        ("value", Value::Array(others)),
-        ("version", json!(OPENVIDU_VERSION)),
-        ("role", json!(joined.role)),
-        ("createdAt", json!(joined.created_at)),
-        ("metadata", json!(joined.metadata)),
-        ("finalUserId", json!("")),
-        ("mediaServer", json!(app.config.media_server.as_str())),
-        ("videoSimulcast", json!(app.config.video_simulcast)),
-        ("record", json!(joined.record)),
-        ("customIceServers", servers),
-        ("life", json!(app.life)),
-    ])
+/// The answer to `joinRoom`. Of those who are here already there may be thousands: they are written as they are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JoinResult {
+    id: ConnectionId,
+    session: SessionId,
+    session_id: String,
+    value: Vec<Other>,
+    version: &'static str,
+    role: Role,
+    created_at: Millis,
+    metadata: String,
+    final_user_id: &'static str,
+    media_server: &'static str,
+    video_simulcast: bool,
+    record: bool,
+    custom_ice_servers: Value,
+    life: Millis,
 }
 
 /// Somebody who is here. Without a stream there is no `streams` at all: an empty list would make the client's `connect()` hang.
-fn participant(participant: &Participant) -> Value {
-    let mut value = json!({
-        "id": participant.id,
-        "createdAt": participant.created_at,
-        "metadata": participant.metadata,
-    });
-    if let Some(stream) = &participant.stream {
-        value["streams"] = json!([frame::stream(stream)]);
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Other {
+    id: ConnectionId,
+    created_at: Millis,
+    metadata: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<[Value; 1]>,
+}
+
+fn join_result(app: &App, joined: Joined, rpc: String, servers: Value) -> JoinResult {
+    JoinResult {
+        id: joined.id,
+        session: joined.session,
+        session_id: rpc,
+        value: joined.others.into_iter().map(Other::from).collect(),
+        version: OPENVIDU_VERSION,
+        role: joined.role,
+        created_at: joined.created_at,
+        metadata: joined.metadata,
+        final_user_id: "",
+        media_server: app.config.media_server.as_str(),
+        video_simulcast: app.config.video_simulcast,
+        record: joined.record,
+        custom_ice_servers: servers,
+        life: app.life,
     }
-    value
+}
+
+impl From<Participant> for Other {
+    fn from(participant: Participant) -> Self {
+        let stream = participant.stream.as_ref();
+        Self {
+            streams: stream.map(|stream| [frame::stream(stream)]),
+            id: participant.id,
+            created_at: participant.created_at,
+            metadata: participant.metadata,
+        }
+    }
 }
 
 /// Lower-case letters and digits, like those of the original.

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::extract::ws::Utf8Bytes;
 use tokio::sync::mpsc;
 
 use super::frame;
@@ -36,10 +37,19 @@ pub type Member = (SessionId, ConnectionId);
 pub enum Frame {
     /// An answer.
     Answer(String),
-    /// A notification and its number.
-    Notification(u64, Arc<str>),
+    /// A notification, its number, and how soon it must be written.
+    Notification(u64, Utf8Bytes, Urgency),
     /// Close with that code and reason.
     Close(u16, &'static str),
+}
+
+/// How soon a frame must be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// At once, and with it what waits before it.
+    Prompt,
+    /// It may wait a little for others: where thousands join, everybody hears of each of them.
+    CanWait,
 }
 
 /// Requests of one RPC session are handled one after the other, whatever socket they came by.
@@ -57,6 +67,8 @@ struct RpcSession {
     socket: Option<SocketId>,
     lane: Lane,
     unheard: VecDeque<Unheard>,
+    /// Of all in `unheard`.
+    unheard_bytes: usize,
     next: u64,
     /// When it is over if nothing happens: a lost client's grace, or an evicted one's.
     deadline: Option<Instant>,
@@ -66,7 +78,8 @@ struct RpcSession {
 #[derive(Debug)]
 struct Unheard {
     number: u64,
-    text: Arc<str>,
+    text: Utf8Bytes,
+    urgency: Urgency,
     /// The stream that it announces, if it does.
     announces: Option<StreamId>,
 }
@@ -78,6 +91,8 @@ pub struct RpcSessions {
     sessions: HashMap<RpcId, RpcSession>,
     by_member: HashMap<Member, RpcId>,
     last_socket: u64,
+    /// The last notification and its text: it mostly goes to many.
+    last_text: Option<(Arc<Notification>, Utf8Bytes)>,
 }
 
 /// What became overdue.
@@ -130,6 +145,7 @@ impl RpcSessions {
             socket: Some(socket),
             lane: Lane::default(),
             unheard: VecDeque::new(),
+            unheard_bytes: 0,
             next: 1,
             deadline: None,
             evicted: false,
@@ -174,10 +190,13 @@ impl RpcSessions {
                 .as_ref()
                 .is_none_or(|stream| !received.contains(stream))
         });
+        session.unheard_bytes = session.unheard.iter().map(|one| one.text.len()).sum();
         let frames: Vec<_> = session
             .unheard
             .iter()
-            .map(|unheard| Frame::Notification(unheard.number, unheard.text.clone()))
+            .map(|unheard| {
+                Frame::Notification(unheard.number, unheard.text.clone(), unheard.urgency)
+            })
             .collect();
         for frame in frames {
             self.write(socket, frame);
@@ -190,7 +209,8 @@ impl RpcSessions {
     }
 
     /// Tells a client something, now or when it comes back. Answers false when it has too much unheard already.
-    pub fn notify(&mut self, member: &Member, notification: &Notification) -> bool {
+    pub fn notify(&mut self, member: &Member, notification: &Arc<Notification>) -> bool {
+        let text = self.text_of(notification);
         let Some(session) = self
             .by_member
             .get(member)
@@ -198,25 +218,42 @@ impl RpcSessions {
         else {
             return true;
         };
-        let text: Arc<str> = frame::notification(notification).into();
-        let bytes: usize = session.unheard.iter().map(|one| one.text.len()).sum();
-        if session.unheard.len() >= UNHEARD_MAX || bytes + text.len() > UNHEARD_BYTES_MAX {
+        let bytes = session.unheard_bytes + text.len();
+        if session.unheard.len() >= UNHEARD_MAX || bytes > UNHEARD_BYTES_MAX {
             return false;
         }
+        let urgency = match **notification {
+            Notification::ParticipantJoined { .. } => Urgency::CanWait,
+            _ => Urgency::Prompt,
+        };
         let number = session.next;
         session.next += 1;
+        session.unheard_bytes = bytes;
         session.unheard.push_back(Unheard {
             number,
             text: text.clone(),
-            announces: match notification {
+            urgency,
+            announces: match &**notification {
                 Notification::ParticipantPublished { stream, .. } => Some(stream.id.clone()),
                 _ => None,
             },
         });
         if let Some(socket) = session.socket {
-            self.write(socket, Frame::Notification(number, text));
+            self.write(socket, Frame::Notification(number, text, urgency));
         }
         true
+    }
+
+    /// What a notification says; written once for all who hear it.
+    fn text_of(&mut self, notification: &Arc<Notification>) -> Utf8Bytes {
+        match &self.last_text {
+            Some((last, text)) if Arc::ptr_eq(last, notification) => text.clone(),
+            _ => {
+                let text = Utf8Bytes::from(frame::notification(notification));
+                self.last_text = Some((Arc::clone(notification), text.clone()));
+                text
+            }
+        }
     }
 
     /// The client has heard everything up to this number.
@@ -227,7 +264,8 @@ impl RpcSessions {
                 .front()
                 .is_some_and(|one| one.number <= number)
             {
-                session.unheard.pop_front();
+                let heard = session.unheard.pop_front();
+                session.unheard_bytes -= heard.map_or(0, |one| one.text.len());
             }
         }
     }
@@ -362,11 +400,11 @@ mod tests {
         (rpc, socket, frames)
     }
 
-    fn left() -> Notification {
-        Notification::ParticipantLeft {
+    fn left() -> Arc<Notification> {
+        Arc::new(Notification::ParticipantLeft {
             connection_id: ConnectionId::new("con_B"),
             reason: Reason::Disconnect,
-        }
+        })
     }
 
     #[test]
@@ -387,7 +425,7 @@ mod tests {
         let (mut rpc, socket, mut frames) = joined(1);
         assert!(rpc.notify(&member(), &left()));
         assert!(rpc.notify(&member(), &left()));
-        assert!(matches!(frames.try_recv(), Ok(Frame::Notification(1, _))));
+        assert!(matches!(frames.try_recv(), Ok(Frame::Notification(1, ..))));
         let closed = mpsc::error::TryRecvError::Disconnected;
         assert_eq!(frames.try_recv(), Err(closed), "its task ends");
         let deadline = Instant::now();
@@ -398,7 +436,7 @@ mod tests {
         rpc.replay(socket, &HashSet::new());
         for number in 1..=2 {
             let frame = frames.try_recv();
-            assert!(matches!(frame, Ok(Frame::Notification(n, _)) if n == number));
+            assert!(matches!(frame, Ok(Frame::Notification(n, ..)) if n == number));
         }
         assert_eq!(rpc.overdue(deadline), [], "it came back in time");
     }
@@ -425,11 +463,11 @@ mod tests {
     #[test]
     fn unheard_notifications_are_bounded_in_bytes_too() {
         let (mut rpc, _socket, _frames) = joined(SOCKET_QUEUE);
-        let long = Notification::SendMessage {
+        let long = Arc::new(Notification::SendMessage {
             from: None,
             kind: None,
             data: Some("x".repeat(1024 * 1024)),
-        };
+        });
         let taken = (0..100)
             .take_while(|_| rpc.notify(&member(), &long))
             .count();

@@ -107,7 +107,7 @@ impl Client {
     fn next_frame(&mut self) -> Option<Value> {
         match self.frames.try_recv().ok()? {
             Frame::Answer(text) => Some(serde_json::from_str(&text).expect("JSON")),
-            Frame::Notification(_, text) => Some(serde_json::from_str(&text).expect("JSON")),
+            Frame::Notification(_, text, _) => Some(serde_json::from_str(&text).expect("JSON")),
             Frame::Close(code, reason) => Some(json!({"close": code, "reason": reason})),
         }
     }
