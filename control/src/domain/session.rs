@@ -1,5 +1,6 @@
 //! A call: its properties and its connections.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -42,8 +43,11 @@ pub struct Session {
     pub properties: SessionProperties,
     /// The node that carries its media, once somebody joined.
     pub node: Option<NodeId>,
-    /// In the order of their creation.
-    connections: Vec<Connection>,
+    /// In the order of their creation, which is what the numbers tell.
+    connections: BTreeMap<u64, Connection>,
+    /// The numbers of the connections.
+    numbers: HashMap<ConnectionId, u64>,
+    last_number: u64,
 }
 
 impl Session {
@@ -59,23 +63,25 @@ impl Session {
             created_at: now,
             properties,
             node: None,
-            connections: Vec::new(),
+            connections: BTreeMap::new(),
+            numbers: HashMap::new(),
+            last_number: 0,
         }
     }
 
     /// All connections in the order of their creation.
     pub fn connections(&self) -> impl Iterator<Item = &Connection> {
-        self.connections.iter()
+        self.connections.values()
     }
 
     /// Those whose users are here, the hidden ones included.
     pub fn active(&self) -> impl Iterator<Item = &Connection> {
-        self.connections.iter().filter(|one| one.is_active())
+        self.connections().filter(|one| one.is_active())
     }
 
     /// The connection of that id.
     pub fn connection(&self, id: &ConnectionId) -> Option<&Connection> {
-        self.connections.iter().find(|one| one.id == *id)
+        self.connections.get(self.numbers.get(id)?)
     }
 
     /// The stream of that id and who publishes it.
@@ -93,18 +99,18 @@ impl Session {
     }
 
     pub(super) fn connection_mut(&mut self, id: &ConnectionId) -> Option<&mut Connection> {
-        self.connections.iter_mut().find(|one| one.id == *id)
+        self.connections.get_mut(self.numbers.get(id)?)
     }
 
     pub(super) fn add(&mut self, connection: Connection) -> &Connection {
-        let at = self.connections.len();
-        self.connections.push(connection);
-        &self.connections[at]
+        self.last_number += 1;
+        let number = self.last_number;
+        self.numbers.insert(connection.id.clone(), number);
+        self.connections.entry(number).or_insert(connection)
     }
 
     pub(super) fn remove(&mut self, id: &ConnectionId) -> Option<Connection> {
-        let at = self.connections.iter().position(|one| one.id == *id)?;
-        Some(self.connections.remove(at))
+        self.connections.remove(&self.numbers.remove(id)?)
     }
 
     pub(super) fn active_ids(&self) -> Vec<ConnectionId> {
@@ -125,7 +131,7 @@ impl Session {
 
     /// Nobody receives this stream any longer.
     pub(super) fn forget_stream(&mut self, stream: &StreamId) {
-        for connection in &mut self.connections {
+        for connection in self.connections.values_mut() {
             if let Some(presence) = &mut connection.presence {
                 presence.subscriptions.retain(|one| one.stream != *stream);
                 let own = match &presence.publication {

@@ -7,11 +7,18 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::fleet::{Association, Fleet, PeerId, PublisherSpec};
 use crate::plan::{Medium, Plan, Session, Stream, Suite};
-use crate::signal::{Application, Browser, Peer, Published, Remote, Role};
+use crate::signal::{
+    Application, Browser, Error as SignalError, Joined, Peer, Published, Remote, Role,
+};
 use crate::subject::browsers::{Browsers, codec, published_media, subscription};
 
 /// People who join at the same time, if the plan does not say how fast they come.
 const AT_ONCE: usize = 32;
+/// The master cannot reach the media node, or has none (OpenVidu's code 204): on a machine that is full this passes.
+const NO_MEDIA_NODE: i64 = 204;
+/// How long people ask before they take that for an answer, and how long they wait in between.
+const NODE_PATIENCE: Duration = Duration::from_secs(20);
+const NODE_PAUSE: Duration = Duration::from_millis(500);
 /// How long a person's media may take to connect once signalling is done.
 const MEDIA_PATIENCE: Duration = Duration::from_secs(60);
 /// More streams than a session ever has: it keeps the seeds of sessions apart.
@@ -255,11 +262,7 @@ impl Guest<'_> {
         wanted: &ToPublish<'_>,
     ) -> anyhow::Result<(Person, Source, Duration)> {
         let begun = Instant::now();
-        let application = &self.venue.application;
-        let token = application
-            .create_connection(session, Role::Publisher)
-            .await?;
-        let (browser, joined) = Browser::join(application.endpoint(), &token).await?;
+        let (browser, joined) = self.join(session, Role::Publisher).await?;
         let media: Vec<_> = [&wanted.stream.audio, &wanted.stream.video]
             .into_iter()
             .flatten()
@@ -304,11 +307,7 @@ impl Guest<'_> {
         wait: bool,
     ) -> anyhow::Result<(Person, Duration)> {
         let begun = Instant::now();
-        let application = &self.venue.application;
-        let token = application
-            .create_connection(&room.name, Role::Subscriber)
-            .await?;
-        let (browser, _) = Browser::join(application.endpoint(), &token).await?;
+        let (browser, _) = self.join(&room.name, Role::Subscriber).await?;
         let mut peers = Vec::with_capacity(room.streams.len());
         for source in &room.streams {
             peers.push(self.subscribe(&browser, source).await?);
@@ -324,6 +323,14 @@ impl Guest<'_> {
         Ok((person, begun.elapsed()))
     }
 
+    /// A token, a socket, and the way in.
+    async fn join(&self, session: &str, role: Role) -> anyhow::Result<(Browser, Joined)> {
+        let application = &self.venue.application;
+        let token = application.create_connection(session, role).await?;
+        let joined = patiently(|| Browser::join(application.endpoint(), &token)).await;
+        Ok(joined?)
+    }
+
     async fn leave(&self, person: Person) -> anyhow::Result<()> {
         for peer in person.peers {
             self.fleet.remove(peer);
@@ -335,9 +342,9 @@ impl Guest<'_> {
     async fn subscribe(&self, browser: &Browser, source: &Source) -> anyhow::Result<PeerId> {
         let (peer, _) = self.venue.browsers.describe(&[], None);
         let remote = if browser.server_offers() {
-            let offer = browser.prepare_subscription(&source.id).await?;
+            let offer = patiently(|| browser.prepare_subscription(&source.id)).await?;
             let answer = peer.answer(&offer)?;
-            browser.accept_subscription(&source.id, &answer).await?;
+            patiently(|| browser.accept_subscription(&source.id, &answer)).await?;
             Remote::parse(&offer)?
         } else {
             let kinds = source
@@ -381,6 +388,24 @@ impl Guest<'_> {
     fn association(&self, peer: &Peer, remote: &Remote) -> Association {
         let browsers = &self.venue.browsers;
         browsers.association(peer, remote, self.suite)
+    }
+}
+
+/// Asks again while the master cannot reach the media node.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, SignalError>
+where
+    F: Future<Output = Result<T, SignalError>>,
+{
+    let until = Instant::now() + NODE_PATIENCE;
+    loop {
+        match ask().await {
+            Err(SignalError::Refused { code, .. })
+                if code == NO_MEDIA_NODE && Instant::now() < until =>
+            {
+                tokio::time::sleep(NODE_PAUSE).await;
+            }
+            answered => return answered,
+        }
     }
 }
 
