@@ -9,6 +9,8 @@ pub struct DriverStats {
     pub system_calls: u64,
     /// Turns that brought at least one datagram.
     pub receiving_turns: u64,
+    /// Turns that the kernel ended for want of memory, with requests left over for the next one.
+    pub refused_submissions: u64,
     /// Datagrams received whole.
     pub received_packets: u64,
     /// Payload bytes of those.

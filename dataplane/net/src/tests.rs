@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use packet::{Arena, ArenaSize, Batch, Bursts, BurstsSize};
 
 use crate::address::{self, NAME_BYTES};
-use crate::{AnyDriver, Choice, Config, Driver, Error, Kind, Wait};
+use crate::{AnyDriver, Choice, Config, Driver, Error, Kind, PeerSocket, Wait};
 
 struct Node {
     driver: AnyDriver,
@@ -20,8 +20,17 @@ struct Node {
 
 impl Node {
     fn open(kind: Kind) -> Self {
+        Self::open_with(kind, 0)
+    }
+
+    fn open_for_peers(peers: usize) -> Self {
+        Self::open_with(Kind::Uring, peers)
+    }
+
+    fn open_with(kind: Kind, peers: usize) -> Self {
         let mut config = Config::new(vec![([127, 0, 0, 1], 0).into()]);
         config.kind = kind;
+        config.peers_max = peers;
         config.lent_slots = 64;
         let (driver, choice) = crate::open(&config).unwrap();
         let address = driver.local_addresses().next().unwrap();
@@ -123,6 +132,68 @@ fn a_refused_run_leaves_packet_by_packet() {
         let stats = node.driver.stats();
         assert!(stats.segmented_bursts > 8, "{stats:?}");
         assert_eq!(stats.sent_packets, 140, "{stats:?}");
+    }
+}
+
+#[test]
+fn a_kernel_without_memory_ends_turns_and_not_the_driver() {
+    let mut node = Node::open_for_peers(2);
+    let sockets = [peer(), peer()];
+    let to = sockets
+        .each_ref()
+        .map(|socket| socket.local_addr().unwrap());
+    node.turn(Wait::Poll);
+    let local = node.address.ip();
+    let port = node.address.port();
+    let own = PeerSocket::connect(port, to[0], local, 1 << 16, 0).unwrap();
+    assert!(node.driver.attach(own));
+    // Of twelve sends the kernel takes five, and then nothing for two turns.
+    set_taken_at_most(&mut node.driver, Some(5));
+    for round in 0..12u8 {
+        node.bursts.begin(to[0], Some(local));
+        node.bursts.reserve(9).unwrap().fill(round);
+        node.bursts.commit(9);
+        node.bursts.finish();
+    }
+    for refused in [1, 2] {
+        assert_eq!(node.turn(soon()), [[0; 0]; 0]);
+        let stats = node.driver.stats();
+        assert_eq!(stats.refused_submissions, refused);
+        assert_eq!(
+            (stats.sent_packets, stats.send_failures),
+            (0, 0),
+            "nothing is settled"
+        );
+        assert_eq!(node.bursts.in_flight(), 12);
+    }
+    // The socket that seven of them shall leave by goes meanwhile, and its place is wanted.
+    node.driver.detach(to[0]);
+    let other = PeerSocket::connect(port, to[1], local, 1 << 16, 0).unwrap();
+    assert!(node.driver.attach(other), "there is another place");
+    sockets[0].send_to(b"meanwhile", node.address).unwrap();
+    set_taken_at_most(&mut node.driver, None);
+    let mut came = node.turn(soon());
+    for round in 0..12u8 {
+        assert_eq!(read(&sockets[0]), [round; 9], "each once, in order");
+    }
+    if came.is_empty() {
+        came = node.turn(soon());
+    }
+    assert_eq!(came, [b"meanwhile"]);
+    let stats = node.driver.stats();
+    assert_eq!((stats.refused_submissions, stats.sent_packets), (2, 12));
+    assert_eq!((stats.send_failures, stats.peer_bursts), (0, 12));
+    assert_eq!((node.bursts.in_flight(), node.bursts.queued()), (0, 0));
+    let again = PeerSocket::connect(port, to[0], local, 1 << 16, 0).unwrap();
+    assert!(node.driver.attach(again), "the place is free by now");
+    sockets[1].set_nonblocking(true).unwrap();
+    assert!(sockets[1].recv(&mut [0; 9]).is_err(), "nothing was for it");
+}
+
+fn set_taken_at_most(driver: &mut AnyDriver, requests: Option<u32>) {
+    match driver {
+        AnyDriver::Uring(driver) => driver.set_taken_at_most(requests),
+        AnyDriver::Mmsg(_) => panic!("this is about io_uring"),
     }
 }
 

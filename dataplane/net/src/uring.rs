@@ -36,8 +36,10 @@ const GROUP: u16 = 0;
 /// How long a driver without slots waits at most: its owner must come by to free some.
 const STARVED: Duration = Duration::from_millis(1);
 
-/// How often the kernel may take only a part of what is queued, before something must be wrong with it.
+/// How often the kernel may take only a part of what is queued, before the rest is left to the next turn.
 const MAX_ATTEMPTS: usize = 64;
+/// How long a turn that left something over takes a rest, so that the kernel comes by memory.
+const REST: Duration = Duration::from_millis(1);
 /// What an empty place in the table of files is registered as.
 const NO_FILE: i32 = -1;
 
@@ -204,6 +206,11 @@ impl Uring {
         self.peers.most()
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_taken_at_most(&mut self, requests: Option<u32>) {
+        self.ring.taken_at_most = requests;
+    }
+
     pub(crate) fn close(mut self, arena: &mut Arena) {
         if self.ring.cancel_all() {
             // SAFETY: every request has just ended.
@@ -258,6 +265,9 @@ impl Uring {
 
     /// Submits everything that is queued, with one call unless the kernel is short of memory, and settles the sends in it. Waits
     /// for `completions` others, at most for `limit`.
+    ///
+    /// `false` if the kernel does not take it all: then the turn should end. What is queued stays as it is, memory and sockets
+    /// included, and goes first in the next turn.
     fn submit(
         &mut self,
         completions: usize,
@@ -265,15 +275,16 @@ impl Uring {
         out: &mut Bursts,
         arena: &mut Arena,
         batch: &mut Batch,
-    ) -> Result<(), Fatal> {
+    ) -> Result<bool, Fatal> {
         self.enter(completions, limit)?;
         self.drain(arena, batch)?;
         let mut attempts = 0;
         while self.ring.queued() > 0 {
             attempts += 1;
             if attempts > MAX_ATTEMPTS {
-                let error = io::Error::from_raw_os_error(libc::EAGAIN);
-                return Err(Fatal::new("submit to the ring")(error));
+                self.stats.refused_submissions += 1;
+                std::thread::sleep(REST);
+                return Ok(false);
             }
             self.enter(0, None)?;
             self.drain(arena, batch)?;
@@ -283,16 +294,19 @@ impl Uring {
             peers: &mut self.peers,
         };
         self.sends.settle(out, &mut sockets, &mut self.stats);
-        Ok(())
+        while let Some(place) = self.peers.next_leaving() {
+            self.close_file(place);
+        }
+        Ok(true)
     }
 
-    /// Queues all bursts, entering the ring in between where they do not fit.
+    /// Queues all bursts, entering the ring in between where they do not fit; `false` as [`Uring::submit`].
     fn send(
         &mut self,
         out: &mut Bursts,
         arena: &mut Arena,
         batch: &mut Batch,
-    ) -> Result<(), Fatal> {
+    ) -> Result<bool, Fatal> {
         out.finish();
         loop {
             let mut sockets = Sockets {
@@ -301,10 +315,40 @@ impl Uring {
             };
             let (ring, stats) = (&mut self.ring, &mut self.stats);
             if self.sends.queue(out, ring, &mut sockets, stats) {
-                return Ok(());
+                return Ok(true);
             }
-            self.submit(0, None, out, arena, batch)?;
+            if !self.submit(0, None, out, arena, batch)? {
+                return Ok(false);
+            }
         }
+    }
+
+    /// Sends all bursts, and waits for `completions` others as `limit` says, once; `false` as [`Uring::submit`].
+    fn exchange(
+        &mut self,
+        wait: Wait,
+        out: &mut Bursts,
+        arena: &mut Arena,
+        batch: &mut Batch,
+    ) -> Result<bool, Fatal> {
+        if !self.send(out, arena, batch)? {
+            return Ok(false);
+        }
+        let (completions, limit) = match self.patience(wait, batch) {
+            None => (0, None),
+            // Sends complete without a word, so whatever completes is worth waking up for, unless more is to gather.
+            Some(limit) if matches!(wait, Wait::Gather(_)) => (SHARE, limit),
+            Some(limit) => (1, limit),
+        };
+        let mut is_done = self.submit(completions, limit, out, arena, batch)?;
+        while is_done && self.sends.has_more() {
+            is_done = self.send(out, arena, batch)? && self.submit(0, None, out, arena, batch)?;
+        }
+        Ok(is_done)
+    }
+
+    fn close_file(&self, place: usize) {
+        let _ = self.ring.replace_file(self.peers.file(place).0, NO_FILE);
     }
 
     /// Handles every completion that is there. What does not fit into the batch is held for the next turn.
@@ -443,24 +487,10 @@ impl Driver for Uring {
         self.buffers.top_up(arena, limit);
         self.deliver(arena, batch, &mut None);
         self.arm();
-        self.send(out, arena, batch)?;
         let before = batch.len();
-        match self.patience(wait, batch) {
-            None => self.submit(0, None, out, arena, batch)?,
-            // Sends complete without a word, so whatever completes is worth waking up for, unless more is to gather.
-            Some(limit) => {
-                let completions = match wait {
-                    Wait::Gather(_) => SHARE,
-                    _ => 1,
-                };
-                self.submit(completions, limit, out, arena, batch)?;
-            }
+        if self.exchange(wait, out, arena, batch)? {
+            self.fill(before, arena, batch)?;
         }
-        while self.sends.has_more() {
-            self.send(out, arena, batch)?;
-            self.submit(0, None, out, arena, batch)?;
-        }
-        self.fill(before, arena, batch)?;
         self.stats.receiving_turns += u64::from(!batch.is_empty());
         Ok(())
     }
@@ -478,9 +508,12 @@ impl Driver for Uring {
     }
 
     fn detach(&mut self, remote: SocketAddr) {
-        if let Some(place) = self.peers.remove(remote) {
+        if self.ring.queued() > 0 {
+            // Some of that may be about to leave by it, and must not leave by the next one in its place.
+            self.peers.leave(remote);
+        } else if let Some(place) = self.peers.remove(remote) {
             // Nothing is under way by it: sends end in the call that submits them.
-            let _ = self.ring.replace_file(self.peers.file(place).0, NO_FILE);
+            self.close_file(place);
         }
     }
 

@@ -73,6 +73,7 @@ families! {
     DRIVER_SENDS: Counter "ringcast_node_driver_sends_total" "Send requests: one per burst, repetitions, and packets sent singly.";
     DRIVER_PEER_BURSTS: Counter "ringcast_node_driver_peer_bursts_total" "Bursts that left by the peer's own socket.";
     DRIVER_RECEIVING_TURNS: Counter "ringcast_node_driver_receiving_turns_total" "Turns that brought at least one datagram.";
+    DRIVER_REFUSED: Counter "ringcast_node_driver_refused_submissions_total" "Turns that io_uring ended for want of memory, with requests left over for the next one.";
     DRIVER_SEGMENTED: Counter "ringcast_node_driver_segmented_bursts_total" "Bursts that left as one segmented send.";
     DRIVER_FALLBACKS: Counter "ringcast_node_driver_segmentation_fallbacks_total" "Bursts that had to be sent packet by packet.";
     DRIVER_EXPIRED: Counter "ringcast_node_driver_expired_packets_total" "Packets that waited for the driver until they were of no use, and were not sent.";

@@ -221,6 +221,7 @@ fn driver(page: &mut Page, name: &str, sum: &Snapshot) {
         (DRIVER_BURSTS, stats.sent_bursts),
         (DRIVER_SEGMENTED, stats.segmented_bursts),
         (DRIVER_FALLBACKS, stats.segmentation_fallbacks),
+        (DRIVER_REFUSED, stats.refused_submissions),
         (DRIVER_EXPIRED, stats.expired_packets),
         (DRIVER_SEND_FAILURES, stats.send_failures),
         (DRIVER_UNREACHABLE, stats.unreachable),

@@ -23,6 +23,8 @@ struct Place {
 pub(super) struct Peers {
     by_address: HashMap<Key, Place, RandomState>,
     free: Vec<usize>,
+    /// Places without a peer whose files something that is queued may still use.
+    leaving: Vec<usize>,
     segmentation: Box<[Segmentation]>,
     /// The file of place zero.
     first_file: u32,
@@ -35,6 +37,7 @@ impl Peers {
             // Grows when a peer joins, not before: a table for thousands, with few in it, is a cache miss for every send.
             by_address: HashMap::with_hasher(RandomState::default()),
             free: (0..most).rev().collect(),
+            leaving: Vec::with_capacity(most),
             segmentation: vec![Segmentation::default(); most].into_boxed_slice(),
             first_file,
         }
@@ -82,6 +85,20 @@ impl Peers {
         let found = self.by_address.remove(&key(remote))?;
         self.free.push(found.place);
         Some(found.place)
+    }
+
+    /// The same while something that is queued may use the socket: its place is free after [`Peers::next_leaving`].
+    pub(super) fn leave(&mut self, remote: SocketAddr) {
+        if let Some(found) = self.by_address.remove(&key(remote)) {
+            self.leaving.push(found.place);
+        }
+    }
+
+    /// A place that a peer has left and that is free from now on; to be called when nothing is queued.
+    pub(super) fn next_leaving(&mut self) -> Option<usize> {
+        let place = self.leaving.pop()?;
+        self.free.push(place);
+        Some(place)
     }
 }
 
@@ -140,5 +157,11 @@ mod tests {
         assert_eq!(peers.remove(remote(1)), None);
         assert_eq!(peers.find(remote(1), Some(local)), None);
         assert_eq!(peers.add(&socket(3)), Some(first));
+        peers.leave(remote(3));
+        assert_eq!(peers.find(remote(3), Some(local)), None);
+        assert_eq!(peers.add(&socket(4)), None, "not free yet");
+        assert_eq!(peers.next_leaving(), Some(first));
+        assert_eq!(peers.next_leaving(), None);
+        assert_eq!(peers.add(&socket(4)), Some(first));
     }
 }
