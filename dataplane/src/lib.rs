@@ -15,6 +15,7 @@ pub mod check_host;
 pub mod config;
 pub mod crossing;
 pub mod daemon;
+pub mod effort;
 pub mod gather;
 pub mod mailbox;
 pub mod metrics;

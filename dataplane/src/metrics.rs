@@ -6,10 +6,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::DriverStats;
-use sfu::discard::STAGES;
 use sfu::stats::{Latency, StageCells, Stats};
 
 use crate::crossing;
+use crate::effort::PARTS;
 
 mod families;
 mod page;
@@ -35,8 +35,10 @@ pub struct Snapshot {
 pub struct WorkerCounters {
     /// Turns.
     pub turns: u64,
-    /// Turns that took longer than their budget, by the stage that took the most: [`sfu::discard::Stage`], and at last orders.
-    pub stalls: [u64; STAGES + 1],
+    /// Turns that took longer than their budget, by the part that took the most: [`sfu::discard::Stage`], orders, the driver.
+    pub stalls: [u64; PARTS],
+    /// What the driver took, in the unit of [`StageCells::cycles`]: what the thread used and nothing else took.
+    pub driver_cycles: u64,
     /// Packets that do not add up in the engine.
     pub unbalanced: u64,
     /// Orders followed.
@@ -70,12 +72,13 @@ fn visit(snapshot: &mut Snapshot, mut f: impl FnMut(&mut u64)) {
     let WorkerCounters {
         turns,
         stalls,
+        driver_cycles,
         unbalanced,
         orders,
         cpu_nanos,
     } = worker;
     stalls.iter_mut().for_each(&mut f);
-    [turns, unbalanced, orders, cpu_nanos]
+    [turns, driver_cycles, unbalanced, orders, cpu_nanos]
         .into_iter()
         .for_each(f);
 }

@@ -12,17 +12,16 @@ use net::{Driver, Fatal, PeerSocket, Wait, Waker};
 use packet::{Arena, Batch, Bursts};
 use sfu::Engine;
 use sfu::api::{Command, Event};
-use sfu::discard::STAGES;
-use sfu::stats::Stats;
 
 use crate::crossing::Crossing;
+use crate::effort::{Effort, Reading};
 use crate::gather::Gather;
 use crate::mailbox::{Receiver, Sender};
 use crate::metrics::{Cells, Snapshot};
 
 /// Most orders taken in one turn.
 pub const ORDERS_PER_TURN: usize = 32;
-/// A turn that takes longer is counted as a stall.
+/// A turn that takes longer is counted as a stall. What the driver waited does not count.
 pub const TURN_BUDGET: Duration = Duration::from_millis(1);
 /// How soon news that found the mailbox full are tried again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -104,8 +103,7 @@ pub struct Rounds {
     unpublished: bool,
     /// Orders were followed or news told in this turn, so that somebody may look at once.
     eventful: bool,
-    /// What each stage had taken when the turn began.
-    cycles: [u64; STAGES + 1],
+    effort: Effort,
     /// News are waiting because the mailbox was full.
     deferred: bool,
 }
@@ -136,13 +134,14 @@ impl<D: Driver> Worker<D> {
     pub fn start(&mut self) -> Rounds {
         // The engine's timers begin at zero; the first look at the clock brings them to the present.
         self.engine.on_timeout(self.driver.now(), &mut self.arena);
+        let reading = self.reading(self.driver.now());
         Rounds {
             batch: Batch::new(),
             snapshot: Snapshot::default(),
             published: Instant::ZERO,
             unpublished: false,
             eventful: false,
-            cycles: [0; STAGES + 1],
+            effort: Effort::new(reading),
             deferred: false,
         }
     }
@@ -154,6 +153,8 @@ impl<D: Driver> Worker<D> {
     pub fn turn(&mut self, rounds: &mut Rounds) -> Result<Flow, Fatal> {
         // 1. What the last turn wrote leaves, then we wait for packets or the next deadline.
         let wait = self.wait(rounds);
+        let is_pressed = rounds.effort.is_pressed(wait);
+        let before = self.engine.cycles();
         let Self {
             driver,
             bursts,
@@ -164,6 +165,8 @@ impl<D: Driver> Worker<D> {
 
         // 2. The one look at the clock, the orders, and what comes from other workers.
         let now = self.driver.now();
+        let worked = is_pressed.then(|| self.engine.cycles().wrapping_sub(before));
+        rounds.effort.driven(now, worked);
         let flow = self.take_orders(now, rounds);
         self.crossing
             .take_in(now, &mut self.engine, &mut self.arena);
@@ -186,7 +189,7 @@ impl<D: Driver> Worker<D> {
         self.engine.flush(now, &mut self.arena, &mut self.bursts);
         self.crossing.finish(&mut self.engine, &mut self.arena);
         self.tell(rounds);
-        self.publish(now, rounds);
+        self.publish(rounds);
         if flow == Flow::Stop {
             self.crossing.close(&mut self.arena);
             // What was said last still leaves.
@@ -290,14 +293,13 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Counting is cheap, and publishing is not: a few times a second is enough for whoever scrapes.
-    fn publish(&mut self, now: Instant, rounds: &mut Rounds) {
+    fn publish(&mut self, rounds: &mut Rounds) {
         let end = self.driver.now();
         let worker = &mut rounds.snapshot.worker;
         worker.turns += 1;
-        if end.saturating_since(now) > TURN_BUDGET {
-            worker.stalls[slowest(&rounds.cycles, self.engine.stats())] += 1;
+        if let Some(part) = rounds.effort.end(end, self.engine.stats()) {
+            worker.stalls[part] += 1;
         }
-        rounds.cycles = cycles(self.engine.stats());
         let eventful = core::mem::take(&mut rounds.eventful);
         let recent = end.saturating_since(rounds.published) < PUBLISH_INTERVAL;
         rounds.unpublished = recent && !eventful;
@@ -305,12 +307,22 @@ impl<D: Driver> Worker<D> {
             return;
         }
         rounds.published = end;
-        worker.cpu_nanos = cpu_nanos();
+        let reading = self.reading(end);
+        worker.cpu_nanos = reading.cpu_nanos;
+        worker.driver_cycles = rounds.effort.driver_cycles(reading, self.engine.stats());
         worker.unbalanced = self.engine.stats().unbalanced_packets();
         rounds.snapshot.engine.clone_from(self.engine.stats());
         rounds.snapshot.driver = *self.driver.stats();
         rounds.snapshot.crossing = self.crossing.counters;
         self.cells.publish(&mut rounds.snapshot);
+    }
+
+    fn reading(&self, now: Instant) -> Reading {
+        Reading {
+            now,
+            cycles: self.engine.cycles(),
+            cpu_nanos: cpu_nanos(),
+        }
     }
 
     fn say(&self, what: What) -> News {
@@ -319,22 +331,6 @@ impl<D: Driver> Worker<D> {
             what,
         }
     }
-}
-
-/// What each stage has taken, and the orders.
-fn cycles(stats: &Stats) -> [u64; STAGES + 1] {
-    let mut cycles = [stats.order_cycles; STAGES + 1];
-    for (cycles, stage) in cycles.iter_mut().zip(&stats.stages) {
-        *cycles = stage.cycles;
-    }
-    cycles
-}
-
-/// Which of those took the most since `before`.
-fn slowest(before: &[u64; STAGES + 1], stats: &Stats) -> usize {
-    let after = cycles(stats);
-    let taken = |place: &usize| after[*place].wrapping_sub(before[*place]);
-    (0..after.len()).max_by_key(taken).unwrap_or(STAGES)
 }
 
 /// An error and everything that caused it, in one line.

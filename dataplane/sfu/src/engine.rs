@@ -216,6 +216,11 @@ impl Engine {
         timers.into_iter().chain(cache).chain(wishes).min()
     }
 
+    /// The counter that stages are measured with, [`Config::cycles`].
+    pub fn cycles(&self) -> u64 {
+        (self.config.cycles)()
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -395,7 +400,7 @@ impl Engine {
     }
 
     /// Adds to a stage what it took since the last look at the counter.
-    fn lap(&mut self, stage: Stage, since: &mut u64) {
+    pub(crate) fn lap(&mut self, stage: Stage, since: &mut u64) {
         let now = (self.config.cycles)();
         self.stats.stage_mut(stage).cycles += now.wrapping_sub(*since);
         *since = now;

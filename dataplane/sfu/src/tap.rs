@@ -139,6 +139,7 @@ impl Engine {
             return;
         }
         self.stats.stage_mut(Stage::CrossOut).calls += 1;
+        let mut since = self.cycles();
         let mut crossing = core::mem::take(&mut self.taps.crossing);
         for one in crossing.drain(..) {
             self.stats.stage_mut(Stage::CrossOut).held -= 1;
@@ -154,6 +155,7 @@ impl Engine {
             }
         }
         self.taps.crossing = crossing;
+        self.lap(Stage::CrossOut, &mut since);
     }
 
     /// Hears what another worker wants.

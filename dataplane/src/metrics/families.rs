@@ -45,7 +45,7 @@ families! {
     STAGE_OUT: Counter "ringcast_node_stage_packets_out_total" "Packets that left a stage for the next one.";
     STAGE_CONSUMED: Counter "ringcast_node_stage_packets_consumed_total" "Packets that were for the node itself, by the stage that took them.";
     STAGE_HELD: Gauge "ringcast_node_stage_packets_held" "Packets that wait inside a stage.";
-    STAGE_CYCLES: Counter "ringcast_node_stage_cycles_total" "Processor cycles that a stage took; orders of the master as a stage of their own.";
+    STAGE_CYCLES: Counter "ringcast_node_stage_cycles_total" "Processor cycles that a stage took; orders of the master are a stage of their own, and so is the driver, which has what the worker used and no other stage took.";
     UNBALANCED: Gauge "ringcast_node_packets_unbalanced" "in + made - out - consumed - dropped - held over all stages of the workers; anything but 0 is a bug.";
     LATENCY: Histogram "ringcast_node_forward_latency_seconds" "From the arrival of a packet in the kernel until its last copy is handed to the kernel; each packet once.";
     PADDING: Counter "ringcast_node_padding_bytes_total" "Bytes of RTP padding that made packets of pictures equal, so that they leave in one send.";
@@ -90,7 +90,7 @@ families! {
     CROSSING_WISHES: Counter "ringcast_node_crossing_key_frame_wishes_total" "Key frames that workers asked others for (out) and were asked for by others (in).";
     SESSIONS: Gauge "ringcast_node_sessions" "Sessions with a transport here, by how many workers they are spread over.";
     WORKER_TURNS: Counter "ringcast_node_worker_turns_total" "Turns of a worker.";
-    TURN_STALLS: Counter "ringcast_node_turn_stalls_total" "Turns that took longer than 1 ms, by the stage that took the most of it.";
+    TURN_STALLS: Counter "ringcast_node_turn_stalls_total" "Turns that took longer than 1 ms without waiting, by the stage that took the most of it.";
     WORKER_ORDERS: Counter "ringcast_node_worker_orders_total" "Orders that a worker followed.";
     WORKER_CPU: Counter "ringcast_node_worker_cpu_seconds_total" "Processor time of a worker.";
     WORKER_BUSY: Gauge "ringcast_node_worker_busy_ratio" "Share of its core that a worker used lately, 0 to 1.";

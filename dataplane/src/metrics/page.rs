@@ -14,8 +14,9 @@ use sfu::stats::{Consumed, Direction, LATENCY_BOUNDS, PacketKind};
 use super::families::*;
 use super::{Cells, Snapshot};
 
-/// How the orders of the master are called where they stand beside the stages.
+/// How the orders of the master and the driver are called where they stand beside the stages.
 const ORDERS: &str = "orders";
+const DRIVER: &str = "driver";
 
 /// What the agent counts.
 #[derive(Clone, Debug, Default)]
@@ -161,7 +162,9 @@ fn stages(page: &mut Page, sum: &Snapshot) {
         }
     }
     page.count(STAGE_CYCLES, &[("stage", ORDERS)], sum.engine.order_cycles);
-    let stages = Stage::ALL.map(Stage::as_str).into_iter().chain([ORDERS]);
+    page.count(STAGE_CYCLES, &[("stage", DRIVER)], sum.worker.driver_cycles);
+    let stages = Stage::ALL.map(Stage::as_str).into_iter();
+    let stages = stages.chain([ORDERS, DRIVER]);
     for (stage, stalls) in stages.zip(sum.worker.stalls) {
         page.count(TURN_STALLS, &[("stage", stage)], stalls);
     }
@@ -422,7 +425,9 @@ mod tests {
         snapshot.engine.latency.buckets[16] = 1;
         snapshot.engine.latency.sum = 100_000;
         snapshot.driver.runs[2] = 5;
-        snapshot.worker.stalls[sfu::discard::STAGES] = 1;
+        snapshot.worker.stalls[crate::effort::ORDERS] = 1;
+        snapshot.worker.stalls[crate::effort::DRIVER] = 2;
+        snapshot.worker.driver_cycles = 1_500;
         cells.iter().for_each(|cells| cells.publish(&mut snapshot));
         let page = render(&node, &agent, cells.iter());
         for family in FAMILIES {
@@ -448,6 +453,8 @@ mod tests {
         assert!(page.contains("ringcast_node_transports_max 7\n"));
         for line in [
             "ringcast_node_turn_stalls_total{stage=\"orders\"} 2",
+            "ringcast_node_turn_stalls_total{stage=\"driver\"} 4",
+            "ringcast_node_stage_cycles_total{stage=\"driver\"} 3000",
             "ringcast_node_forward_latency_seconds_bucket{le=\"0.00001\"} 0",
             "ringcast_node_forward_latency_seconds_bucket{le=\"0.00002\"} 6",
             "ringcast_node_forward_latency_seconds_bucket{le=\"+Inf\"} 8",

@@ -54,7 +54,7 @@ describe('while two people talk', () => {
     const metrics = await node.metrics();
     const way = ['classify', 'unprotect', 'ingest', 'route', 'rewrite', 'protect'];
     const stages = [...new Set(metrics.samples.map((s) => s.labels.stage).filter(Boolean))];
-    assert.deepEqual(stages.filter((stage) => !way.includes(stage)), ['control', 'cross_out', 'cross_in', 'orders'], 'the way of a packet, what the node says itself, other workers, the agent');
+    assert.deepEqual(stages.filter((stage) => !way.includes(stage)), ['control', 'cross_out', 'cross_in', 'orders', 'driver'], 'the way of a packet, what the node says itself, other workers, the agent, the network');
     const flow = {};
     for (const stage of stages) {
       const count = (what) => metrics.sum(`ringcast_node_stage_packets_${what}_total`, { stage });
@@ -66,10 +66,12 @@ describe('while two people talk', () => {
     const driver = (direction) => metrics.sum('ringcast_node_driver_packets_total', { direction });
     // Of what the driver carries, some may be on its way this very moment.
     assert.ok(Math.abs(driver('in') - flow.classify.in) <= 32, `the driver brought ${driver('in')}, classify got ${flow.classify.in}`);
-    const left = flow.protect.out + flow.control.out;
+    const left = flow.protect.out + flow.control.out - metrics.sum('ringcast_node_driver_expired_packets_total');
     assert.ok(Math.abs(left - driver('out')) <= 32, `protect and control gave ${left}, the driver sent ${driver('out')}`);
     assert.equal(metrics.sum('ringcast_node_packets_unbalanced'), 0, 'and the node says the same of itself');
     assert.ok(flow.protect.out > 100, 'the control: there was something to count');
+    const cycles = (stage) => metrics.sum('ringcast_node_stage_cycles_total', { stage });
+    assert.ok(cycles('driver') > cycles('classify') && cycles('classify') > 0, `the driver took ${cycles('driver')} cycles, classify ${cycles('classify')}`);
     t.diagnostic(`${driver('in')} in, ${driver('out')} out`);
   });
 
