@@ -1,16 +1,19 @@
 //! One worker as the daemon makes it, taking its turns on the test's own thread.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Mutex;
 
 use dataplane::agent::WorkerPort;
 use dataplane::config::Config;
 use dataplane::daemon;
-use dataplane::worker::{Order, Rounds, What, Worker};
+use dataplane::worker::{Order, Rounds, What, Worker, chain};
 use net::{AnyDriver, Driver, PeerSocket, Waker};
 use sfu::api::{Command, Event};
 use sfu::stats::Stats;
 
 use crate::counting::watch;
+
+static OPENING: Mutex<()> = Mutex::new(());
 
 pub struct Node {
     pub worker: Worker<AnyDriver>,
@@ -27,19 +30,31 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn open() -> Self {
+    /// A worker with io_uring or without. `None` if io_uring is asked for and can't be had from this system; a driver that
+    /// does without it although it could be had is a panic.
+    pub fn open(driver: &str) -> Option<Self> {
+        // A port that is free until now stays so for the one that looked.
+        let _alone = OPENING.lock().expect("nobody panics with it");
         let address = free_port();
         let text = format!(
             "node_id = 'test'\n[media]\nbind = ['127.0.0.1']\nadvertise = ['127.0.0.1']\n\
-             base_port = {}\nworkers = 1\narena = '16MiB'\ntransports_max = 100",
+             base_port = {}\nworkers = 1\narena = '16MiB'\ntransports_max = 100\ndriver = '{driver}'",
             address.port()
         );
         let config = Config::load(None, text.parse().expect("TOML")).expect("good");
         let agent = Waker::new().expect("a descriptor");
-        let (port, mut worker, choice) = daemon::make_worker(&config, 0, &agent).expect("opens");
+        let made = daemon::make_worker(&config, 0, &agent);
+        let (port, mut worker, choice) = match made {
+            Err(error) if driver == "uring" && !has_io_uring() => {
+                eprintln!("nothing is tested: {}", chain(&error));
+                return None;
+            }
+            made => made.expect("the driver opens, for the system has what it needs"),
+        };
         eprintln!("{choice}");
+        assert_eq!(choice.driver, driver);
         let rounds = worker.start();
-        Self {
+        Some(Self {
             worker,
             address,
             port,
@@ -48,7 +63,7 @@ impl Node {
             watched: 0,
             allocations: 0,
             unwatched_datagrams: 0,
-        }
+        })
     }
 
     /// A turn whose allocations count.
@@ -125,6 +140,11 @@ impl Node {
     pub fn now(&self) -> clock::Instant {
         self.worker.driver.now()
     }
+}
+
+/// Whether this system gives anybody a ring: asked without our driver.
+fn has_io_uring() -> bool {
+    tokio_uring::Runtime::new(&tokio_uring::builder()).is_ok()
 }
 
 pub fn datagrams(stats: &Stats) -> u64 {
