@@ -43,7 +43,8 @@ pub struct Side {
 pub enum Metric {
     /// The forwarder's processor time per delivered packet, in nanoseconds: the less the better.
     Cost,
-    /// The share of packets that was delivered: the more the better. Here a lossy run counts, if what came was right.
+    /// The share of packets that was forwarded: the more the better. Here a lossy run counts, if what came was right, the
+    /// strangers that it may have had were as many as asked for, and they left nothing behind.
     Delivered,
 }
 
@@ -138,9 +139,10 @@ impl Metric {
             Self::Cost => outcome.cost(),
             Self::Delivered => {
                 let packets = &outcome.packets;
+                let objection = outcome.strangers.and_then(|them| them.objection());
                 let is_right = packets.wrong == 0 && packets.unauthentic == 0;
-                (packets.expected > 0 && packets.checked > 0 && is_right)
-                    .then(|| 1.0 - packets.loss())
+                (packets.expected > 0 && packets.checked > 0 && is_right && objection.is_none())
+                    .then(|| packets.forwarded_share())
             }
         }
     }
@@ -311,6 +313,16 @@ pub(crate) mod tests {
         assert!((summary.ratio.expect("shares").value - 0.95).abs() < 1e-9);
         assert_eq!(summary.is_met, Some(true));
         for outcome in &mut comparison.left {
+            outcome.strangers = Some(crate::outcome::Strangers {
+                asked: 100.0,
+                sent: 50.0,
+                state_before: None,
+                state_after: None,
+            });
+        }
+        assert_eq!(comparison.summary().ratio, None, "no flood");
+        for outcome in &mut comparison.left {
+            outcome.strangers = None;
             outcome.packets.wrong = 1;
         }
         assert_eq!(comparison.summary().ratio, None);

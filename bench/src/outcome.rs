@@ -15,6 +15,8 @@ use crate::plan::{Plan, Suite};
 pub const DELIVERED_MIN: f64 = 0.999;
 /// And at most this share: who delivers more was behind when the measurement began.
 pub const DELIVERED_MAX: f64 = 1.005;
+/// Strangers who send less than this share of what was asked are no flood.
+const FLOOD_MIN: f64 = 0.95;
 
 /// One run: one plan through one forwarder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ pub struct Outcome {
     pub latency: Option<Distribution>,
     /// From arrival to sending within the forwarder, in nanoseconds, where it tells.
     pub forwarding_latency: Option<Distribution>,
+    /// What strangers did meanwhile, if there were any.
+    #[serde(default)]
+    pub strangers: Option<Strangers>,
     /// Of the forwarder, per delivered packet, where it can be counted.
     pub syscalls_per_packet: Option<f64>,
     /// What a bare sendmmsg of packets of the load's size cost at this exit right after the measurement, in nanoseconds a packet: a
@@ -126,6 +131,19 @@ pub struct Memory {
     pub transports: u64,
 }
 
+/// What strangers threw at the forwarder, and what it made of that.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Strangers {
+    /// Datagrams a second that were asked for.
+    pub asked: f64,
+    /// Datagrams a second that they sent.
+    pub sent: f64,
+    /// Transports and handshakes of the forwarder before the first of them came, where it tells.
+    pub state_before: Option<u64>,
+    /// The same at the end.
+    pub state_after: Option<u64>,
+}
+
 /// A histogram in few enough numbers to keep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
@@ -164,6 +182,7 @@ impl Outcome {
             processor: Processor::default(),
             latency: None,
             forwarding_latency: None,
+            strangers: None,
             syscalls_per_packet: None,
             bare_send: None,
             run_lengths: None,
@@ -230,7 +249,31 @@ impl Outcome {
     }
 }
 
+impl Strangers {
+    /// Why this was no flood, or one that the forwarder did not take as it should.
+    pub fn objection(&self) -> Option<String> {
+        let Self { asked, sent, .. } = self;
+        if *sent < asked * FLOOD_MIN {
+            return Some(format!(
+                "strangers sent {sent:.0} of {asked:.0} datagrams a second: the generator was too slow"
+            ));
+        }
+        let (before, after) = (self.state_before, self.state_after);
+        (before != after).then(|| {
+            format!(
+                "the forwarder's state changed from {before:?} to {after:?} entries under strangers"
+            )
+        })
+    }
+}
+
 impl Packets {
+    /// The share of the copies due that the forwarder delivered, from 0 to 1. What the generator's own queues dropped had been.
+    pub fn forwarded_share(&self) -> f64 {
+        let forwarded = self.delivered + self.generator_drops;
+        (forwarded as f64 / self.expected.max(1) as f64).min(1.0)
+    }
+
     /// The share of copies that did not arrive, from 0 to 1.
     pub fn loss(&self) -> f64 {
         if self.expected == 0 {
@@ -406,6 +449,38 @@ mod tests {
             ..GOOD
         };
         assert_eq!(reason(silent), "nothing was delivered");
+    }
+
+    #[test]
+    fn a_flood_has_its_rate_and_leaves_nothing_behind() {
+        let flood = Strangers {
+            asked: 1_000.0,
+            sent: 960.0,
+            state_before: Some(7),
+            state_after: Some(7),
+        };
+        assert_eq!(flood.objection(), None);
+        let weak = Strangers {
+            sent: 940.0,
+            ..flood
+        };
+        assert!(weak.objection().is_some_and(|why| why.contains("too slow")));
+        let leaky = Strangers {
+            state_after: Some(8),
+            ..flood
+        };
+        assert!(leaky.objection().is_some_and(|why| why.contains("state")));
+    }
+
+    #[test]
+    fn what_the_generator_dropped_was_forwarded() {
+        let packets = Packets {
+            delivered: 9_000,
+            generator_drops: 500,
+            ..GOOD
+        };
+        assert_eq!(packets.forwarded_share(), 0.95);
+        assert_eq!(GOOD.forwarded_share(), 0.9995);
     }
 
     #[test]

@@ -158,6 +158,7 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let fleet = start_fleet(settings, exit)?;
     let empty = Memory::read(&subject.processes())?;
     subject.connect(&fleet, plan, watch)?;
+    let alone = subject.readings()?.state;
     let strangers = match plan.strangers_per_second {
         0 => None,
         rate => Some(Strangers::start(
@@ -174,11 +175,14 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let copies = verdict::copies_per_packet(plan).unwrap_or(0.0);
     let before = Snapshot::in_motion(subject.as_mut(), &fleet, exit, copies)?;
     let sent_before = strangers.as_ref().map(Strangers::sent);
+    let held = Instant::now();
     let timeline = hold(plan, subject.as_mut(), &fleet, watch)?;
     let sent_after = strangers.as_ref().map(Strangers::sent);
+    let held = held.elapsed();
     let memory = Memory::read(&subject.processes())?;
     let after = Snapshot::at_rest(&before, subject.as_mut(), &fleet, exit, copies)?;
 
+    let state_after = after.subject.state;
     drop(strangers);
     drop(fleet);
     let notes = subject.notes();
@@ -198,10 +202,19 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
     if let (Some(before), Some(after)) = (sent_before, sent_after) {
-        let rate = (after - before) as f64 / plan.measure.as_secs_f64();
+        let sent = (after - before) as f64 / held.as_secs_f64();
         outcome
             .notes
-            .push(format!("strangers sent {rate:.0} datagrams a second"));
+            .push(format!("strangers sent {sent:.0} datagrams a second"));
+        verdict::with_strangers(
+            &mut outcome,
+            outcome::Strangers {
+                asked: plan.strangers_per_second.into(),
+                sent,
+                state_before: alone,
+                state_after,
+            },
+        );
     }
     Ok(outcome)
 }

@@ -1,6 +1,8 @@
 //! People whom nobody knows, and what they throw at a forwarder.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -8,11 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clock::Rng;
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 
 use crate::exit::Exit;
 
 /// From how many addresses they come.
 const SOURCES: u32 = 1000;
+/// One source sends so many datagrams with one system call, then it is the next one's turn: 100 000 a second must not take a core.
+const TOGETHER: usize = 64;
+/// How many different datagrams they know.
+const KNOWN: usize = 4096;
 /// They catch up in portions of this length.
 const PORTION: Duration = Duration::from_millis(1);
 /// The longest datagram they send, in octets.
@@ -41,7 +48,11 @@ impl Strangers {
             sockets.push(socket);
         }
         anyhow::ensure!(!targets.is_empty(), "strangers know no address to send to");
-        let targets = targets.to_vec();
+        let v4 = |target: &SocketAddr| match target {
+            SocketAddr::V4(target) => Ok(*target),
+            SocketAddr::V6(_) => Err(anyhow::anyhow!("the exits are IPv4")),
+        };
+        let targets: Vec<_> = targets.iter().map(v4).collect::<anyhow::Result<_>>()?;
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let thread = std::thread::Builder::new()
             .name("strangers".to_owned())
@@ -75,29 +86,51 @@ impl Drop for Strangers {
 fn flood(
     rate: f64,
     sockets: &[UdpSocket],
-    targets: &[SocketAddr],
+    targets: &[SocketAddrV4],
     stop: &AtomicBool,
     sent: &AtomicU64,
 ) {
-    let mut rng = Rng::from_number(0x5745_4952_444f);
-    let mut datagram = [0; LONGEST as usize];
+    let datagrams = datagrams();
+    let slices: Vec<[IoSlice<'_>; 1]> = datagrams.iter().map(|one| [IoSlice::new(one)]).collect();
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(TOGETHER, None);
+    let none: [ControlMessage<'_>; 0] = [];
+    let mut turns = (0..slices.len() / TOGETHER)
+        .cycle()
+        .zip(sockets.iter().cycle())
+        .zip(targets.iter().cycle());
     let start = Instant::now();
     let mut count: u64 = 0;
     while !stop.load(Ordering::Relaxed) {
         let due = (start.elapsed().as_secs_f64() * rate) as u64;
         // One who falls behind by more than a tenth of a second does not try to catch up.
         count = count.max(due.saturating_sub((rate / 10.0) as u64));
-        while count < due {
-            let length = imitate(&mut datagram, &mut rng);
-            let socket = &sockets[count as usize % sockets.len()];
-            let target = targets[count as usize / sockets.len() % targets.len()];
-            if socket.send_to(&datagram[..length], target).is_ok() {
-                sent.fetch_add(1, Ordering::Relaxed);
-            }
-            count += 1;
+        while count < due
+            && let Some(((part, socket), target)) = turns.next()
+        {
+            let together = TOGETHER.min((due - count) as usize);
+            let first = part * TOGETHER;
+            let to = [Some(SockaddrIn::from(*target)); TOGETHER];
+            let slices = &slices[first..first + together];
+            let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+            let taken = sendmmsg(socket, &mut headers, slices, to, none, flags);
+            // What the kernel does not take was not sent, and the count says so.
+            let taken = taken.map_or(0, Iterator::count);
+            sent.fetch_add(taken as u64, Ordering::Relaxed);
+            count += together as u64;
         }
         std::thread::sleep(PORTION);
     }
+}
+
+/// What they throw.
+fn datagrams() -> Vec<Vec<u8>> {
+    let mut rng = Rng::from_number(0x5745_4952_444f);
+    let mut datagram = [0; LONGEST as usize];
+    let one = || {
+        let length = imitate(&mut datagram, &mut rng);
+        datagram[..length].to_vec()
+    };
+    std::iter::repeat_with(one).take(KNOWN).collect()
 }
 
 /// Writes one datagram: in turn what looks like STUN, like DTLS, like RTP, and like nothing at all.

@@ -3,7 +3,7 @@
 use super::{Settings, Snapshot};
 use crate::exit::Counts;
 use crate::fleet::Counters;
-use crate::outcome::{Distribution, Outcome, Packets, Processor, Verdict};
+use crate::outcome::{Distribution, Outcome, Packets, Processor, Strangers, Verdict};
 use crate::plan::{Medium, Packets as FramePackets, Plan};
 use crate::subject::Readings;
 
@@ -153,6 +153,14 @@ fn judge(
         }
     }
     packets.verdict()
+}
+
+/// Keeps what strangers did. A flood that was too thin, or left something behind, is no result.
+pub(super) fn with_strangers(outcome: &mut Outcome, strangers: Strangers) {
+    outcome.strangers = Some(strangers);
+    if let Some(because) = strangers.objection() {
+        outcome.verdict = Verdict::NoResult { because };
+    }
 }
 
 /// What only the forwarder knows.

@@ -119,6 +119,6 @@ pub struct Readings {
     pub sent: Option<u64>,
     /// Datagrams that were neither forwarded nor consumed, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// Entries that must never change while strangers are about, such as transports and associations.
+    /// Entries that must not change while only strangers come: transports, and handshakes under way.
     pub state: Option<u64>,
 }

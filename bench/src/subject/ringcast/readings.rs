@@ -138,7 +138,9 @@ pub(super) fn of_node(metrics: &Metrics) -> Readings {
             .into_iter()
             .map(|(reason, count)| (reason, count as u64))
             .collect(),
-        state: count("ringcast_node_transports", &[]),
+        state: count("ringcast_node_transports", &[])
+            .zip(count("ringcast_node_handshakes_in_progress", &[]))
+            .map(|(transports, handshakes)| transports + handshakes),
     }
 }
 
