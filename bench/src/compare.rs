@@ -22,8 +22,10 @@ pub struct Pairing {
     pub right: Side,
     /// Which figure.
     pub metric: Metric,
-    /// The ratio that is asked for.
+    /// What is asked of it.
     pub target: Option<f64>,
+    /// What else the same runs are asked, with what is asked of that.
+    pub also: Vec<(Metric, f64)>,
 }
 
 /// Who, under what load.
@@ -46,6 +48,12 @@ pub enum Metric {
     /// The share of packets that was forwarded: the more the better. Here a lossy run counts, if what came was right, the
     /// strangers that it may have had were as many as asked for, and they left nothing behind.
     Delivered,
+    /// Latency that 99 of 100 packets kept from publisher to subscriber, in nanoseconds: the less the better.
+    Latency,
+    /// Latency that half of the packets kept within the left forwarder, in nanoseconds. It is not compared with anybody's.
+    Inside,
+    /// Memory for each transport that the left side has more than the right, in bytes: process and kernel.
+    Memory,
 }
 
 /// The runs of a pairing.
@@ -55,8 +63,11 @@ pub struct Comparison {
     pub name: String,
     /// The figure.
     pub metric: Metric,
-    /// The ratio that is asked for: of costs at most, of shares at least.
+    /// What is asked for: of shares at least, of everything else at most.
     pub target: Option<f64>,
+    /// What else is asked of the same runs.
+    #[serde(default)]
+    pub also: Vec<(Metric, f64)>,
     /// The left side's runs, in their order.
     pub left: Vec<Outcome>,
     /// The right side's, as many.
@@ -66,11 +77,16 @@ pub struct Comparison {
 /// What a comparison comes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// Which figure.
+    pub metric: Metric,
+    /// What is asked of it.
+    pub target: Option<f64>,
     /// The left side's figure.
     pub left: Figure,
     /// The right side's.
     pub right: Figure,
-    /// Median of the left side through median of the right, with the interval that holds it with 95 % confidence.
+    /// Median of the left side through median of the right, with the interval that holds it with 95 % confidence; of a figure that
+    /// is not compared, its median.
     pub ratio: Option<Estimate>,
     /// Median of the ratios of each round.
     pub paired_ratio: Option<f64>,
@@ -115,6 +131,7 @@ impl Pairing {
             name: self.name.clone(),
             metric: self.metric,
             target: self.target,
+            also: self.also.clone(),
             left: Vec::new(),
             right: Vec::new(),
         };
@@ -133,6 +150,20 @@ impl Pairing {
 }
 
 impl Metric {
+    /// All.
+    pub const ALL: [Self; 5] = [
+        Self::Cost,
+        Self::Delivered,
+        Self::Latency,
+        Self::Inside,
+        Self::Memory,
+    ];
+
+    /// Whether one side's figure is divided by the other's.
+    pub fn is_compared(self) -> bool {
+        matches!(self, Self::Cost | Self::Delivered | Self::Latency)
+    }
+
     /// The figure of `outcome`; none if it has none that counts.
     pub fn of(self, outcome: &Outcome) -> Option<f64> {
         match self {
@@ -144,18 +175,43 @@ impl Metric {
                 (packets.expected > 0 && packets.checked > 0 && is_right && objection.is_none())
                     .then(|| packets.forwarded_share())
             }
+            Self::Latency => {
+                let latency = outcome.latency.as_ref().filter(|_| outcome.is_result())?;
+                Some(latency.p99 as f64)
+            }
+            Self::Inside => {
+                let inside = outcome.forwarding_latency.as_ref();
+                Some(inside.filter(|_| outcome.is_result())?.p50 as f64)
+            }
+            Self::Memory => {
+                let memory = outcome.memory.filter(|_| outcome.is_result())?;
+                Some((memory.resident as i64 + memory.slab_growth) as f64)
+            }
         }
     }
 }
 
 impl Comparison {
-    /// Medians, minima, ratios.
+    /// Everything that is asked of these runs.
+    pub fn summaries(&self) -> Vec<Summary> {
+        let first = (self.metric, self.target);
+        let also = self
+            .also
+            .iter()
+            .map(|(metric, target)| (*metric, Some(*target)));
+        let all = std::iter::once(first).chain(also);
+        all.map(|(metric, target)| self.summary_of(metric, target))
+            .collect()
+    }
+
+    /// Medians, minima, ratios of what is asked first.
     pub fn summary(&self) -> Summary {
+        self.summary_of(self.metric, self.target)
+    }
+
+    fn summary_of(&self, metric: Metric, target: Option<f64>) -> Summary {
         let values = |outcomes: &[Outcome]| -> Vec<Option<f64>> {
-            outcomes
-                .iter()
-                .map(|outcome| self.metric.of(outcome))
-                .collect()
+            outcomes.iter().map(|outcome| metric.of(outcome)).collect()
         };
         let (left, right) = (values(&self.left), values(&self.right));
         let pairs: Vec<(f64, f64)> = left
@@ -164,22 +220,43 @@ impl Comparison {
             .filter_map(|(left, right)| left.zip(*right))
             .collect();
         let ratios: Vec<f64> = pairs.iter().map(|(left, right)| left / right).collect();
-        let ratio = statistics::ratio(&pairs);
+        let ratio = match metric {
+            Metric::Inside => {
+                statistics::median_estimate(&left.iter().copied().flatten().collect::<Vec<_>>())
+            }
+            Metric::Memory => statistics::median_estimate(&self.slopes()),
+            _ => statistics::ratio(&pairs),
+        };
+        let is_compared = metric.is_compared();
         let (left, right) = (Figure::of(&left), Figure::of(&right));
-        let is_met = ratio
-            .zip(self.target)
-            .map(|(ratio, target)| match self.metric {
-                Metric::Cost => ratio.value <= target,
-                Metric::Delivered => ratio.value >= target,
-            });
+        let is_met = ratio.zip(target).map(|(ratio, target)| match metric {
+            Metric::Delivered => ratio.value >= target,
+            _ => ratio.value <= target,
+        });
+        let minima = left.min.zip(right.min);
         Summary {
-            ratio_of_minima: left.min.zip(right.min).map(|(left, right)| left / right),
+            metric,
+            target,
+            ratio_of_minima: minima
+                .filter(|_| is_compared)
+                .map(|(left, right)| left / right),
             left,
             right,
             ratio,
-            paired_ratio: median(&ratios),
+            paired_ratio: median(&ratios).filter(|_| is_compared),
             is_met,
         }
+    }
+
+    /// Of each round, the bytes for each transport more.
+    fn slopes(&self) -> Vec<f64> {
+        let rounds = self.left.iter().zip(&self.right);
+        let slope = |(many, few): (&Outcome, &Outcome)| {
+            let are_results = many.is_result() && few.is_result();
+            let (many, few) = many.memory.zip(few.memory).filter(|_| are_results)?;
+            many.slope_from(&few)
+        };
+        rounds.filter_map(slope).collect()
     }
 }
 
@@ -200,7 +277,7 @@ impl Figure {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::outcome::{Packets, Verdict};
+    use crate::outcome::{Distribution, Memory, Packets, Verdict};
     use core::time::Duration;
 
     /// A run of `subject` that cost so many nanoseconds a packet.
@@ -231,6 +308,7 @@ pub(crate) mod tests {
             right: side("conventional"),
             metric: Metric::Cost,
             target: Some(0.5),
+            also: Vec::new(),
         }
     }
 
@@ -295,6 +373,50 @@ pub(crate) mod tests {
         let summary = comparison.summary();
         assert_eq!((summary.ratio, summary.is_met), (None, None));
         assert_eq!(summary.left.median, None);
+    }
+
+    #[test]
+    fn the_same_runs_answer_several_questions() {
+        let buckets = |value: u64| Distribution::from_buckets(&[(value, 100)]);
+        let comparison = Pairing {
+            metric: Metric::Inside,
+            target: Some(60_000.0),
+            also: vec![(Metric::Latency, 1.0), (Metric::Memory, 16_384.0)],
+            ..pairing()
+        }
+        .run(3, |side| {
+            let is_left = side.subject == "ringcast";
+            let mut outcome = run_of(side, 1_000.0);
+            outcome.forwarding_latency = buckets(40_000).filter(|_| is_left);
+            outcome.latency = buckets(if is_left { 300_000 } else { 200_000 });
+            outcome.memory = Some(Memory {
+                resident: if is_left { 30 << 20 } else { 20 << 20 },
+                slab_growth: 0,
+                resident_before: 1 << 20,
+                transports: if is_left { 1_124 } else { 100 },
+            });
+            outcome
+        });
+        let summaries = comparison.summaries();
+        let found: Vec<_> = summaries
+            .iter()
+            .map(|summary| {
+                (
+                    summary.metric,
+                    summary.ratio.map(|it| it.value),
+                    summary.is_met,
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Metric::Inside, Some(40_000.0), Some(true)),
+                (Metric::Latency, Some(1.5), Some(false)),
+                (Metric::Memory, Some(10_240.0), Some(true)),
+            ]
+        );
+        assert_eq!(summaries[2].ratio_of_minima, None);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub const DELIVERED_MIN: f64 = 0.999;
 pub const DELIVERED_MAX: f64 = 1.005;
 /// Strangers who send less than this share of what was asked are no flood.
 const FLOOD_MIN: f64 = 0.95;
+/// Changes of viewers that fall short of this share of what was asked are another load.
+const CHURN_MIN: f64 = 0.9;
 
 /// One run: one plan through one forwarder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,8 +58,18 @@ pub struct Outcome {
     pub run_lengths: Option<Distribution>,
     /// At the end of the measurement.
     pub memory: Option<Memory>,
-    /// From the first ICE check to the first media, in nanoseconds. Signalling comes before that.
+    /// From the first ICE check to the first media, in nanoseconds. Signalling comes before that. None where most media are
+    /// dropped on the way.
     pub joins: Option<Distribution>,
+    /// The same from the request for a token on, where the forwarder is talked to as by browsers.
+    #[serde(default)]
+    pub whole_joins: Option<Distribution>,
+    /// From the first request until everybody of the plan was connected.
+    #[serde(default)]
+    pub all_joined: Option<Duration>,
+    /// How fast viewers were replaced, if that was asked for.
+    #[serde(default)]
+    pub churn: Option<Churn>,
     /// Where it ran.
     pub machine: Machine,
     /// Whatever else a reader must know.
@@ -131,6 +143,24 @@ pub struct Memory {
     pub transports: u64,
 }
 
+/// Viewers who left and were replaced by others, per second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Churn {
+    /// As many were asked for.
+    pub asked: f64,
+    /// So many newcomers became connected.
+    pub achieved: f64,
+}
+
+impl Churn {
+    /// Why this was not the load that was asked for.
+    pub fn objection(&self) -> Option<String> {
+        let Self { asked, achieved } = self;
+        (*achieved < asked * CHURN_MIN)
+            .then(|| format!("{achieved:.1} of {asked:.1} viewers a second were replaced"))
+    }
+}
+
 /// What strangers threw at the forwarder, and what it made of that.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Strangers {
@@ -188,6 +218,9 @@ impl Outcome {
             run_lengths: None,
             memory: None,
             joins: None,
+            whole_joins: None,
+            all_joined: None,
+            churn: None,
             machine: Machine::read(),
             notes: Vec::new(),
         }
@@ -470,6 +503,24 @@ mod tests {
             ..flood
         };
         assert!(leaky.objection().is_some_and(|why| why.contains("state")));
+    }
+
+    #[test]
+    fn changes_that_fall_short_are_another_load() {
+        let asked = 20.0;
+        let good = Churn {
+            asked,
+            achieved: 18.5,
+        };
+        assert_eq!(good.objection(), None);
+        let slow = Churn {
+            asked,
+            achieved: 12.25,
+        };
+        assert_eq!(
+            slow.objection().as_deref(),
+            Some("12.2 of 20.0 viewers a second were replaced")
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use bench::report::Report;
+use bench::report::{RampRecord, Report};
+use bench::scenario::Judgement;
 
 fn bench(words: &str, files: &[(&str, &PathBuf)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringcast-bench"));
@@ -67,6 +68,60 @@ fn forwarders_that_make_mistakes_have_no_result() {
         let is_said = printed.contains("no result") && printed.contains(reason);
         assert!(is_said, "{mistake}: {printed}");
     }
+}
+
+/// A ramp through a forwarder that leaves out every tenth packet beyond 6 subscribers.
+fn ramp_to_six() -> (RampRecord, String) {
+    let json = file("ramp.json");
+    let words = "ramp --from 2 --to 40 fanout --subject conventional+carries=6 --bitrate 200k \
+                 --duration 700ms --warm-up 300ms --check-every 1";
+    let output = bench(words, &[("--json", &json)]);
+    let (printed, told) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{told}{printed}");
+    let mut report = Report::read(&json).expect("a report");
+    std::fs::remove_file(&json).expect("it was written");
+    assert_eq!(report.ramps.len(), 1);
+    (report.ramps.remove(0), printed)
+}
+
+#[test]
+fn a_ramp_ends_where_the_forwarder_does() {
+    // Where others use the machine as well, publishers may be late with a load that is none; that is no fault of the ramp.
+    let is_undisturbed = |ramp: &RampRecord| {
+        let mut small = ramp.steps.iter().filter(|step| step.size <= 6);
+        small.all(|step| !matches!(step.judgement, Judgement::GeneratorFull(_)))
+    };
+    let mut tries = std::iter::repeat_with(ramp_to_six).take(4);
+    let found = tries.find(|(ramp, _)| is_undisturbed(ramp));
+    let (ramp, printed) = found.expect("publishers are in time at last");
+    let sizes: Vec<usize> = ramp.steps.iter().map(|step| step.size).collect();
+    assert_eq!(sizes, [2, 3, 5, 8, 6, 7], "{printed}");
+    let mut was_full = false;
+    for step in &ramp.steps {
+        let packets = &step.outcome.packets;
+        assert!(packets.expected > 0 && packets.checked > 0, "{packets:?}");
+        assert_eq!(step.streams_out, step.size);
+        if step.size <= 6 {
+            assert_eq!(step.judgement, Judgement::Carried, "{packets:?}");
+            assert!(packets.loss() < 0.01, "{packets:?}");
+            continue;
+        }
+        assert!((0.05..0.15).contains(&packets.loss()), "{packets:?}");
+        match &step.judgement {
+            Judgement::Broke(why) => assert!(why.contains("lost"), "{why}"),
+            Judgement::GeneratorFull(why) => {
+                assert!(
+                    why.contains("machine full") || packets.left_out > 0,
+                    "{why}"
+                );
+                was_full = true;
+            }
+            other => panic!("{other:?} {packets:?}"),
+        }
+    }
+    assert_eq!(ramp.carried, Some(6));
+    assert!(was_full || !ramp.at_least, "{printed}");
+    assert!(printed.contains("6 streams"), "{printed}");
 }
 
 #[test]

@@ -85,9 +85,8 @@ fn both_exits_have_results() {
 #[test]
 fn one_wrong_octet_in_a_thousand_packets_is_no_result() {
     let options = Options {
-        kind: Kind::Conventional,
         spoil_every: Some(999),
-        skip_every: None,
+        ..Kind::Conventional.into()
     };
     // 40 000 copies, 40 of them wrong, and one in 8 is looked at.
     let plan = plan(50, 4, 100.0, Duration::from_secs(2));
@@ -105,9 +104,8 @@ fn one_wrong_octet_in_a_thousand_packets_is_no_result() {
 fn one_lost_packet_in_a_hundred_is_no_result() {
     for exit in [exit::Kind::Loopback, exit::Kind::Drop] {
         let options = Options {
-            kind: Kind::Conventional,
-            spoil_every: None,
             skip_every: Some(100),
+            ..Kind::Conventional.into()
         };
         let outcome = outcome(exit, options, small());
         if reason(&outcome).contains("needs root") {

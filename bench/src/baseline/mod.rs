@@ -66,6 +66,9 @@ pub struct Settings {
     /// Leaves out every so many packets; for checking that the benchmark notices.
     #[arg(long)]
     pub skip_every: Option<u64>,
+    /// With more subscribers of a stream, leaves out every tenth packet; for checking that the benchmark notices. Of conventional.
+    #[arg(long)]
+    pub carries: Option<u64>,
 }
 
 /// Runs a baseline until its standard input ends.

@@ -53,7 +53,10 @@ fn baseline(kind: Kind, settings: &[Setting<'_>]) -> anyhow::Result<Baseline> {
         match *key {
             "spoil" => options.spoil_every = Some(number(value)?),
             "skip" => options.skip_every = Some(number(value)?),
-            _ => bail!("{kind} has no setting {key}: there are spoil and skip"),
+            "carries" if kind == Kind::Conventional => options.carries = Some(number(value)?),
+            _ => bail!(
+                "{kind} has no setting {key}: there are spoil, skip and, of conventional, carries"
+            ),
         }
     }
     Ok(options)
@@ -88,11 +91,12 @@ fn ringcast(
             "workers" => options.workers = number(value)?,
             "pin" => options.pin = number(value)?,
             "transport-cc" => options.transport_cc = number(value)?,
-            key => match key.strip_prefix("env.") {
-                Some(name) => options
+            key => match key.split_once('.') {
+                Some(("env", name)) => options
                     .environment
                     .push((name.to_owned(), (*value).to_owned())),
-                None => options.media_settings.push(toml_line(key, value)),
+                Some(("engine", key)) => options.engine_settings.push(toml_line(key, value)),
+                _ => options.media_settings.push(toml_line(key, value)),
             },
         }
     }
@@ -164,6 +168,7 @@ mod tests {
             "conventional+skip",
             "naive+skip=often",
             "naive+dance=1",
+            "naive+carries=5",
             "naive@here",
         ] {
             assert!(parse_choice(words).is_err(), "{words}");
@@ -172,8 +177,7 @@ mod tests {
 
     #[test]
     fn builds_and_settings_of_ringcast() {
-        let text =
-            "ringcast@/other/build+driver=mmsg+workers=2+level=false+arena=64MiB+env.RUST_LOG=info";
+        let text = "ringcast@/other/build+driver=mmsg+workers=2+level=false+arena=64MiB+engine.padding_max=0+env.RUST_LOG=info";
         let Choice::Ringcast(options) = parse_choice(text).expect("a build") else {
             panic!("another subject");
         };
@@ -184,6 +188,7 @@ mod tests {
             options.media_settings,
             ["level = false", "arena = \"64MiB\""]
         );
+        assert_eq!(options.engine_settings, ["padding_max = 0"]);
         let variable = ("RUST_LOG".to_owned(), "info".to_owned());
         assert_eq!(options.environment, [variable]);
         assert!(parse_choice("ringcast").is_ok());

@@ -69,6 +69,8 @@ pub struct Counters {
     pub join: Histogram<u64>,
     /// From the start of ICE to the first media packet of a subscriber, microseconds.
     pub first_packet: Histogram<u64>,
+    /// From the request for a token to the first media packet of a subscriber, microseconds.
+    pub whole_join: Histogram<u64>,
     /// Peers whose ICE found nobody, or lost consent (RFC 7675).
     pub ice_failures: u64,
     /// Peers whose DTLS handshake failed.
@@ -123,6 +125,7 @@ impl Counters {
             joined: 0,
             join: histogram(JOIN_MAX_US),
             first_packet: histogram(JOIN_MAX_US),
+            whole_join: histogram(JOIN_MAX_US),
             ice_failures: 0,
             dtls_failures: 0,
             peers: 0,
@@ -150,6 +153,7 @@ impl Counters {
             (&mut difference.latency, &earlier.latency),
             (&mut difference.join, &earlier.join),
             (&mut difference.first_packet, &earlier.first_packet),
+            (&mut difference.whole_join, &earlier.whole_join),
         ] {
             // An earlier histogram of the same series has no count that the later one lacks.
             let _ = mine.subtract(before);
@@ -171,6 +175,7 @@ impl Counters {
             (&mut self.latency, &other.latency),
             (&mut self.join, &other.join),
             (&mut self.first_packet, &other.first_packet),
+            (&mut self.whole_join, &other.whole_join),
         ] {
             // Both were made with the same bounds.
             let _ = mine.add(theirs);

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use clock::Instant;
 use proto::dtls::{Certificate, Fingerprint};
 use proto::ice::Credentials;
 use proto::srtp::KeyingMaterial;
@@ -101,6 +102,8 @@ pub struct SubscriberSpec {
     pub expect: Vec<ExpectedStream>,
     /// The id of the transport-wide sequence number, if transport-wide feedback was negotiated.
     pub transport_sequence: Option<u8>,
+    /// When whoever watches first asked to be let in, if that is to be measured: signalling comes before ICE.
+    pub asked: Option<Instant>,
 }
 
 /// One RTP stream that a subscriber should get.

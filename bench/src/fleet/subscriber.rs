@@ -43,6 +43,7 @@ const RTCP_BYTES: usize = 1200;
 pub(super) struct Plan {
     expect: Vec<(ExpectedStream, Arc<AtomicU64>)>,
     transport_sequence: Option<u8>,
+    asked: Option<Instant>,
 }
 
 impl Plan {
@@ -53,6 +54,7 @@ impl Plan {
                 .map(|stream| (stream.clone(), registry.published(stream.seed)))
                 .collect(),
             transport_sequence: spec.transport_sequence,
+            asked: spec.asked,
         }
     }
 }
@@ -62,6 +64,7 @@ impl Plan {
 pub(super) struct Subscriber {
     streams: Vec<Stream>,
     begun: Instant,
+    asked: Option<Instant>,
     has_media: bool,
     transport_sequence: Option<u8>,
     /// Present once media may flow.
@@ -126,6 +129,7 @@ impl Subscriber {
                 .map(|(expected, published)| Stream::new(expected, published))
                 .collect(),
             begun: now,
+            asked: plan.asked,
             has_media: false,
             transport_sequence: plan.transport_sequence,
             keys: None,
@@ -197,6 +201,10 @@ impl Subscriber {
                 self.has_media = true;
                 let took = arrival.saturating_since(self.begun).as_micros();
                 shared.counters.first_packet.saturating_record(took as u64);
+                if let Some(asked) = self.asked {
+                    let took = arrival.saturating_since(asked).as_micros();
+                    shared.counters.whole_join.saturating_record(took as u64);
+                }
             }
             let sequence = u16::from_be_bytes([s0, s1]);
             let timestamp = u32::from_be_bytes([t0, t1, t2, t3]);

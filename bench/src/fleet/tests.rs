@@ -105,6 +105,7 @@ fn run_with(settings: &Settings, manners: Manners) -> (Counters, u64) {
             association: keyed(*number as u8),
             expect: vec![expected],
             transport_sequence: Some(3),
+            asked: None,
         };
         fleet.subscribe(spec).unwrap()
     });
@@ -511,6 +512,7 @@ fn a_peer_that_nobody_answers_fails() {
         })),
         expect: Vec::new(),
         transport_sequence: None,
+        asked: None,
     };
     let peer = fleet.subscribe(spec).unwrap();
     let begun = StdInstant::now();

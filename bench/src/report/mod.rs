@@ -106,7 +106,11 @@ impl Report {
     pub fn write_json(&self, path: &Path) -> anyhow::Result<()> {
         let file = File {
             report: self,
-            summaries: self.comparisons.iter().map(Comparison::summary).collect(),
+            summaries: self
+                .comparisons
+                .iter()
+                .flat_map(Comparison::summaries)
+                .collect(),
         };
         write(path, &serde_json::to_string(&file)?)
     }
@@ -142,7 +146,7 @@ impl Report {
 
     /// Whether every run has a result and every target was met: what an exit status can tell.
     pub fn is_good(&self) -> bool {
-        let summaries = self.comparisons.iter().map(Comparison::summary);
+        let summaries = self.comparisons.iter().flat_map(Comparison::summaries);
         let is_complete =
             |summary: &Summary| summary.ratio.is_some() && summary.is_met != Some(false);
         self.runs.iter().all(Outcome::is_result)
@@ -194,6 +198,8 @@ pub(crate) mod tests {
                 Distribution::from_buckets(&[(1, 30), (2, 10), (7, 900), (8, 300)]);
             outcome.syscalls_per_packet = Some(0.021);
             outcome.bare_send = Some(2_000.0);
+            outcome.all_joined = Some(Duration::from_millis(2_500));
+            outcome.whole_joins = Distribution::from_buckets(&[(77_000_000, 80)]);
             outcome.joins = Distribution::from_buckets(&[(31_000_000, 80), (120_000_000, 20)]);
             outcome.memory = Some(Memory {
                 resident: 30 << 20,

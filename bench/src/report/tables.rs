@@ -1,6 +1,6 @@
 //! The tables of a report.
 
-use super::number::{bytes, grouped, nanos, or_none, percent, plain, ratio};
+use super::number::{NONE, bytes, grouped, nanos, or_none, percent, plain, ratio};
 use super::{RampRecord, Report, Table};
 use crate::compare::{Comparison, Estimate, Figure, Metric, median};
 use crate::measure::Machine;
@@ -14,11 +14,15 @@ const TRANSPORTS_MIN: u64 = 50;
 /// All that have rows.
 pub(super) fn all(report: &Report) -> Vec<Table> {
     let mut tables = Vec::new();
-    for metric in [Metric::Cost, Metric::Delivered] {
+    for metric in Metric::ALL {
+        let asked = |comparison: &Comparison| {
+            let also = comparison.also.iter();
+            comparison.metric == metric || also.into_iter().any(|(other, _)| *other == metric)
+        };
         let of_metric: Vec<&Comparison> = report
             .comparisons
             .iter()
-            .filter(|comparison| comparison.metric == metric)
+            .filter(|comparison| asked(comparison))
             .collect();
         if !of_metric.is_empty() {
             tables.push(comparisons(metric, &of_metric));
@@ -142,6 +146,9 @@ fn comparisons(metric: Metric, comparisons: &[&Comparison]) -> Table {
     let title = match metric {
         Metric::Cost => "Cost per delivered packet, compared",
         Metric::Delivered => "Delivered share, compared",
+        Metric::Latency => "Latency that 99 of 100 packets kept, compared",
+        Metric::Inside => "Latency within the forwarder that half of the packets kept",
+        Metric::Memory => "Memory, and what each transport more takes",
     };
     Table {
         title: title.to_owned(),
@@ -165,20 +172,25 @@ fn comparisons(metric: Metric, comparisons: &[&Comparison]) -> Table {
             (4, Metric::Cost) => "right ns",
             (3, Metric::Delivered) => "left share",
             (4, Metric::Delivered) => "right share",
+            (5, Metric::Inside) => "inside p50",
+            (5, Metric::Memory) => "per transport",
             _ => name,
         })
         .collect(),
         rows: comparisons
             .iter()
-            .map(|comparison| comparison_row(comparison))
+            .map(|comparison| comparison_row(comparison, metric))
             .collect(),
         notes,
     }
     .without_empty_columns()
 }
 
-fn comparison_row(comparison: &Comparison) -> Vec<String> {
-    let summary = comparison.summary();
+fn comparison_row(comparison: &Comparison, metric: Metric) -> Vec<String> {
+    let all = comparison.summaries();
+    let Some(summary) = all.into_iter().find(|summary| summary.metric == metric) else {
+        return Vec::new();
+    };
     let subject = |outcomes: &[Outcome]| {
         let first = outcomes.first();
         or_none(first.map(|outcome| outcome.subject.clone()))
@@ -192,9 +204,19 @@ fn comparison_row(comparison: &Comparison) -> Vec<String> {
         // The same subject under another load.
         right = format!("{right}, {other}");
     }
-    let sign = match comparison.metric {
-        Metric::Cost => "≤",
-        Metric::Delivered => "≥",
+    let target = |target: f64| match metric {
+        Metric::Delivered => format!("≥ {target:.2}"),
+        Metric::Inside | Metric::Memory => format!("≤ {}", of_metric(metric, target)),
+        Metric::Cost | Metric::Latency => format!("≤ {target:.2}"),
+    };
+    let whole = |estimate: Estimate| match metric.is_compared() {
+        true => interval(estimate, ratio),
+        false => interval(estimate, |value| of_metric(metric, value)),
+    };
+    // A side that the question is not about has no figure, which is no fault of it.
+    let rounds = match metric {
+        Metric::Inside => summary.left.results,
+        _ => summary.left.results.min(summary.right.results),
     };
     let verdict = match summary.is_met {
         Some(true) => "yes",
@@ -209,36 +231,37 @@ fn comparison_row(comparison: &Comparison) -> Vec<String> {
         name,
         subject(&comparison.left),
         right,
-        figure(comparison.metric, &summary.left),
-        figure(comparison.metric, &summary.right),
-        or_none(summary.ratio.map(interval)),
+        figure(metric, &summary.left),
+        match metric {
+            Metric::Inside => NONE.to_owned(),
+            _ => figure(metric, &summary.right),
+        },
+        or_none(summary.ratio.map(whole)),
         or_none(summary.paired_ratio.map(ratio)),
         or_none(summary.ratio_of_minima.map(ratio)),
-        or_none(
-            comparison
-                .target
-                .map(|target| format!("{sign} {target:.2}")),
-        ),
+        or_none(summary.target.map(target)),
         verdict.to_owned(),
-        format!(
-            "{}/{}",
-            summary.left.results.min(summary.right.results),
-            summary.left.rounds
-        ),
+        format!("{rounds}/{}", summary.left.rounds),
     ]
 }
 
 fn figure(metric: Metric, figure: &Figure) -> String {
-    let text = |estimate: Estimate| match metric {
-        Metric::Cost => plain(estimate.value),
-        Metric::Delivered => percent(estimate.value),
-    };
+    let text = |estimate: Estimate| of_metric(metric, estimate.value);
     figure.median.map_or_else(|| "no result".to_owned(), text)
 }
 
-fn interval(estimate: Estimate) -> String {
+fn of_metric(metric: Metric, value: f64) -> String {
+    match metric {
+        Metric::Cost => plain(value),
+        Metric::Delivered => percent(value),
+        Metric::Latency | Metric::Inside => nanos(value),
+        Metric::Memory => bytes(value),
+    }
+}
+
+fn interval(estimate: Estimate, text: impl Fn(f64) -> String) -> String {
     let Estimate { value, low, high } = estimate;
-    format!("{} [{}–{}]", ratio(value), ratio(low), ratio(high))
+    format!("{} [{}–{}]", text(value), text(low), text(high))
 }
 
 /// Why runs have no result, each reason once.
@@ -338,6 +361,8 @@ fn qualities(groups: &[&Group<'_>]) -> Table {
             "per transport",
             "join p50",
             "join p99",
+            "join whole p50",
+            "all joined",
         ],
         rows: groups.iter().map(|group| quality_row(group)).collect(),
         notes: memory_slopes(groups),
@@ -352,6 +377,8 @@ fn quality_row(group: &Group<'_>) -> Vec<String> {
     let inside = merged(rounds, |outcome| outcome.forwarding_latency.as_ref());
     let lengths = merged(rounds, |outcome| outcome.run_lengths.as_ref());
     let joins = merged(rounds, |outcome| outcome.joins.as_ref());
+    let whole_joins = merged(rounds, |outcome| outcome.whole_joins.as_ref());
+    let all_joined = |outcome: &Outcome| Some(outcome.all_joined?.as_nanos() as f64);
     let time = |of: Option<u64>| or_none(of.map(|value| nanos(value as f64)));
     vec![
         group.load.clone(),
@@ -370,6 +397,8 @@ fn quality_row(group: &Group<'_>) -> Vec<String> {
         or_none(of(per_transport).map(bytes)),
         time(joins.as_ref().map(|joins| joins.p50)),
         time(joins.as_ref().map(|joins| joins.p99)),
+        time(whole_joins.as_ref().map(|joins| joins.p50)),
+        or_none(of(all_joined).map(nanos)),
     ]
 }
 
@@ -499,6 +528,9 @@ mod tests {
             "10 KiB",
             "bare send",
             "2000",
+            "join whole p50",
+            "77 ms",
+            "2.5 s",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

@@ -29,6 +29,8 @@ const BEAT: Duration = Duration::from_millis(250);
 /// Of so many packets of an RTP stream one is checked, unless said otherwise.
 pub const CHECK_EVERY: u32 = 64;
 
+/// Of fewer transports the memory is not told.
+const HANG_UP_MIN: u64 = 50;
 /// Bare sends: to so many addresses, so many a try, the best of so many tries.
 const SENT_TO: u32 = 100;
 const SENT_A_TRY: u64 = 6400;
@@ -157,7 +159,9 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let mut subject = start_subject(settings, exit, watch)?;
     let fleet = start_fleet(settings, exit)?;
     let empty = Memory::read(&subject.processes())?;
+    let coming = Instant::now();
     subject.connect(&fleet, plan, watch)?;
+    let all_joined = coming.elapsed();
     let alone = subject.readings()?.state;
     let strangers = match plan.strangers_per_second {
         0 => None,
@@ -179,8 +183,12 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let timeline = hold(plan, subject.as_mut(), &fleet, watch)?;
     let sent_after = strangers.as_ref().map(Strangers::sent);
     let held = held.elapsed();
-    let memory = Memory::read(&subject.processes())?;
     let after = Snapshot::at_rest(&before, subject.as_mut(), &fleet, exit, copies)?;
+    // What the kernel keeps for the WebSockets of thousands is more than what it keeps for their media.
+    if after.fleet.connected >= HANG_UP_MIN {
+        subject.hang_up();
+    }
+    let memory = Memory::read(&subject.processes())?;
 
     let state_after = after.subject.state;
     drop(strangers);
@@ -191,6 +199,7 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     outcome.notes.extend(notes);
     outcome.bare_send = Some(bare_send(exit, &after, &before)?);
     outcome.processor.timeline = timeline;
+    outcome.all_joined = Some(all_joined);
     outcome.memory = Some(outcome::Memory {
         resident: memory.resident,
         slab_growth: memory.slab as i64 - empty.slab as i64,

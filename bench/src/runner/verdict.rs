@@ -3,7 +3,7 @@
 use super::{Settings, Snapshot};
 use crate::exit::Counts;
 use crate::fleet::Counters;
-use crate::outcome::{Distribution, Outcome, Packets, Processor, Strangers, Verdict};
+use crate::outcome::{Churn, Distribution, Outcome, Packets, Processor, Strangers, Verdict};
 use crate::plan::{Medium, Packets as FramePackets, Plan};
 use crate::subject::Readings;
 
@@ -40,7 +40,28 @@ pub(super) fn outcome(settings: &Settings, before: &Snapshot, after: &Snapshot) 
     };
     outcome.verdict = judge(plan, &outcome.packets, &fleet, before, after);
     outcome.latency = Distribution::of(&fleet.latency);
-    outcome.joins = Distribution::of(&after.fleet.first_packet).map(from_microseconds);
+    // Where 99 of 100 packets are dropped, the first that comes is not the first that was sent.
+    if after.exit.is_none() {
+        outcome.joins = Distribution::of(&after.fleet.first_packet).map(from_microseconds);
+        outcome.whole_joins = Distribution::of(&after.fleet.whole_join).map(from_microseconds);
+    }
+    if plan.churn_per_second > 0.0 {
+        let joined = after.fleet.joined.saturating_sub(before.fleet.joined);
+        let churn = Churn {
+            asked: plan.churn_per_second,
+            achieved: joined as f64 / measured.as_secs_f64().max(f64::MIN_POSITIVE),
+        };
+        let Churn { asked, achieved } = churn;
+        outcome.notes.push(format!(
+            "viewers were replaced {achieved:.1} times a second, of {asked:.1} asked for"
+        ));
+        outcome.churn = Some(churn);
+        if let Some(because) = churn.objection()
+            && outcome.is_result()
+        {
+            outcome.verdict = Verdict::NoResult { because };
+        }
+    }
     said_by_subject(&mut outcome, &before.subject, &after.subject);
     if outcome.run_lengths.is_none() {
         let buckets: Vec<_> = (0..).zip(fleet.runs).collect();

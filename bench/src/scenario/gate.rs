@@ -13,6 +13,11 @@ use crate::plan::{Codec, Medium, Packets, Plan, Session, Sizes, Stream, Syntheti
 /// A stranger's flood.
 const STRANGERS_PER_SECOND: u32 = 100_000;
 
+/// Nanoseconds that half of the packets may wait within the node.
+const INSIDE_MAX: f64 = 60_000.0;
+/// Bytes that a transport may take.
+const TRANSPORT_MAX: f64 = 16_384.0;
+
 /// The loads by which the engine is judged.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Gate {
@@ -42,6 +47,10 @@ pub enum GateLoad {
     Audio,
     /// Egress drop, 1 → 5000 against 1 → 100, per packet.
     Scale,
+    /// Loopback, 1500 packets a second, evenly paced → 100, which is half of what a core carries: latency.
+    Latency,
+    /// Loopback, 1 → 1100 against 1 → 100: memory for each transport more.
+    Memory,
     /// Loopback, 1 → 100 with 100 000 strangers' packets a second against without.
     Strangers,
 }
@@ -70,7 +79,13 @@ impl Gate {
             let (right, metric) = match choice {
                 GateLoad::Scale => (Side::new(left, &scale(common, 100)), Metric::Cost),
                 GateLoad::Strangers => (Side::new(left, &strangers(common, 0)), Metric::Delivered),
+                GateLoad::Memory => (Side::new(left, &memory(common, 100)), Metric::Memory),
+                GateLoad::Latency => (Side::new(right, &load), Metric::Inside),
                 _ => (Side::new(right, &load), Metric::Cost),
+            };
+            let also = match choice {
+                GateLoad::Latency => vec![(Metric::Latency, 1.0)],
+                _ => Vec::new(),
             };
             Pairing {
                 name,
@@ -78,6 +93,7 @@ impl Gate {
                 right,
                 metric,
                 target: choice.target(),
+                also,
             }
         };
         self.chosen().into_iter().map(pairing).collect()
@@ -97,12 +113,14 @@ impl GateLoad {
             Self::Frames => frames(common),
             Self::Audio => audio(common),
             Self::Scale => scale(common, 5_000),
+            Self::Latency => bursts(common, exit::Kind::Loopback, 1, 1_500.0, 100),
+            Self::Memory => memory(common, 1_100),
             Self::Strangers => strangers(common, STRANGERS_PER_SECOND),
         }
     }
 
-    /// The ratio to the other side that is asked for: of costs at most, of delivered packets at least. None where
-    /// a row is there to be read.
+    /// What is asked for: the ratio to the other side, of costs at most, of delivered packets at least; of latency nanoseconds and
+    /// of memory bytes. None where a row is there to be read.
     fn target(self) -> Option<f64> {
         Some(match self {
             Self::Drop1 => 0.75,
@@ -112,6 +130,8 @@ impl GateLoad {
             Self::Bursts => 0.50,
             Self::Paced | Self::Audio => 0.80,
             Self::Scale => 1.25,
+            Self::Latency => INSIDE_MAX,
+            Self::Memory => TRANSPORT_MAX,
             Self::Strangers => 0.90,
         })
     }
@@ -161,6 +181,24 @@ fn scale(common: &Common, viewers: usize) -> Load {
     bursts(common, exit::Kind::Drop, 8, 10.0, viewers)
 }
 
+/// Pictures and sound, as little of both as shows that they arrive.
+fn memory(common: &Common, viewers: usize) -> Load {
+    let pictures = Medium::Synthetic(Synthetic {
+        codec: Codec::Vp8,
+        frames_per_second: 5.0,
+        packets_per_frame: Packets::Fixed(2),
+        packet_bytes: Sizes::Fixed(1_200),
+        spacing: Duration::ZERO,
+        key_frame_every: None,
+    });
+    let stream = Stream {
+        video: Some(pictures),
+        audio: Some(sound(10.0, 120)),
+    };
+    let name = format!("loopback, few packets, 1 → {viewers}");
+    one_to_many(common, exit::Kind::Loopback, name, stream, viewers)
+}
+
 fn strangers(common: &Common, per_second: u32) -> Load {
     let mut load = bursts(common, exit::Kind::Loopback, 8, 30.0, 100);
     load.plan.strangers_per_second = per_second;
@@ -206,7 +244,7 @@ mod tests {
     #[test]
     fn every_load_has_a_name_of_its_own_and_all_but_one_a_target() {
         let pairings = pairings("gate");
-        assert_eq!(pairings.len(), 10);
+        assert_eq!(pairings.len(), 12);
         let untold = pairings.iter().filter(|pairing| pairing.target.is_none());
         assert_eq!(untold.count(), 1);
         for (index, pairing) in pairings.iter().enumerate() {
@@ -229,6 +267,15 @@ mod tests {
         assert_eq!(pairings[1].left.plan.strangers_per_second, 100_000);
         assert_eq!(pairings[1].right.plan.strangers_per_second, 0);
         assert_eq!(pairings[1].metric, Metric::Delivered);
+        let memory = self::pairings("gate --only memory").remove(0);
+        assert_eq!(
+            (viewers(&memory.left), viewers(&memory.right)),
+            (1_100, 100)
+        );
+        assert_eq!(
+            (memory.right.subject.as_str(), memory.metric),
+            ("ringcast", Metric::Memory)
+        );
     }
 
     #[test]

@@ -108,6 +108,7 @@ impl Scenario {
             right: Side::new(right, &load),
             metric: Metric::Cost,
             target: None,
+            also: Vec::new(),
         }]
     }
 

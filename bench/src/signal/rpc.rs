@@ -32,6 +32,7 @@ const PLATFORM: &str = "Chrome 156.0.0.0 on Linux 64-bit";
 #[derive(Debug)]
 pub struct Browser {
     requests: mpsc::Sender<Ask>,
+    conversation: tokio::task::AbortHandle,
     connection: String,
     server_offers: bool,
 }
@@ -133,9 +134,10 @@ impl Browser {
             .map_err(|_| Error::Late("the WebSocket handshake".to_owned()))?
             .map_err(|error| Error::protocol("the WebSocket handshake", error))?;
         let (requests, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(Conversation::new(socket, inbox).run());
+        let conversation = tokio::spawn(Conversation::new(socket, inbox).run());
         let mut browser = Self {
             requests,
+            conversation: conversation.abort_handle(),
             connection: String::new(),
             server_offers: false,
         };
@@ -232,6 +234,11 @@ impl Browser {
             "endpointName": of, "candidate": candidate, "sdpMid": mid, "sdpMLineIndex": 0,
         });
         self.ask("onIceCandidate", params).await.map(|_| ())
+    }
+
+    /// The socket breaks, as when a network is lost: the master may wait for the browser to come back.
+    pub fn hang_up(&self) {
+        self.conversation.abort();
     }
 
     /// Leaves the session and closes the socket.

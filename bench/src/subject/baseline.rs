@@ -40,6 +40,8 @@ pub struct Options {
     pub spoil_every: Option<u64>,
     /// Leaves out every so many packets.
     pub skip_every: Option<u64>,
+    /// With more subscribers of a stream, it leaves out every tenth packet: for seeing that a ramp ends where it should.
+    pub carries: Option<u64>,
 }
 
 impl From<Kind> for Options {
@@ -48,6 +50,7 @@ impl From<Kind> for Options {
             kind,
             spoil_every: None,
             skip_every: None,
+            carries: None,
         }
     }
 }
@@ -111,6 +114,7 @@ impl Baseline {
         for (name, every) in [
             ("--spoil-every", options.spoil_every),
             ("--skip-every", options.skip_every),
+            ("--carries", options.carries),
         ] {
             if let Some(every) = every {
                 command.arg(name).arg(every.to_string());
@@ -263,6 +267,7 @@ impl Baseline {
             },
             expect,
             transport_sequence: None,
+            asked: None,
         })?;
         fleet.wait_connected(&[peer], PATIENCE)?;
         self.tell(&Order::Subscriber {

@@ -134,6 +134,7 @@ pub(super) fn subscription(
         association,
         expect,
         transport_sequence,
+        asked: None,
     })
 }
 

@@ -96,6 +96,9 @@ pub trait Subject: Send {
         Vec::new()
     }
 
+    /// Ends whatever only signalling needs while media stay as they are, so that what the kernel keeps for media can be told from it.
+    fn hang_up(&mut self) {}
+
     /// Ends it. Dropping it does too, less politely.
     ///
     /// # Errors

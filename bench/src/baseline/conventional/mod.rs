@@ -93,6 +93,8 @@ struct Forwarder {
     statistics: Statistics,
     spoil: Every,
     skip: Every,
+    carries: Option<u64>,
+    too_many: Every,
 }
 
 struct Publisher {
@@ -144,6 +146,8 @@ impl Forwarder {
             statistics: Statistics::default(),
             spoil: Every::new(settings.spoil_every),
             skip: Every::new(settings.skip_every),
+            carries: settings.carries,
+            too_many: Every::new(settings.carries.map(|_| 10)),
         })
     }
 
@@ -212,11 +216,13 @@ impl Forwarder {
             self.statistics.ignored += 1;
             return Ok(());
         };
-        for sink in &mut self.streams[*stream].sinks {
+        let sinks = &mut self.streams[*stream].sinks;
+        let is_too_many = self.carries.is_some_and(|most| sinks.len() as u64 > most);
+        for sink in sinks {
             let Some(index) = sink.numbering.map(index) else {
                 continue;
             };
-            if self.skip.is_due() {
+            if self.skip.is_due() || is_too_many && self.too_many.is_due() {
                 continue;
             }
             if self.outbox.is_full() {

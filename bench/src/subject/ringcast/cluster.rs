@@ -220,6 +220,10 @@ driver = "{driver}"
         for line in &options.media_settings {
             writeln!(text, "{line}")?;
         }
+        writeln!(text, "[engine]")?;
+        for line in &options.engine_settings {
+            writeln!(text, "{line}")?;
+        }
         Ok(text)
     }
 

@@ -27,6 +27,8 @@ pub use readings::Metrics;
 
 /// Threads for REST and WebSockets; media have their own.
 const SIGNAL_THREADS: usize = 1;
+/// How long master and kernel may take to clear away the sockets of all who have hung up; the master keeps their places longer.
+const HANGING_UP: Duration = Duration::from_secs(1);
 /// How often progress is told while people join.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
@@ -51,6 +53,8 @@ pub struct Options {
     pub https: bool,
     /// Lines of TOML for the `[media]` table of the node's configuration, such as `arena = "256MiB"`.
     pub media_settings: Vec<String>,
+    /// The same for its `[engine]` table, such as `padding_max = 0`.
+    pub engine_settings: Vec<String>,
     /// Variables for the environment of the node.
     pub environment: Vec<(String, String)>,
 }
@@ -68,6 +72,7 @@ impl Options {
             media_server: "mediasoup".to_owned(),
             https: false,
             media_settings: Vec::new(),
+            engine_settings: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -223,6 +228,13 @@ impl Subject for Ringcast {
     fn replace_viewers(&mut self, fleet: &Fleet, count: usize) -> anyhow::Result<()> {
         let replace = self.people.replace_viewers(&self.venue, fleet, count);
         self.runtime.block_on(replace)
+    }
+
+    fn hang_up(&mut self) {
+        if self.cluster.is_some() {
+            self.people.hang_up();
+            std::thread::sleep(HANGING_UP);
+        }
     }
 
     fn readings(&mut self) -> anyhow::Result<Readings> {

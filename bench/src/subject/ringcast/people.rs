@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures_util::{StreamExt as _, stream};
 
-use crate::fleet::{Association, Fleet, PeerId, PublisherSpec};
+use crate::fleet::{Association, Fleet, PeerId, PublisherSpec, SubscriberSpec};
 use crate::plan::{Medium, Plan, Session, Stream, Suite};
 use crate::signal::{
     Application, Browser, Error as SignalError, Joined, Peer, Published, Remote, Role,
@@ -184,7 +184,7 @@ impl People {
             .map(|person| async move {
                 for source in &sessions[person.room].streams {
                     if source.connection != person.browser.connection() {
-                        let peer = guest.subscribe(&person.browser, source).await?;
+                        let peer = guest.subscribe(&person.browser, source, None).await?;
                         person.peers.push(peer);
                     }
                 }
@@ -241,6 +241,12 @@ impl People {
         }
         self.publishers.clear();
         self.viewers.clear();
+    }
+
+    /// Everybody's WebSocket breaks. The master waits for them to come back, and media go on meanwhile.
+    pub(super) fn hang_up(&self) {
+        let people = self.publishers.iter().chain(&self.viewers);
+        people.for_each(|person| person.browser.hang_up());
     }
 
     pub(super) fn joins(&self) -> &[Duration] {
@@ -306,11 +312,11 @@ impl Guest<'_> {
         room: &Room,
         wait: bool,
     ) -> anyhow::Result<(Person, Duration)> {
-        let begun = Instant::now();
+        let (begun, asked) = (Instant::now(), net::now());
         let (browser, _) = self.join(&room.name, Role::Subscriber).await?;
         let mut peers = Vec::with_capacity(room.streams.len());
         for source in &room.streams {
-            peers.push(self.subscribe(&browser, source).await?);
+            peers.push(self.subscribe(&browser, source, Some(asked)).await?);
         }
         if wait {
             self.wait(&peers).await?;
@@ -339,7 +345,13 @@ impl Guest<'_> {
         Ok(())
     }
 
-    async fn subscribe(&self, browser: &Browser, source: &Source) -> anyhow::Result<PeerId> {
+    /// `asked`: when somebody who joins for this stream asked for a token.
+    async fn subscribe(
+        &self,
+        browser: &Browser,
+        source: &Source,
+        asked: Option<clock::Instant>,
+    ) -> anyhow::Result<PeerId> {
         let (peer, _) = self.venue.browsers.describe(&[], None);
         let remote = if browser.server_offers() {
             let offer = patiently(|| browser.prepare_subscription(&source.id)).await?;
@@ -357,7 +369,10 @@ impl Guest<'_> {
         };
         let local = self.fleet.allocate();
         let association = self.association(&peer, &remote);
-        let spec = subscription(&source.media, None, &remote, local, association)?;
+        let spec = SubscriberSpec {
+            asked,
+            ..subscription(&source.media, None, &remote, local, association)?
+        };
         let id = self.fleet.subscribe(spec)?;
         self.trickle(browser, &source.connection, local, &peer)
             .await?;
