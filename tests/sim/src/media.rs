@@ -28,8 +28,8 @@ pub(crate) const VIDEO_MID: &str = "1";
 pub(crate) const CLOCK_VIDEO: u32 = 90_000;
 pub(crate) const CLOCK_AUDIO: u32 = 48_000;
 
-/// Number, length and checksum around the filler.
-const PICTURE_MIN: usize = 40;
+/// Headers, what is known of it and checksum around the filler.
+const PICTURE_MIN: usize = 48;
 
 /// How somebody publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub(crate) struct Part {
     pub(crate) is_key: bool,
     /// When it was taken, by the clock of whoever took it.
     pub(crate) taken: NtpTime,
+    /// Who took it.
+    pub(crate) whose: u32,
 }
 
 /// A VP8 payload (RFC 7741): descriptor with a picture id, payload header if it starts the frame, and the part.
@@ -130,6 +132,7 @@ fn write_part(part: &Part, out: &mut Vec<u8>) {
     out.extend(part.parts.to_be_bytes());
     out.push(u8::from(part.is_key));
     out.extend(part.taken.to_bits().to_be_bytes());
+    out.extend(part.whose.to_be_bytes());
 }
 
 /// Makes the last eight bytes a checksum over the rest.
@@ -150,15 +153,17 @@ fn read_part(content: &[u8]) -> Part {
         "the payload leaves as it came in"
     );
     let bytes = |at: usize, len: usize| &body[at..at + len];
+    let four = |at: usize| u32::from_be_bytes(bytes(at, 4).try_into().expect("four bytes"));
     let two = |at: usize| u16::from_be_bytes(bytes(at, 2).try_into().expect("two bytes"));
     Part {
-        number: u32::from_be_bytes(bytes(0, 4).try_into().expect("four bytes")),
+        number: four(0),
         part: two(4),
         parts: two(6),
         is_key: body[8] == 1,
         taken: NtpTime::from_bits(u64::from_be_bytes(
             bytes(9, 8).try_into().expect("eight bytes"),
         )),
+        whose: four(17),
     }
 }
 
@@ -269,6 +274,7 @@ mod tests {
                 parts: 4,
                 is_key,
                 taken: NtpTime::from_bits(77),
+                whose: 5,
             };
             assert_eq!(read_picture(&write_picture(&part, 900)), part);
             assert_eq!(read_sound(&write_sound(&part, 80)), part);
@@ -284,6 +290,7 @@ mod tests {
             parts: 1,
             is_key: true,
             taken: NtpTime::from_bits(0),
+            whose: 0,
         };
         let mut payload = write_picture(&part, 100);
         payload[50] ^= 1;

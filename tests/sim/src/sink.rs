@@ -123,6 +123,12 @@ impl Sink {
         self.sounds.len()
     }
 
+    /// Whose pictures and sounds came: [`Source::identity`](crate::Source::identity).
+    pub fn publishers(&self) -> BTreeSet<u32> {
+        let all = self.packets.values().chain(self.sounds.values());
+        all.map(|part| part.whose).collect()
+    }
+
     /// That the node numbers packets as the publisher did: in order, and with gaps only where packets are missing.
     ///
     /// # Panics

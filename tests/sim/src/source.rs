@@ -106,6 +106,11 @@ impl Source {
         self.history.clear();
     }
 
+    /// What is in everything that it sends and in nothing of anybody else.
+    pub fn identity(&self) -> u32 {
+        self.ssrcs.audio
+    }
+
     /// No more pictures and sounds; what was sent can still be asked for.
     pub fn stop(&mut self) {
         self.stopped = true;
@@ -178,6 +183,7 @@ impl Source {
                 parts,
                 is_key,
                 taken: self.ntp_at_zero.plus(now - Instant::ZERO),
+                whose: self.identity(),
             };
             let len = match last {
                 true => 100 + self.rng.below(800) as usize,
@@ -217,6 +223,7 @@ impl Source {
             parts: 1,
             is_key: true,
             taken: self.ntp_at_zero.plus(now - Instant::ZERO),
+            whose: self.identity(),
         };
         self.sounds += 1;
         self.sounds_sent += 1;

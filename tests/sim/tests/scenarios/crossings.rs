@@ -66,6 +66,50 @@ fn a_subscriber_on_another_worker_gets_the_same() {
 }
 
 #[test]
+fn what_crosses_in_one_turn_is_not_mixed_up() {
+    over_seeds("what_crosses_in_one_turn_is_not_mixed_up", |seed| {
+        let mut simulation = Simulation::new(seed, several(3));
+        // Two take their pictures and sounds at the same instants, at home on the same worker; a third crosses back.
+        let publishers = [0, 0, 1].map(|worker| {
+            let style = style_of(&mut simulation);
+            simulation.publish_on(worker, good(), style)
+        });
+        let mut pairs = Vec::new();
+        for (publisher, stream) in publishers {
+            for worker in 0..3 {
+                let receiver = simulation.subscribe_on(worker, good(), stream);
+                pairs.push((publisher, receiver));
+            }
+        }
+        simulation.run(Duration::from_secs(4));
+        for (publisher, _) in publishers {
+            stop(&mut simulation, publisher);
+        }
+        simulation.run(millis(500));
+        for (publisher, receiver) in &pairs {
+            check_seen_and_heard(&simulation, *publisher, *receiver);
+            let identity = simulation.source(*publisher).identity();
+            let sink = simulation.sink(*receiver);
+            assert!(
+                sink.publishers().into_iter().eq([identity]),
+                "of nobody else"
+            );
+        }
+        let identities = publishers.map(|(publisher, _)| simulation.source(publisher).identity());
+        assert!(identities[0] != identities[1] && identities[1] != identities[2]);
+        // They did cross together: a turn for each of their instants, and not one for each of them.
+        let sounds = |nth: usize| simulation.source(publishers[nth].0).sounds_sent;
+        let turns = simulation.node.stats().stage(Stage::CrossOut).calls;
+        let instants = u64::from(sounds(0).max(sounds(1)));
+        assert!(
+            turns < instants + 50,
+            "{turns} turns for {instants} instants"
+        );
+        simulation.finish();
+    });
+}
+
+#[test]
 fn a_publisher_that_changes_its_ssrc_is_followed_across() {
     let name = "a_publisher_that_changes_its_ssrc_is_followed_across";
     over_seeds(name, |seed| {
