@@ -165,6 +165,52 @@ fn one_publishes_and_five_watch() {
 }
 
 #[test]
+fn peers_are_sent_to_by_sockets_of_their_own() {
+    // Sounds, because long runs leave by the listener nevertheless.
+    let session = Session {
+        streams: vec![Stream {
+            video: None,
+            audio: Some(audio()),
+        }],
+        viewers: 5,
+        publishers_watch: false,
+    };
+    for wanted in [true, false] {
+        let mut options = Options::new(binaries().to_owned());
+        let variable = "RINGCAST_NODE__MEDIA__PEER_SOCKETS".to_owned();
+        options.environment.push((variable, wanted.to_string()));
+        let plan = plan(session.clone(), Suite::Aes256Gcm);
+        with_people(&options, &plan, |fleet, ringcast| {
+            // Whoever has just come may still be sent to by the listener.
+            measure(fleet, Duration::from_millis(500));
+            let (bursts_before, own_before, _) = bursts(ringcast);
+            measure(fleet, Duration::from_secs(1));
+            let (bursts, own, is_uring) = bursts(ringcast);
+            let (bursts, own) = (bursts - bursts_before, own - own_before);
+            assert!(bursts > 100, "{bursts}");
+            match (is_uring, wanted) {
+                (true, true) => assert!(own * 100 > bursts * 95, "{own} of {bursts}"),
+                (true, false) => assert_eq!(own, 0, "the control: nobody has one"),
+                (false, _) => eprintln!("io_uring is refused here, so nobody has one: {own}"),
+            }
+        });
+    }
+}
+
+/// What the node sent, how much of that by peers' own sockets, and whether it could have.
+fn bursts(ringcast: &Ringcast) -> (u64, u64, bool) {
+    let metrics = ringcast.metrics().expect("the node answers");
+    let metrics = metrics.expect("it is of this kind");
+    let sum = |name: &str| metrics.sum(name, &[]).expect(name) as u64;
+    let uring = metrics.sum("ringcast_node_driver_info", &[("driver", "uring")]);
+    (
+        sum("ringcast_node_driver_bursts_total"),
+        sum("ringcast_node_driver_peer_bursts_total"),
+        uring == Some(1.0),
+    )
+}
+
+#[test]
 fn people_watch_each_other_under_every_suite() {
     for (suite, codec) in [
         (Suite::Aes128Gcm, Codec::H264),
