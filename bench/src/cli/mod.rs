@@ -34,7 +34,7 @@ const COMPARED_ROUNDS: u32 = 5;
         \x20                  pid (of the node), metrics (its ADDRESS:PORT), insecure (true or false)\n  \
         conventional       recvmmsg, one OpenSSL call per packet, sendmmsg: what a good C server does\n  \
         naive              tokio sockets and webrtc-srtp\n  \
-        janus              Janus with its videoroom, as installed; needs --exit drop; setting: threads\n  \
+        janus              Janus with its videoroom, as installed; needs --exit drop; setting: threads (0: one for each transport)\n  \
         rtpengine          Sipwise's rtpengine in user space, as installed; setting: threads\n\n\
         The exit status is 1 when a run has no result or a target is missed, 2 when nothing could be run."
 )]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 
 /// How long a program may take to end when asked to.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,6 +23,15 @@ pub(super) fn find(program: &str, package: &str) -> anyhow::Result<PathBuf> {
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
         .with_context(|| format!("{program} is not installed: apt-get install {package}"))
+}
+
+/// Every person is a socket or more, here or at a server, which inherits the limit.
+pub(super) fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// A program that runs, and its log. Killed when dropped.

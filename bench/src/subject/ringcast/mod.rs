@@ -20,6 +20,7 @@ use crate::progress::Event;
 use crate::runner::Watch;
 use crate::signal::{Application, Endpoint};
 use crate::subject::browsers::Browsers;
+use crate::subject::process::raise_descriptor_limit;
 use crate::subject::{Readings, Subject};
 use cluster::Cluster;
 use people::{People, Venue};
@@ -273,16 +274,6 @@ fn runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("cannot start threads for signalling")
-}
-
-/// Every person is a socket, here and at the master, which inherits the limit.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
 }
 
 /// An address as it stands in TOML and URLs.

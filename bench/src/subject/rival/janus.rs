@@ -20,6 +20,8 @@ use super::{Feed, Seat, Server};
 use crate::exit::Exit;
 use crate::subject::process::{Folder, Process, find};
 
+/// Event loops, unless told otherwise: by itself Janus starts a thread for every transport, which costs it more than twice as much.
+const LOOPS: u16 = 1;
 /// How long it may take to come up.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
@@ -49,7 +51,8 @@ pub(super) struct Janus {
     /// The handles of those who publish, by what they publish.
     publishers: HashMap<u64, u64>,
     version: String,
-    threads: Option<u16>,
+    /// Zero: one for each transport.
+    loops: u16,
     // Dropped last.
     _folder: Folder,
 }
@@ -61,7 +64,8 @@ impl Janus {
         let folder = Folder::new()?;
         lay_out(folder.path())?;
         let api = free_port(exit)?;
-        let config = config(folder.path(), media, threads);
+        let loops = threads.unwrap_or(LOOPS);
+        let config = config(folder.path(), media, loops);
         for (name, text) in [
             ("janus.jcfg", config),
             ("janus.transport.websockets.jcfg", api_config(api)),
@@ -88,7 +92,7 @@ impl Janus {
             conversation,
             publishers: HashMap::new(),
             version,
-            threads,
+            loops,
             _folder: folder,
         })
     }
@@ -152,18 +156,17 @@ impl Server for Janus {
     }
 
     fn notes(&self) -> Vec<String> {
-        let threads = match self.threads {
-            Some(threads) => format!("event_loops = {threads}"),
-            None => "a thread for every transport, as is its default".to_owned(),
+        let loops = match self.loops {
+            0 => "a thread for every transport".to_owned(),
+            loops => format!("event_loops = {loops}"),
         };
-        let mut notes = vec![format!("{}, videoroom, ICE lite, {threads}", self.version)];
+        let mut notes = vec![format!("{}, videoroom, ICE lite, {loops}", self.version)];
         let maps = format!("/proc/{}/maps", self.process.id());
         // A process that has ended has no libraries; that it has ended is said elsewhere.
         let maps = fs::read_to_string(maps).unwrap_or_default();
         if maps.contains("libsrtp2") && maps.contains("libnss3") {
             notes.push(
-                "this build's libsrtp2 encrypts with NSS, which is slow; one with OpenSSL would do better"
-                    .to_owned(),
+                "this build's libsrtp2 encrypts with NSS, which is slower than OpenSSL".to_owned(),
             );
         }
         notes
@@ -378,12 +381,8 @@ fn lay_out(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config(folder: &Path, media: IpAddr, threads: Option<u16>) -> String {
+fn config(folder: &Path, media: IpAddr, loops: u16) -> String {
     let folder = folder.display();
-    let loops = match threads {
-        Some(threads) => format!("event_loops = {threads}\n"),
-        None => String::new(),
-    };
     format!(
         r#"general: {{
     configs_folder = "{folder}"
@@ -393,7 +392,8 @@ fn config(folder: &Path, media: IpAddr, threads: Option<u16>) -> String {
     loggers_folder = "{folder}/loggers"
     debug_level = 3
     session_timeout = 0
-    {loops}}}
+    event_loops = {loops}
+}}
 media: {{ ipv6 = false }}
 nat: {{
     nice_debug = false
@@ -473,14 +473,13 @@ mod tests {
     fn configurations_name_addresses_and_threads() {
         let media = [192, 0, 2, 7].into();
         let folder = Path::new("/run/bench");
-        let text = config(folder, media, Some(3));
+        let text = config(folder, media, 3);
         assert!(text.contains("ice_enforce_list = \"192.0.2.7\""), "{text}");
         assert!(text.contains("event_loops = 3\n"), "{text}");
         assert!(
             text.contains("plugins_folder = \"/run/bench/plugins\""),
             "{text}"
         );
-        assert!(!config(folder, media, None).contains("event_loops"));
         let text = api_config(([127, 0, 0, 1], 8188).into());
         assert!(text.contains("ws_ip = \"127.0.0.1\""), "{text}");
         assert!(text.contains("ws_port = 8188"), "{text}");

@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail};
 use clock::Rng;
 
 use super::browsers::{Browsers, published_media, subscription};
-use super::process::Process;
+use super::process::{Process, raise_descriptor_limit};
 use super::{Readings, Subject};
 use crate::exit::Exit;
 use crate::fleet::{Fleet, PeerId, PublisherSpec};
@@ -57,7 +57,8 @@ pub struct Options {
     pub kind: Kind,
     /// What it is called in reports.
     pub name: String,
-    /// How many threads share the media; as many as it likes if not given.
+    /// How many threads share the media. If not given: for Janus one, which costs it least, and as many as it likes for the other.
+    /// Zero: for Janus what it does by itself, which is a thread for every transport.
     pub threads: Option<u16>,
 }
 
@@ -148,6 +149,7 @@ impl Rival {
     /// # Errors
     /// If it is not installed, does not start, or cannot be used at this exit; the error says which and why.
     pub fn start(options: &Options, exit: &Exit, seed: u64) -> anyhow::Result<Self> {
+        raise_descriptor_limit();
         let server: Box<dyn Server> = match options.kind {
             Kind::Janus => Box::new(janus::Janus::start(options.threads, exit)?),
             Kind::Rtpengine => Box::new(rtpengine::Rtpengine::start(options.threads, exit)?),
