@@ -45,8 +45,8 @@ pub struct Handshakes {
 #[derive(Default)]
 struct Association {
     expected: Vec<Fingerprint>,
-    /// Begun by the first datagram.
-    handshake: Option<Handshake>,
+    /// Begun by the first datagram. Boxed: it is large, and a hash table has room for twice as many as there are.
+    handshake: Option<Box<Handshake>>,
     from: Option<SocketAddr>,
     timer: Option<Instant>,
     /// It counts among the open ones.
@@ -137,7 +137,7 @@ impl Handshakes {
             if !association.expected.is_empty() {
                 handshake.set_remote_fingerprints(now, &association.expected);
             }
-            association.handshake = Some(handshake);
+            association.handshake = Some(Box::new(handshake));
             association.open = true;
             self.open += 1;
         }

@@ -35,8 +35,9 @@ pub struct Node {
     subscribers: HashMap<state::SubscriberId, Subscriber>,
     /// What crosses between workers.
     taps: Taps,
-    /// Publishers and subscribers that should be, by their transport, whether it is there or not.
-    hanging: HashMap<state::TransportId, BTreeMap<state::Key, Entry>>,
+    /// Publishers and subscribers that should be, by their transport, whether it is there or not; in the order of their keys. Mostly
+    /// there is one.
+    hanging: HashMap<state::TransportId, Vec<Entry>>,
     /// Our own ufrags, by which a first check finds its transport.
     ufrags: HashSet<String>,
     next_id: u64,
@@ -280,7 +281,14 @@ impl Node {
     fn hang(&mut self, entry: &Entry) {
         if let Some(transport) = transport_of(entry) {
             let hanging = self.hanging.entry(transport.clone()).or_default();
-            hanging.insert(entry.key(), entry.clone());
+            let key = entry.key();
+            match hanging.binary_search_by_key(&key, Entry::key) {
+                Ok(known) => hanging[known] = entry.clone(),
+                Err(place) => {
+                    hanging.reserve_exact(1);
+                    hanging.insert(place, entry.clone());
+                }
+            }
         }
     }
 
@@ -289,7 +297,8 @@ impl Node {
             return;
         };
         if let Some(hanging) = self.hanging.get_mut(transport) {
-            hanging.remove(&entry.key());
+            let key = entry.key();
+            hanging.retain(|known| known.key() != key);
             if hanging.is_empty() {
                 self.hanging.remove(transport);
             }
@@ -308,7 +317,8 @@ impl Node {
     /// A transport is there: whatever was waiting for it, refused or left over from one of the same name, goes on it.
     fn place_all_on(&mut self, transport: &state::TransportId) {
         let waiting = self.hanging.get(transport).cloned().unwrap_or_default();
-        for (key, entry) in waiting {
+        for entry in waiting {
+            let key = entry.key();
             match self.place(&entry) {
                 Ok(()) => {
                     self.reported.remove(&key);
@@ -321,7 +331,7 @@ impl Node {
     /// A transport has ended, and everything on it with it; the worker knows.
     fn displace_all_on(&mut self, transport: &state::TransportId) {
         let hanging = self.hanging.get(transport).cloned().unwrap_or_default();
-        for entry in hanging.into_values() {
+        for entry in hanging {
             match entry {
                 Entry::Transport(_) => {}
                 Entry::Publisher(publisher) => {
