@@ -28,6 +28,8 @@ pub(crate) struct Queue {
     packets: Vec<Packet>,
     /// When each of those arrived, or was asked for.
     since: Vec<Instant>,
+    /// No packet arrived before this.
+    oldest: Instant,
     runs: Vec<Run>,
     /// Transports with runs, in the order in which they are served.
     transports: Vec<u32>,
@@ -40,6 +42,7 @@ impl Queue {
         Self {
             packets: Vec::with_capacity(PACKETS_MAX),
             since: Vec::with_capacity(PACKETS_MAX),
+            oldest: Instant::FAR_FUTURE,
             runs: Vec::with_capacity(2 * transports),
             transports: Vec::with_capacity(transports),
             served: 0,
@@ -64,7 +67,9 @@ impl Queue {
     /// Takes in a packet with a reference to its slot, and says where it lies. The next one lies behind it.
     pub(crate) fn add(&mut self, now: Instant, packet: Packet) -> u32 {
         let place = u32::try_from(self.packets.len()).expect("the queue is bounded");
-        self.since.push(packet.arrival.unwrap_or(now));
+        let since = packet.arrival.unwrap_or(now);
+        self.since.push(since);
+        self.oldest = self.oldest.min(since);
         self.packets.push(packet);
         place
     }
@@ -77,6 +82,11 @@ impl Queue {
     /// When the packet in that place arrived, or was asked for.
     pub(crate) fn since(&self, place: u32) -> Instant {
         self.since[place as usize]
+    }
+
+    /// What no packet is older than.
+    pub(crate) fn oldest(&self) -> Instant {
+        self.oldest
     }
 
     /// How many places are taken.
@@ -182,6 +192,7 @@ impl Queue {
             self.runs.clear();
             self.transports.clear();
             self.served = 0;
+            self.oldest = Instant::FAR_FUTURE;
         }
     }
 }

@@ -10,7 +10,7 @@ use proto::srtp::Handle;
 
 use super::Run;
 use super::level::level;
-use super::queue::STAY_MAX;
+use super::queue::{Queue, STAY_MAX};
 use crate::api::Kind;
 use crate::cache::PACKETS_MAX;
 use crate::discard::{DropReason, Stage};
@@ -94,8 +94,8 @@ impl Rewritten {
 #[derive(Clone, Copy)]
 struct Moment {
     now: Instant,
-    /// What arrived before this is of no use any more.
-    oldest: Instant,
+    /// What arrived before this is of no use any more; there may be such.
+    oldest: Option<Instant>,
     send_time: [u8; 3],
 }
 
@@ -127,9 +127,10 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: 
         return;
     }
     engine.stats.stage_mut(Stage::Rewrite).calls += 1;
+    let oldest = now.saturating_sub(STAY_MAX);
     let moment = Moment {
         now,
-        oldest: now.saturating_sub(STAY_MAX),
+        oldest: (engine.queue.oldest() < oldest).then_some(oldest),
         send_time: proto::rtp::extension::abs_send_time(engine.ntp(now)),
     };
     let mut spent = 0;
@@ -177,7 +178,7 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
                 let stats = &mut engine.stats;
                 stats.drop_many(Stage::Rewrite, reason, u64::from(run.count));
             }
-            Ok(_) if engine.queue.since(run.first) < moment.oldest => {
+            Ok(_) if is_stale(&engine.queue, &run, moment) => {
                 let stats = &mut engine.stats;
                 stats.drop_many(Stage::Rewrite, DropReason::Stale, u64::from(run.count));
                 spent -= run.count - 1;
@@ -199,6 +200,13 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
         engine.stats.padding_bytes += level(list, &mut engine.headers[first_header..], most);
     }
     spent as usize
+}
+
+/// Whether a run has waited for so long that it is of no use.
+#[inline]
+fn is_stale(queue: &Queue, run: &Run, moment: &Moment) -> bool {
+    let oldest = moment.oldest;
+    oldest.is_some_and(|oldest| queue.since(run.first) < oldest)
 }
 
 /// Where to, or why nothing can leave yet.

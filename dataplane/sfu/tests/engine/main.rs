@@ -4,4 +4,5 @@ mod feedback;
 mod forwarding;
 mod garbage;
 mod harness;
+mod overload;
 mod strangers;

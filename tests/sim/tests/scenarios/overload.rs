@@ -34,6 +34,9 @@ fn after_a_standstill_nothing_is_late() {
         assert_eq!(held > 0, what == Still::Sending, "{held} copies wait");
         simulation.run(millis(1_500));
 
+        // What the node says itself had room all the while.
+        let unsaid = simulation.node.stats().drops.at(Stage::Control);
+        assert_eq!(unsaid, 0, "messages of the node");
         assert!(simulation.closed.is_empty(), "{:?}", simulation.closed);
         for (publisher, receiver) in crowd {
             let (source, sink) = (simulation.source(publisher), simulation.sink(receiver));
