@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod bwe;
 pub mod codec;
 pub mod demux;
 pub mod dtls;
