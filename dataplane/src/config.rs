@@ -139,8 +139,8 @@ pub struct Media {
     pub receive_buffer: Bytes,
     /// Send queue of each socket, in the kernel.
     pub send_buffer: Bytes,
-    /// Whether each peer is sent to by a socket of its own, which is cheaper (io_uring only; it receives nothing and opens no
-    /// port). A peer's socket is a kernel object of about 2.5 KiB.
+    /// Whether each peer gets sends of up to 4 KiB by a socket of its own, which is cheaper (io_uring only; it receives nothing
+    /// and opens no port). A peer's socket is a kernel object of about 2.5 KiB.
     pub peer_sockets: bool,
     /// How long the first packets of a picture may wait for the rest on a worker with little to do, so that they leave together;
     /// zero for never.

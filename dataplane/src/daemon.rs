@@ -30,7 +30,7 @@ use crate::worker::{News, Order, Worker, chain};
 const ORDERS_MAX: usize = 4096;
 /// News that may wait for the agent, per worker.
 const NEWS_MAX: usize = 4096;
-/// Receive slots that cache and pacer can never take.
+/// Receive slots that caches can never take.
 const RESERVE: u32 = 4096;
 /// Of those, the part that other workers may be lent.
 const LOANS_SHARE: u32 = 4;

@@ -3,7 +3,7 @@
 //! A driver works and waits in one call, and only the kernel knows how long it did which. So what it took is what the thread
 //! used less what the stages took; and in a turn it is known where the driver was not to wait.
 
-use clock::Instant;
+use clock::{Duration, Instant};
 use net::Wait;
 use sfu::discard::STAGES;
 use sfu::stats::Stats;
@@ -70,6 +70,11 @@ impl Effort {
             Some(_) => self.ended,
             None => now,
         };
+    }
+
+    /// The turn has waited for more packets meanwhile.
+    pub(crate) fn waited(&mut self, how_long: Duration) {
+        self.begun += how_long;
     }
 
     /// The turn ends. Which part took the most of it, if it was a long one.
@@ -165,5 +170,12 @@ mod tests {
         stats.order_cycles = 1_800;
         effort.driven(at(78), Some(600));
         assert_eq!(effort.end(at(78), &stats), Some(ORDERS));
+        // It waited for the rest of a picture, and then it did not.
+        effort.driven(at(80), None);
+        effort.waited(Duration::from_millis(4));
+        assert_eq!(effort.end(at(85), &stats), None);
+        effort.driven(at(90), None);
+        effort.waited(Duration::from_millis(3));
+        assert!(effort.end(at(95), &stats).is_some());
     }
 }

@@ -176,7 +176,12 @@ impl<D: Driver> Worker<D> {
         let first = first.map(|datagram| datagram.arrival);
         self.engine.receive(now, &mut self.arena, &mut rounds.batch);
         let now = match first {
-            Some(first) if self.engine.may_gather() => self.gather(now, first, rounds)?,
+            Some(first) if self.engine.may_gather() => {
+                let after = self.gather(now, first, rounds)?;
+                // What it receives meanwhile is little beside the waiting.
+                rounds.effort.waited(after - now);
+                after
+            }
             _ => now,
         };
 
@@ -185,7 +190,7 @@ impl<D: Driver> Worker<D> {
         // 4. Timers come before the second half, so that what they produce leaves in the same bursts.
         self.engine.on_timeout(now, &mut self.arena);
 
-        // 5. rewrite → pace → protect, and what there is to tell.
+        // 5. rewrite → protect, and what there is to tell.
         self.engine.flush(now, &mut self.arena, &mut self.bursts);
         self.crossing.finish(&mut self.engine, &mut self.arena);
         self.tell(rounds);

@@ -39,7 +39,7 @@ pub struct ArenaSize {
     pub slots: u32,
     /// Slots of [`SMALL_SLOT_BYTES`].
     pub small_slots: u32,
-    /// Of `slots`, how many stay free for receiving, whatever cache and pacer would like.
+    /// Of `slots`, how many stay free for receiving, whatever caches would like.
     pub reserve: u32,
 }
 
@@ -88,7 +88,7 @@ impl Arena {
 
     /// A receive slot, with one reference for the caller; `None` if all are taken.
     ///
-    /// For what cannot be put off. Cache and pacer ask [`Arena::free_for_cache`] before they keep what they have.
+    /// For what cannot be put off. Caches ask [`Arena::free_for_cache`] before they keep what they have.
     pub fn alloc(&mut self) -> Option<SlotId> {
         let slot = self.free.pop()?;
         self.counts[slot as usize] = 1;
@@ -182,7 +182,7 @@ impl Arena {
         self.lent as usize
     }
 
-    /// How many more receive slots cache and pacer may keep before they would eat into the reserve.
+    /// How many more receive slots caches may keep before they would eat into the reserve.
     pub fn free_for_cache(&self) -> usize {
         (self.free.len() + self.lent as usize).saturating_sub(self.reserve as usize)
     }

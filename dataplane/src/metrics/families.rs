@@ -47,7 +47,7 @@ families! {
     STAGE_HELD: Gauge "ringcast_node_stage_packets_held" "Packets that wait inside a stage.";
     STAGE_CYCLES: Counter "ringcast_node_stage_cycles_total" "Processor cycles that a stage took; orders of the master are a stage of their own, and so is the driver, which has what the worker used and no other stage took.";
     UNBALANCED: Gauge "ringcast_node_packets_unbalanced" "in + made - out - consumed - dropped - held over all stages of the workers; anything but 0 is a bug.";
-    LATENCY: Histogram "ringcast_node_forward_latency_seconds" "From the arrival of a packet in the kernel until its last copy is handed to the kernel; each packet once.";
+    LATENCY: Histogram "ringcast_node_forward_latency_seconds" "From the arrival of a packet in the kernel until its last copy is handed to the kernel, or dropped; each packet once.";
     PADDING: Counter "ringcast_node_padding_bytes_total" "Bytes of RTP padding that made packets of pictures equal, so that they leave in one send.";
     RUN_PACKETS: Histogram "ringcast_node_run_packets" "Packets per burst handed to the kernel; more than one leave as one segmented send.";
     NACKS: Counter "ringcast_node_nacks_total" "Sequence numbers asked for again: by subscribers (in), of publishers (out).";

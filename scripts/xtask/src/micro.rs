@@ -38,7 +38,7 @@ const STAGES: [(&str, &str, Per); 9] = [
     ("flush", "sfu::engine::Engine::flush", Per::Forwarded),
 ];
 
-/// Counts, prints, compares; with `write` the counts become the baseline.
+/// Counts, prints, and fails where a stage costs more than before; with `write` the counts become the baseline.
 pub fn run(root: &Path, write: bool) -> Result<()> {
     let program = build(root)?;
     let folder = program.parent().context("a program lies in a folder")?;
@@ -81,14 +81,15 @@ pub fn run(root: &Path, write: bool) -> Result<()> {
             Ok((*stage, cost / number_after(&said, name)?, name))
         })
         .collect::<Result<Vec<_>>>()?;
-    report(root, &counts)?;
+    let judged = report(root, &counts);
     if write {
         let lines = counts
             .iter()
             .map(|(stage, count, _)| format!("{stage}: {count:.1}\n"));
         std::fs::write(root.join(BASELINE), lines.collect::<String>())?;
+        return Ok(());
     }
-    Ok(())
+    judged
 }
 
 fn report(root: &Path, counts: &[(&str, f64, &str)]) -> Result<()> {
@@ -97,6 +98,7 @@ fn report(root: &Path, counts: &[(&str, f64, &str)]) -> Result<()> {
         "{:<13} {:>13} {:>10} {:>8}",
         "stage", "instructions", "before", "change"
     );
+    let mut dearer = Vec::new();
     for (stage, count, per) in counts {
         let before = before(&baseline, stage);
         let change = before.map(|before| count / before - 1.0);
@@ -109,11 +111,15 @@ fn report(root: &Path, counts: &[(&str, f64, &str)]) -> Result<()> {
             texts.0, texts.1
         );
         if change.is_some_and(|change| change > TOLERANCE) {
-            println!(
-                "warning: {stage} costs over {:.0} % more than in {BASELINE}",
-                TOLERANCE * 100.0
-            );
+            dearer.push(*stage);
         }
+    }
+    if !dearer.is_empty() {
+        bail!(
+            "{} over {:.0} % more than in {BASELINE}: mend it, or say why and keep the new counts (--write)",
+            dearer.join(" and "),
+            TOLERANCE * 100.0
+        );
     }
     Ok(())
 }

@@ -115,19 +115,7 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let body = line.trim_start();
-        let is_function = [
-            "fn ",
-            "pub fn ",
-            "pub(crate) fn ",
-            "pub(super) fn ",
-            "async fn ",
-            "pub async fn ",
-            "const fn ",
-            "pub const fn ",
-        ]
-        .iter()
-        .any(|prefix| body.starts_with(prefix));
-        if !is_function || body.ends_with(';') || body.ends_with('}') {
+        if !is_function(body) || body.ends_with(';') || body.ends_with('}') {
             continue;
         }
         let indent = line.len() - body.len();
@@ -137,6 +125,18 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
         }
     }
     found
+}
+
+/// Whether a function begins here, after whatever qualifies it.
+fn is_function(body: &str) -> bool {
+    let Some((before, _)) = body.split_once("fn ") else {
+        return false;
+    };
+    before.split_whitespace().all(|word| {
+        word.starts_with("pub")
+            || matches!(word, "const" | "async" | "unsafe" | "extern" | "\"C\"")
+            || matches!(word, "crate)" | "super)" | "in" | "self)")
+    })
 }
 
 fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {

@@ -166,25 +166,51 @@ impl VaesGcm {
             at += STEP_LEN;
         }
 
-        // What is left, fewer octets than a step has, so at most 16 blocks of which the last is not full then, and the block
-        // of lengths behind it.
-        let blocks = (len - at).div_ceil(AES_BLOCK_LEN);
-        let lengths = _mm_set_epi64x((aad.len() as i64) << 3, (len as i64) << 3);
+        // SAFETY: the rest lies between `at` and `len`, for which the caller vouches; `at` is not beyond `len`.
+        let sum = unsafe {
+            let (from, to) = (from.add(at), to.add(at));
+            self.finish::<ROUNDS, OPENS>(&keys, counters, (head, hash), (aad.len(), len), from, to)
+        };
+        let tag = reverse(sum.reduce());
+        store(_mm_xor_si128(tag, encrypt::<ROUNDS>(&keys, before)))
+    }
+
+    /// What is left after the whole steps, fewer octets than one has, so at most 16 blocks of which the last is not full then,
+    /// and the block of `lengths`, those of associated data and text, behind it; what is to be reduced.
+    ///
+    /// # Safety
+    /// As for `crypt`, for what is left.
+    #[inline]
+    #[target_feature(
+        enable = "aes,pclmulqdq,ssse3,avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq"
+    )]
+    unsafe fn finish<const ROUNDS: usize, const OPENS: bool>(
+        &self,
+        keys: &[__m512i; ROUND_KEYS_MAX],
+        mut counters: Counters,
+        (head, hash): (Option<Head>, __m128i),
+        lengths: (usize, usize),
+        from: *const u8,
+        to: *mut u8,
+    ) -> Sum {
+        let rest = lengths.1 % STEP_LEN;
+        let blocks = rest.div_ceil(AES_BLOCK_LEN);
+        let last = _mm_set_epi64x((lengths.0 as i64) << 3, (lengths.1 as i64) << 3);
         let mut sum = Sum::zero();
         if let Some(head) = head {
             sum.add(head.blocks, self.powers_from(blocks + 1 + head.count));
         }
         if blocks == 0 {
-            sum.add(widen(_mm_xor_si128(lengths, hash)), self.powers_from(1));
+            sum.add(widen(_mm_xor_si128(last, hash)), self.powers_from(1));
         } else {
-            let stream = keystream::<ROUNDS>(&keys, counters.next());
+            let stream = keystream::<ROUNDS>(keys, counters.next());
             for (vector, stream) in stream.into_iter().enumerate() {
-                let at = at + vector * VECTOR_LEN;
-                if at >= len {
+                let at = vector * VECTOR_LEN;
+                if at >= rest {
                     break;
                 }
-                let mask = mask(len, at);
-                // SAFETY: the mask lets through only octets below `len`, for which the caller vouches.
+                let mask = mask(rest, at);
+                // SAFETY: the mask lets through only octets below `rest`, for which the caller vouches.
                 let (given, made) = unsafe {
                     let given = _mm512_maskz_loadu_epi8(mask, from.wrapping_add(at).cast());
                     let made = _mm512_xor_si512(given, stream);
@@ -197,10 +223,9 @@ impl VaesGcm {
                 }
                 sum.add(cipher, self.powers_from(blocks + 1 - vector * WIDTH));
             }
-            sum.add(widen(lengths), self.powers_from(1));
+            sum.add(widen(last), self.powers_from(1));
         }
-        let tag = reverse(sum.reduce());
-        store(_mm_xor_si128(tag, encrypt::<ROUNDS>(&keys, before)))
+        sum
     }
 
     /// Begins with the associated data: a short one waits for the first blocks of the packet, to be reduced with them.
