@@ -150,7 +150,7 @@ impl Subscriber {
         let made = (
             Outbound::new(&keys.local),
             Inbound::new(&keys.remote),
-            SecondOpinion::new(&keys.remote),
+            SecondOpinion::new(&keys.remote, shared.settings.sampled),
         );
         let (Ok(outbound), Ok(inbound), Some(opinion)) = made else {
             return false;
