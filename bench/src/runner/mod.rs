@@ -190,7 +190,6 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     }
     let memory = Memory::read(&subject.processes())?;
 
-    let state_after = after.subject.state;
     drop(strangers);
     drop(fleet);
     let notes = subject.notes();
@@ -210,20 +209,14 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     outcome.ended_at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
-    if let (Some(before), Some(after)) = (sent_before, sent_after) {
-        let sent = (after - before) as f64 / held.as_secs_f64();
-        outcome
-            .notes
-            .push(format!("strangers sent {sent:.0} datagrams a second"));
-        verdict::with_strangers(
-            &mut outcome,
-            outcome::Strangers {
-                asked: plan.strangers_per_second.into(),
-                sent,
-                state_before: alone,
-                state_after,
-            },
-        );
+    if let (Some(before), Some(now)) = (sent_before, sent_after) {
+        let flood = outcome::Strangers {
+            asked: plan.strangers_per_second.into(),
+            sent: (now - before) as f64 / held.as_secs_f64(),
+            state_before: alone,
+            state_after: after.subject.state,
+        };
+        verdict::with_strangers(&mut outcome, flood);
     }
     Ok(outcome)
 }

@@ -47,20 +47,13 @@ pub(super) fn outcome(settings: &Settings, before: &Snapshot, after: &Snapshot) 
     }
     if plan.churn_per_second > 0.0 {
         let joined = after.fleet.joined.saturating_sub(before.fleet.joined);
-        let churn = Churn {
-            asked: plan.churn_per_second,
-            achieved: joined as f64 / measured.as_secs_f64().max(f64::MIN_POSITIVE),
-        };
-        let Churn { asked, achieved } = churn;
-        outcome.notes.push(format!(
-            "viewers were replaced {achieved:.1} times a second, of {asked:.1} asked for"
-        ));
-        outcome.churn = Some(churn);
-        if let Some(because) = churn.objection()
-            && outcome.is_result()
-        {
-            outcome.verdict = Verdict::NoResult { because };
-        }
+        with_churn(
+            &mut outcome,
+            Churn {
+                asked: plan.churn_per_second,
+                achieved: joined as f64 / measured.as_secs_f64().max(f64::MIN_POSITIVE),
+            },
+        );
     }
     said_by_subject(&mut outcome, &before.subject, &after.subject);
     if outcome.run_lengths.is_none() {
@@ -176,8 +169,26 @@ fn judge(
     packets.verdict()
 }
 
+/// Keeps how fast viewers were replaced. Far fewer than asked for are another load.
+fn with_churn(outcome: &mut Outcome, churn: Churn) {
+    let Churn { asked, achieved } = churn;
+    outcome.notes.push(format!(
+        "viewers were replaced {achieved:.1} times a second, of {asked:.1} asked for"
+    ));
+    outcome.churn = Some(churn);
+    if let Some(because) = churn.objection()
+        && outcome.is_result()
+    {
+        outcome.verdict = Verdict::NoResult { because };
+    }
+}
+
 /// Keeps what strangers did. A flood that was too thin, or left something behind, is no result.
 pub(super) fn with_strangers(outcome: &mut Outcome, strangers: Strangers) {
+    outcome.notes.push(format!(
+        "strangers sent {:.0} datagrams a second",
+        strangers.sent
+    ));
     outcome.strangers = Some(strangers);
     if let Some(because) = strangers.objection() {
         outcome.verdict = Verdict::NoResult { because };

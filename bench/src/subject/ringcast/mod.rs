@@ -28,8 +28,10 @@ pub use readings::Metrics;
 
 /// Threads for REST and WebSockets; media have their own.
 const SIGNAL_THREADS: usize = 1;
-/// How long master and kernel may take to clear away the sockets of all who have hung up; the master keeps their places longer.
-const HANGING_UP: Duration = Duration::from_secs(1);
+/// How long master and kernel may take to clear away the socket of each who has hung up, and of all; the master keeps their places
+/// longer.
+const HANGING_UP: Duration = Duration::from_millis(3);
+const HANGING_UP_MAX: Duration = Duration::from_secs(6);
 /// How often progress is told while people join.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
@@ -233,8 +235,9 @@ impl Subject for Ringcast {
 
     fn hang_up(&mut self) {
         if self.cluster.is_some() {
-            self.people.hang_up();
-            std::thread::sleep(HANGING_UP);
+            let people = self.people.hang_up();
+            let patience = HANGING_UP.saturating_mul(u32::try_from(people).unwrap_or(u32::MAX));
+            std::thread::sleep(patience.min(HANGING_UP_MAX));
         }
     }
 

@@ -243,10 +243,10 @@ impl People {
         self.viewers.clear();
     }
 
-    /// Everybody's WebSocket breaks. The master waits for them to come back, and media go on meanwhile.
-    pub(super) fn hang_up(&self) {
+    /// Everybody's WebSocket breaks. The master waits for them to come back, and media go on meanwhile. Answers how many.
+    pub(super) fn hang_up(&self) -> usize {
         let people = self.publishers.iter().chain(&self.viewers);
-        people.for_each(|person| person.browser.hang_up());
+        people.inspect(|person| person.browser.hang_up()).count()
     }
 
     pub(super) fn joins(&self) -> &[Duration] {
