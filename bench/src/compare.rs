@@ -25,7 +25,7 @@ pub struct Pairing {
     /// What is asked of it.
     pub target: Option<f64>,
     /// What else the same runs are asked, with what is asked of that.
-    pub also: Vec<(Metric, f64)>,
+    pub also: Vec<(Metric, Option<f64>)>,
 }
 
 /// Who, under what load.
@@ -67,7 +67,7 @@ pub struct Comparison {
     pub target: Option<f64>,
     /// What else is asked of the same runs.
     #[serde(default)]
-    pub also: Vec<(Metric, f64)>,
+    pub also: Vec<(Metric, Option<f64>)>,
     /// The left side's runs, in their order.
     pub left: Vec<Outcome>,
     /// The right side's, as many.
@@ -92,7 +92,9 @@ pub struct Summary {
     pub paired_ratio: Option<f64>,
     /// Smallest of the left side through smallest of the right.
     pub ratio_of_minima: Option<f64>,
-    /// Whether the target was met; none without target or ratio.
+    /// Whether every round of both sides counts.
+    pub is_complete: bool,
+    /// Whether the target was met; none without target, or where a round does not count.
     pub is_met: Option<bool>,
 }
 
@@ -169,11 +171,9 @@ impl Metric {
         match self {
             Self::Cost => outcome.cost(),
             Self::Delivered => {
-                let packets = &outcome.packets;
                 let objection = outcome.strangers.and_then(|them| them.objection());
-                let is_right = packets.wrong == 0 && packets.unauthentic == 0;
-                (packets.expected > 0 && packets.checked > 0 && is_right && objection.is_none())
-                    .then(|| packets.forwarded_share())
+                let is_right = outcome.is_right_but_for_loss() && objection.is_none();
+                outcome.packets.forwarded_share().filter(|_| is_right)
             }
             Self::Latency => {
                 let latency = outcome.latency.as_ref().filter(|_| outcome.is_result())?;
@@ -195,11 +195,7 @@ impl Comparison {
     /// Everything that is asked of these runs.
     pub fn summaries(&self) -> Vec<Summary> {
         let first = (self.metric, self.target);
-        let also = self
-            .also
-            .iter()
-            .map(|(metric, target)| (*metric, Some(*target)));
-        let all = std::iter::once(first).chain(also);
+        let all = std::iter::once(first).chain(self.also.iter().copied());
         all.map(|(metric, target)| self.summary_of(metric, target))
             .collect()
     }
@@ -207,6 +203,16 @@ impl Comparison {
     /// Medians, minima, ratios of what is asked first.
     pub fn summary(&self) -> Summary {
         self.summary_of(self.metric, self.target)
+    }
+
+    /// Whether every round has a result; where shares are compared, one that lost packets counts as well.
+    pub fn is_complete(&self) -> bool {
+        let counts = |outcome: &Outcome| match self.metric {
+            Metric::Delivered => self.metric.of(outcome).is_some(),
+            _ => outcome.is_result(),
+        };
+        let all = self.left.iter().chain(&self.right);
+        self.summaries().iter().all(|summary| summary.is_complete) && { all }.all(counts)
     }
 
     fn summary_of(&self, metric: Metric, target: Option<f64>) -> Summary {
@@ -220,16 +226,23 @@ impl Comparison {
             .filter_map(|(left, right)| left.zip(*right))
             .collect();
         let ratios: Vec<f64> = pairs.iter().map(|(left, right)| left / right).collect();
-        let ratio = match metric {
+        let rounds = left.len().max(right.len());
+        let (ratio, counted) = match metric {
             Metric::Inside => {
-                statistics::median_estimate(&left.iter().copied().flatten().collect::<Vec<_>>())
+                let inside: Vec<f64> = left.iter().copied().flatten().collect();
+                (statistics::median_estimate(&inside), inside.len())
             }
-            Metric::Memory => statistics::median_estimate(&self.slopes()),
-            _ => statistics::ratio(&pairs),
+            Metric::Memory => {
+                let slopes = self.slopes();
+                (statistics::median_estimate(&slopes), slopes.len())
+            }
+            _ => (statistics::ratio(&pairs), pairs.len()),
         };
+        let is_complete = rounds > 0 && counted == rounds;
         let is_compared = metric.is_compared();
         let (left, right) = (Figure::of(&left), Figure::of(&right));
-        let is_met = ratio.zip(target).map(|(ratio, target)| match metric {
+        let judged = ratio.zip(target).filter(|_| is_complete);
+        let is_met = judged.map(|(ratio, target)| match metric {
             Metric::Delivered => ratio.value >= target,
             _ => ratio.value <= target,
         });
@@ -244,6 +257,7 @@ impl Comparison {
             right,
             ratio,
             paired_ratio: median(&ratios).filter(|_| is_compared),
+            is_complete,
             is_met,
         }
     }
@@ -365,6 +379,8 @@ pub(crate) mod tests {
         let summary = comparison.summary();
         assert_eq!((summary.left.rounds, summary.left.results), (3, 2));
         assert_eq!(summary.right.results, 3);
+        assert!(summary.ratio.is_some() && !comparison.is_complete());
+        assert_eq!(summary.is_met, None, "two of three rounds are not all");
         for outcome in &mut comparison.left {
             outcome.verdict = Verdict::NoResult {
                 because: "lost".to_owned(),
@@ -381,7 +397,10 @@ pub(crate) mod tests {
         let comparison = Pairing {
             metric: Metric::Inside,
             target: Some(60_000.0),
-            also: vec![(Metric::Latency, 1.0), (Metric::Memory, 16_384.0)],
+            also: vec![
+                (Metric::Latency, Some(1.0)),
+                (Metric::Memory, Some(16_384.0)),
+            ],
             ..pairing()
         }
         .run(3, |side| {
@@ -434,7 +453,21 @@ pub(crate) mod tests {
         let summary = comparison.summary();
         assert!((summary.ratio.expect("shares").value - 0.95).abs() < 1e-9);
         assert_eq!(summary.is_met, Some(true));
+        assert!(comparison.is_complete());
         for outcome in &mut comparison.left {
+            outcome.verdict = Verdict::NoResult {
+                because: "a transport is not connected".to_owned(),
+            };
+        }
+        assert_eq!(comparison.summary().ratio, None, "more than loss");
+        assert!(!comparison.is_complete());
+        for outcome in &mut comparison.left {
+            outcome.verdict = outcome.packets.verdict();
+            outcome.packets.generator_drops = 1_001;
+        }
+        assert_eq!(comparison.summary().ratio, None, "the generator's loss");
+        for outcome in &mut comparison.left {
+            outcome.packets.generator_drops = 0;
             outcome.strangers = Some(crate::outcome::Strangers {
                 asked: 100.0,
                 sent: 50.0,

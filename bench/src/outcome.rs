@@ -15,6 +15,13 @@ use crate::plan::{Plan, Suite};
 pub const DELIVERED_MIN: f64 = 0.999;
 /// And at most this share: who delivers more was behind when the measurement began.
 pub const DELIVERED_MAX: f64 = 1.005;
+/// Of the copies due, this share may have been dropped by the generator's own queues where shares are compared: of more nobody
+/// knows whether the forwarder had sent them.
+const GENERATOR_DROPS_MAX: f64 = 0.01;
+/// This share of what publishers send may fail to leave the generator.
+const UNSENT_MAX: f64 = 0.001;
+/// Of the subscribers this share at least must have had a packet checked, where only a sample arrives.
+const LOOKED_INTO_MIN: f64 = 0.9;
 /// Strangers who send less than this share of what was asked are no flood.
 const FLOOD_MIN: f64 = 0.95;
 /// Changes of viewers that fall short of this share of what was asked are another load.
@@ -113,6 +120,18 @@ pub struct Packets {
     /// Datagrams that arrived at the generator and were dropped there, because it did not take them in time.
     #[serde(default)]
     pub generator_drops: u64,
+    /// Datagrams that the generator could not send.
+    #[serde(default)]
+    pub unsent: u64,
+    /// Packets of RTP streams that nobody announced.
+    #[serde(default)]
+    pub unannounced: u64,
+    /// Subscribers at the end, at an exit that drops; zero where all packets arrive.
+    #[serde(default)]
+    pub subscribers: u64,
+    /// Of these, subscribers of whom a packet was checked.
+    #[serde(default)]
+    pub looked_into: u64,
 }
 
 /// Processor time of the measurement.
@@ -231,6 +250,11 @@ impl Outcome {
         self.verdict == Verdict::Result
     }
 
+    /// Whether nothing is wrong with it but that packets were lost.
+    pub fn is_right_but_for_loss(&self) -> bool {
+        self.verdict == self.packets.verdict() && self.packets.is_right_but_for_loss()
+    }
+
     /// The forwarder's processor time per delivered packet, in nanoseconds; none without a result.
     pub fn cost(&self) -> Option<f64> {
         self.per_packet(self.processor.subject)
@@ -301,10 +325,49 @@ impl Strangers {
 }
 
 impl Packets {
-    /// The share of the copies due that the forwarder delivered, from 0 to 1. What the generator's own queues dropped had been.
-    pub fn forwarded_share(&self) -> f64 {
+    /// The share of the copies due that the forwarder delivered, from 0 to 1. What the generator's own queues dropped had been,
+    /// but where that is more than a hundredth there is no figure: it would be the generator's.
+    pub fn forwarded_share(&self) -> Option<f64> {
+        if self.expected == 0 || self.is_generator_overloaded() {
+            return None;
+        }
         let forwarded = self.delivered + self.generator_drops;
-        (forwarded as f64 / self.expected.max(1) as f64).min(1.0)
+        Some((forwarded as f64 / self.expected as f64).min(1.0))
+    }
+
+    /// Whether the generator's queues dropped more than a hundredth of what was due.
+    pub fn is_generator_overloaded(&self) -> bool {
+        self.generator_drops as f64 > self.expected as f64 * GENERATOR_DROPS_MAX
+    }
+
+    /// Whether so much did not leave the generator that it is not the load that was asked for.
+    pub fn is_unsent(&self) -> bool {
+        self.unsent as f64 > self.published as f64 * UNSENT_MAX
+    }
+
+    /// Whether this is a result, or would be one if what is missing had arrived.
+    pub fn is_right_but_for_loss(&self) -> bool {
+        let whole = Self {
+            delivered: self.delivered.max(self.expected),
+            generator_drops: 0,
+            ..*self
+        };
+        self.delivered > 0 && !self.is_generator_overloaded() && whole.verdict() == Verdict::Result
+    }
+
+    /// How many subscribers there were of whom no packet was checked, in words; none if there were none.
+    pub fn unchecked_subscribers(&self) -> Option<String> {
+        let Self {
+            subscribers,
+            looked_into,
+            ..
+        } = self;
+        (looked_into < subscribers).then(|| {
+            format!(
+                "of {} of {subscribers} subscribers no packet was checked; 300 packets to each make it less than 5 %",
+                subscribers - looked_into
+            )
+        })
     }
 
     /// The share of copies that did not arrive, from 0 to 1.
@@ -329,14 +392,28 @@ impl Packets {
         } else if self.unauthentic > 0 {
             let (unauthentic, checked) = (self.unauthentic, self.checked);
             format!("{unauthentic} of {checked} checked packets were not authentic")
+        } else if self.unannounced > 0 {
+            let unannounced = self.unannounced;
+            format!("{unannounced} packets were of RTP streams that nobody announced")
         } else if self.checked == 0 {
             "no payload was checked".to_owned()
+        } else if self.is_unsent() {
+            let unsent = self.unsent;
+            format!("the generator is overloaded: it could not send {unsent} datagrams")
         } else if self.delivered as f64 > self.expected as f64 * DELIVERED_MAX {
             // What waited in queues before would be measured as if it had been done in this time.
             let (delivered, expected) = (self.delivered, self.expected);
             format!("{delivered} packets were delivered though {expected} were due: a backlog")
+        } else if self.generator_drops > 0 {
+            let dropped = self.generator_drops;
+            format!("the generator is overloaded: its queues dropped {dropped} datagrams")
         } else if self.loss() > 1.0 - DELIVERED_MIN {
             format!("{:.2} % of the packets were lost", self.loss() * 100.0)
+        } else if let Some(unchecked) = self
+            .unchecked_subscribers()
+            .filter(|_| (self.looked_into as f64) < self.subscribers as f64 * LOOKED_INTO_MIN)
+        {
+            unchecked
         } else {
             return Verdict::Result;
         };
@@ -442,6 +519,10 @@ mod tests {
         retransmitted: 1,
         left_out: 0,
         generator_drops: 0,
+        unsent: 0,
+        unannounced: 0,
+        subscribers: 0,
+        looked_into: 0,
     };
 
     fn reason(packets: Packets) -> String {
@@ -524,14 +605,72 @@ mod tests {
     }
 
     #[test]
-    fn what_the_generator_dropped_was_forwarded() {
+    fn a_little_that_the_generator_dropped_was_forwarded() {
         let packets = Packets {
             delivered: 9_000,
-            generator_drops: 500,
+            generator_drops: 100,
             ..GOOD
         };
-        assert_eq!(packets.forwarded_share(), 0.95);
-        assert_eq!(GOOD.forwarded_share(), 0.9995);
+        assert_eq!(packets.forwarded_share(), Some(0.91));
+        assert_eq!(GOOD.forwarded_share(), Some(0.9995));
+        assert!(reason(packets).contains("its queues dropped 100"));
+        assert!(packets.is_right_but_for_loss());
+        let overloaded = Packets {
+            generator_drops: 101,
+            ..packets
+        };
+        assert_eq!(overloaded.forwarded_share(), None);
+        assert!(!overloaded.is_right_but_for_loss());
+    }
+
+    #[test]
+    fn what_nobody_announced_or_could_not_be_sent_is_no_result() {
+        let stray = Packets {
+            unannounced: 1,
+            ..GOOD
+        };
+        assert!(reason(stray).contains("nobody announced"));
+        let published = 10_000;
+        let trifle = Packets {
+            published,
+            unsent: 10,
+            ..GOOD
+        };
+        assert_eq!(trifle.verdict(), Verdict::Result);
+        let unsent = Packets {
+            unsent: 11,
+            ..trifle
+        };
+        assert!(reason(unsent).contains("could not send 11"));
+        for packets in [stray, unsent] {
+            assert!(!packets.is_right_but_for_loss());
+        }
+        let backlog = Packets {
+            delivered: 11_000,
+            ..GOOD
+        };
+        assert!(!backlog.is_right_but_for_loss());
+    }
+
+    #[test]
+    fn nine_in_ten_subscribers_must_have_been_looked_into() {
+        let most = Packets {
+            subscribers: 100,
+            looked_into: 90,
+            ..GOOD
+        };
+        assert_eq!(most.verdict(), Verdict::Result);
+        assert!(most.unchecked_subscribers().is_some());
+        let few = Packets {
+            looked_into: 89,
+            ..most
+        };
+        assert!(reason(few).starts_with("of 11 of 100 subscribers no packet"));
+        let all = Packets {
+            looked_into: 100,
+            ..most
+        };
+        assert_eq!(all.unchecked_subscribers(), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Servers of others, where they are installed: everything that is published through them arrives and is right.
 
+mod common;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,8 @@ fn plan(suite: Suite) -> Plan {
     };
     let stream = Stream {
         video: medium(Codec::Vp8, 60.0, 4, 1100),
-        audio: medium(Codec::Opus, 50.0, 1, 120),
+        // So many that of all who listen a packet is checked where one in a hundred arrives.
+        audio: medium(Codec::Opus, 300.0, 1, 120),
     };
     Plan {
         name: "a call".to_owned(),
@@ -42,7 +45,7 @@ fn plan(suite: Suite) -> Plan {
         churn_per_second: 0.0,
         strangers_per_second: 0,
         warm_up: Duration::from_millis(500),
-        measure: Duration::from_secs(1),
+        measure: Duration::from_secs(2),
         seed: 1,
     }
 }
@@ -65,7 +68,7 @@ fn outcome(kind: Kind, exit: exit::Kind, suite: Suite) -> Option<Outcome> {
         .iter()
         .any(|why| reason.contains(why))
     {
-        eprintln!("SKIPPED, nothing of {} was tested: {reason}", kind.name());
+        common::skip(&format!("nothing of {} was tested: {reason}", kind.name()));
         return None;
     }
     Some(outcome)
@@ -80,8 +83,8 @@ fn reason(outcome: &Outcome) -> &str {
 
 fn assert_right(outcome: &Outcome) {
     assert!(outcome.is_result(), "{outcome:?}");
-    // Two publishers of 290 packets a second, three who watch each; those who start late miss some of the first.
-    assert!(outcome.packets.expected > 1500, "{:?}", outcome.packets);
+    // Two publishers of 540 packets a second, three who watch each; those who start late miss some of the first.
+    assert!(outcome.packets.expected > 5500, "{:?}", outcome.packets);
     assert!(outcome.packets.checked > 5, "{:?}", outcome.packets);
     assert!(outcome.cost() > Some(100.0));
 }

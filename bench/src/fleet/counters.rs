@@ -65,6 +65,8 @@ pub struct Counters {
 
     /// Peers that became connected.
     pub joined: u64,
+    /// Viewers of whom all transports became connected, as far as [`super::Fleet::newcomer`] was told of them.
+    pub viewers: u64,
     /// From the start of ICE to usable SRTP keys, microseconds.
     pub join: Histogram<u64>,
     /// From the start of ICE to the first media packet of a subscriber, microseconds.
@@ -80,6 +82,10 @@ pub struct Counters {
     pub peers: u64,
     /// Gauge: peers that are connected.
     pub connected: u64,
+    /// Gauge: subscribers there are.
+    pub subscribers: u64,
+    /// Gauge: of these, subscribers of whom a packet was checked since [`super::Fleet::begin_checks`].
+    pub looked_into: u64,
     /// Gauge: RTP streams of connected subscribers that got nothing for more than a second while their publisher sent.
     pub silent: u64,
 
@@ -123,6 +129,7 @@ impl Counters {
             reports: 0,
             feedback: 0,
             joined: 0,
+            viewers: 0,
             join: histogram(JOIN_MAX_US),
             first_packet: histogram(JOIN_MAX_US),
             whole_join: histogram(JOIN_MAX_US),
@@ -130,6 +137,8 @@ impl Counters {
             dtls_failures: 0,
             peers: 0,
             connected: 0,
+            subscribers: 0,
+            looked_into: 0,
             silent: 0,
             stray: 0,
             kernel_drops: 0,
@@ -164,6 +173,8 @@ impl Counters {
         difference.cpu = self.cpu.saturating_sub(earlier.cpu);
         difference.peers = self.peers;
         difference.connected = self.connected;
+        difference.subscribers = self.subscribers;
+        difference.looked_into = self.looked_into;
         difference.silent = self.silent;
         difference
     }
@@ -212,10 +223,13 @@ impl Counters {
             (&mut self.reports, other.reports),
             (&mut self.feedback, other.feedback),
             (&mut self.joined, other.joined),
+            (&mut self.viewers, other.viewers),
             (&mut self.ice_failures, other.ice_failures),
             (&mut self.dtls_failures, other.dtls_failures),
             (&mut self.peers, other.peers),
             (&mut self.connected, other.connected),
+            (&mut self.subscribers, other.subscribers),
+            (&mut self.looked_into, other.looked_into),
             (&mut self.silent, other.silent),
             (&mut self.stray, other.stray),
             (&mut self.kernel_drops, other.kernel_drops),

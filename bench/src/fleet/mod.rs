@@ -189,6 +189,19 @@ impl Fleet {
         }
     }
 
+    /// Says that `peers` are all the transports of one viewer, who counts in [`Counters::viewers`] once all are connected.
+    pub fn newcomer(&self, peers: &[PeerId]) {
+        self.registry.newcomer(peers);
+    }
+
+    /// From now on it is counted anew of how many subscribers a packet was checked: [`Counters::looked_into`].
+    ///
+    /// # Errors
+    /// [`Error::Ended`] if a thread has ended.
+    pub fn begin_checks(&self) -> Result<(), Error> {
+        (0..self.threads.len()).try_for_each(|thread| self.send(thread, Command::BeginChecks))
+    }
+
     /// Ends the media of all publishers there are, for good; everything else goes on. Once what is on its way has come, what was
     /// published and what was delivered can be compared exactly.
     ///
@@ -235,6 +248,7 @@ impl Fleet {
             let counters = answer.recv().map_err(|_| Error::Ended(number))?;
             total.add(&counters);
         }
+        total.viewers = self.registry.come();
         Ok(total)
     }
 

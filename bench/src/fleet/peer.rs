@@ -70,6 +70,13 @@ impl Peer {
         }
     }
 
+    /// From now on it counts as unchecked.
+    pub(super) fn begin_checks(&mut self) {
+        if let Side::Subscriber(subscriber) = &mut self.side {
+            subscriber.begin_checks();
+        }
+    }
+
     /// Takes a datagram. Says whether the timer may have to be set anew.
     pub(super) fn on_datagram(
         &mut self,

@@ -46,15 +46,25 @@ pub enum Failure {
 #[derive(Debug)]
 pub(super) struct Registry {
     peers: Mutex<HashMap<u64, PeerState>>,
+    newcomers: Mutex<Newcomers>,
     changed: Condvar,
     notify: Notify,
     streams: Mutex<HashMap<u64, Arc<AtomicU64>>>,
+}
+
+/// Viewers on their way in, and how many have come.
+#[derive(Debug, Default)]
+struct Newcomers {
+    /// Of each, the transports that are not connected yet.
+    coming: Vec<Vec<u64>>,
+    come: u64,
 }
 
 impl Registry {
     pub(super) fn new() -> Self {
         Self {
             peers: Mutex::new(HashMap::new()),
+            newcomers: Mutex::new(Newcomers::default()),
             changed: Condvar::new(),
             notify: Notify::new(),
             streams: Mutex::new(HashMap::new()),
@@ -65,6 +75,27 @@ impl Registry {
     pub(super) fn published(&self, seed: u64) -> Arc<AtomicU64> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(streams.entry(seed).or_default())
+    }
+
+    /// A viewer with these transports is on the way in.
+    pub(super) fn newcomer(&self, peers: &[PeerId]) {
+        let serials = peers.iter().map(|peer| peer.serial);
+        self.newcomers().coming.push(serials.collect());
+    }
+
+    /// How many of the newcomers have come: whoever was connected when somebody asked stays counted, whoever failed or went
+    /// before is not. To be asked more often than viewers come and go.
+    pub(super) fn come(&self) -> u64 {
+        let mut newcomers = self.newcomers();
+        let Newcomers { coming, come } = &mut *newcomers;
+        let states = self.lock();
+        coming.retain_mut(|missing| {
+            missing.retain(|serial| !matches!(states.get(serial), Some(PeerState::Connected(_))));
+            let is_lost = |serial: &u64| !matches!(states.get(serial), Some(PeerState::Joining));
+            *come += u64::from(missing.is_empty());
+            !missing.is_empty() && !missing.iter().any(is_lost)
+        });
+        *come
     }
 
     pub(super) fn begin(&self, peer: PeerId) {
@@ -143,8 +174,45 @@ impl Registry {
         }
     }
 
+    fn newcomers(&self) -> MutexGuard<'_, Newcomers> {
+        self.newcomers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, PeerState>> {
         // Nothing is left half done under this lock, so a panic elsewhere spoils nothing.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newcomer_has_come_when_all_transports_are_connected() {
+        let registry = Registry::new();
+        let peers: Vec<PeerId> = (1..=5)
+            .map(|serial| PeerId {
+                serial,
+                local: ([127, 0, 0, 1], 9).into(),
+            })
+            .collect();
+        peers.iter().for_each(|peer| registry.begin(*peer));
+        registry.newcomer(&peers[..2]);
+        registry.newcomer(&peers[2..3]);
+        registry.newcomer(&peers[3..]);
+        let connected = PeerState::Connected(Duration::ZERO);
+        registry.set(peers[0], connected);
+        assert_eq!(registry.come(), 0, "half of one");
+        registry.set(peers[1], connected);
+        registry.set(peers[2], PeerState::Failed(Failure::Ice));
+        registry.set(peers[3], connected);
+        assert_eq!(registry.come(), 1);
+        registry.forget(peers[0]);
+        registry.forget(peers[4]);
+        assert_eq!(registry.come(), 1, "who went half way has not come");
+        assert!(registry.newcomers().coming.is_empty());
     }
 }

@@ -66,6 +66,7 @@ pub(super) struct Subscriber {
     begun: Instant,
     asked: Option<Instant>,
     has_media: bool,
+    is_looked_into: bool,
     transport_sequence: Option<u8>,
     /// Present once media may flow.
     keys: Option<Keys>,
@@ -124,6 +125,7 @@ pub(super) struct Way<'a> {
 impl Subscriber {
     pub(super) fn new(now: Instant, plan: Plan, shared: &mut Shared) -> Self {
         let streams = plan.expect.into_iter();
+        shared.counters.subscribers += 1;
         Self {
             streams: streams
                 .map(|(expected, published)| Stream::new(expected, published))
@@ -131,6 +133,7 @@ impl Subscriber {
             begun: now,
             asked: plan.asked,
             has_media: false,
+            is_looked_into: false,
             transport_sequence: plan.transport_sequence,
             keys: None,
             feedback: None,
@@ -170,8 +173,29 @@ impl Subscriber {
         true
     }
 
+    /// From now on none of its packets has been checked.
+    pub(super) fn begin_checks(&mut self) {
+        self.is_looked_into = false;
+    }
+
     /// Takes an RTP packet. Says whether a deadline may have changed.
     pub(super) fn on_rtp(
+        &mut self,
+        packet: &[u8],
+        arrival: Instant,
+        now: Instant,
+        shared: &mut Shared,
+    ) -> bool {
+        let checked = shared.counters.samples;
+        let changed = self.take_rtp(packet, arrival, now, shared);
+        if shared.counters.samples > checked && !self.is_looked_into {
+            self.is_looked_into = true;
+            shared.counters.looked_into += 1;
+        }
+        changed
+    }
+
+    fn take_rtp(
         &mut self,
         packet: &[u8],
         arrival: Instant,
@@ -316,6 +340,8 @@ impl Subscriber {
     pub(super) fn retire(&mut self, shared: &mut Shared) {
         let silent = self.streams.iter().filter(|stream| stream.is_silent);
         shared.counters.silent -= silent.count() as u64;
+        shared.counters.subscribers -= 1;
+        shared.counters.looked_into -= u64::from(self.is_looked_into);
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) enum Command {
     Remove(PeerId),
     Report(mpsc::SyncSender<Counters>),
     Hush,
+    BeginChecks,
     Stop,
 }
 
@@ -182,6 +183,11 @@ impl Thread {
                 let _ = answer.send(self.shared.counters.clone());
             }
             Command::Hush => self.peers.iter_mut().flatten().for_each(|peer| peer.hush()),
+            Command::BeginChecks => {
+                self.shared.counters.looked_into = 0;
+                let peers = self.peers.iter_mut().flatten();
+                peers.for_each(|peer| peer.begin_checks());
+            }
             Command::Stop => {}
         }
     }

@@ -144,13 +144,13 @@ impl Report {
         text
     }
 
-    /// Whether every run has a result and every target was met: what an exit status can tell.
+    /// Whether every run has a result and every target was met: what an exit status can tell. Where shares are compared, a run
+    /// that merely lost packets has one.
     pub fn is_good(&self) -> bool {
-        let summaries = self.comparisons.iter().flat_map(Comparison::summaries);
-        let is_complete =
-            |summary: &Summary| summary.ratio.is_some() && summary.is_met != Some(false);
+        let mut summaries = self.comparisons.iter().flat_map(Comparison::summaries);
         self.runs.iter().all(Outcome::is_result)
-            && summaries.into_iter().all(|summary| is_complete(&summary))
+            && self.comparisons.iter().all(Comparison::is_complete)
+            && summaries.all(|summary| summary.is_met != Some(false))
             && self.ramps.iter().all(|ramp| ramp.carried.is_some())
     }
 
@@ -273,6 +273,13 @@ pub(crate) mod tests {
         assert!(!report.is_good(), "one comparison has no result");
         report.comparisons.truncate(1);
         assert!(report.is_good());
+        let right = report.comparisons[0].right[3].clone();
+        report.comparisons[0].right[3].verdict = Verdict::NoResult {
+            because: "2.00 % of the packets were lost".to_owned(),
+        };
+        assert!(!report.is_good(), "one round of five has no result");
+        assert_eq!(report.comparisons[0].summary().is_met, None);
+        report.comparisons[0].right[3] = right;
         report.comparisons[0].target = Some(0.1);
         assert!(!report.is_good(), "the target is missed");
         report.comparisons.clear();

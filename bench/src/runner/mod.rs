@@ -177,6 +177,7 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     watch.sleep(plan.warm_up)?;
 
     let copies = verdict::copies_per_packet(plan).unwrap_or(0.0);
+    fleet.begin_checks()?;
     let before = Snapshot::in_motion(subject.as_mut(), &fleet, exit, copies)?;
     let sent_before = strangers.as_ref().map(Strangers::sent);
     let held = Instant::now();

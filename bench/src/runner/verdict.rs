@@ -46,12 +46,11 @@ pub(super) fn outcome(settings: &Settings, before: &Snapshot, after: &Snapshot) 
         outcome.whole_joins = Distribution::of(&after.fleet.whole_join).map(from_microseconds);
     }
     if plan.churn_per_second > 0.0 {
-        let joined = after.fleet.joined.saturating_sub(before.fleet.joined);
         with_churn(
             &mut outcome,
             Churn {
                 asked: plan.churn_per_second,
-                achieved: joined as f64 / measured.as_secs_f64().max(f64::MIN_POSITIVE),
+                achieved: fleet.viewers as f64 / measured.as_secs_f64().max(f64::MIN_POSITIVE),
             },
         );
     }
@@ -63,19 +62,7 @@ pub(super) fn outcome(settings: &Settings, before: &Snapshot, after: &Snapshot) 
             .notes
             .push("run lengths are those seen by subscribers".to_owned());
     }
-    if fleet.skipped_frames > 0 {
-        let frames = fleet.skipped_frames;
-        outcome.notes.push(format!(
-            "publishers left {frames} frames out: the generator was late"
-        ));
-    }
-    let wanted = packets_per_second(plan) * measured.as_secs_f64();
-    if wanted > 0.0 && (fleet.published_packets as f64) < PUBLISHED_MIN * wanted {
-        outcome.notes.push(format!(
-            "publishers sent {} of about {wanted:.0} packets",
-            fleet.published_packets
-        ));
-    }
+    said_by_generator(&mut outcome, plan, &fleet);
     outcome
 }
 
@@ -92,6 +79,10 @@ fn at_the_subscribers(fleet: &Counters) -> Packets {
         retransmitted: fleet.recovered,
         left_out: fleet.skipped_frames,
         generator_drops: fleet.kernel_drops,
+        unsent: fleet.send_failures,
+        unannounced: fleet.unknown_ssrc,
+        subscribers: 0,
+        looked_into: 0,
     }
 }
 
@@ -105,6 +96,8 @@ fn at_the_exit(plan: &Plan, fleet: &Counters, before: Counts, after: Counts) -> 
         published: fleet.published_packets,
         expected: (fleet.published_packets as f64 * copies_per_packet(plan).unwrap_or(0.0)) as u64,
         delivered: offered.saturating_sub(others),
+        subscribers: fleet.subscribers,
+        looked_into: fleet.looked_into,
         ..at_the_subscribers(fleet)
     }
 }
@@ -138,10 +131,10 @@ fn judge(
             packets.wrong, packets.checked
         ));
     }
-    if fleet.kernel_drops > 0 {
+    if packets.is_generator_overloaded() {
         return no_result(format!(
-            "the generator is overloaded: its queues dropped {} datagrams",
-            fleet.kernel_drops
+            "the generator is overloaded: its queues dropped {} of {} datagrams",
+            packets.generator_drops, packets.expected
         ));
     }
     if after.fleet.connected < after.fleet.peers && plan.churn_per_second == 0.0 {
@@ -183,14 +176,17 @@ fn with_churn(outcome: &mut Outcome, churn: Churn) {
     }
 }
 
-/// Keeps what strangers did. A flood that was too thin, or left something behind, is no result.
+/// Keeps what strangers did. A flood that was too thin, or left something behind, is no result; what was wrong besides loss stays
+/// the reason where there was something.
 pub(super) fn with_strangers(outcome: &mut Outcome, strangers: Strangers) {
     outcome.notes.push(format!(
         "strangers sent {:.0} datagrams a second",
         strangers.sent
     ));
     outcome.strangers = Some(strangers);
-    if let Some(because) = strangers.objection() {
+    if let Some(because) = strangers.objection()
+        && outcome.is_right_but_for_loss()
+    {
         outcome.verdict = Verdict::NoResult { because };
     }
 }
@@ -236,6 +232,28 @@ fn said_by_subject(outcome: &mut Outcome, before: &Readings, after: &Readings) {
                 "the forwarder dropped {dropped} datagrams: {reason}"
             ));
         }
+    }
+}
+
+/// What readers should know of the load.
+fn said_by_generator(outcome: &mut Outcome, plan: &Plan, fleet: &Counters) {
+    if let Some(unchecked) = outcome.packets.unchecked_subscribers()
+        && outcome.is_result()
+    {
+        outcome.notes.push(unchecked);
+    }
+    if fleet.skipped_frames > 0 {
+        let frames = fleet.skipped_frames;
+        outcome.notes.push(format!(
+            "publishers left {frames} frames out: the generator was late"
+        ));
+    }
+    let wanted = packets_per_second(plan) * outcome.measured.as_secs_f64();
+    if wanted > 0.0 && (fleet.published_packets as f64) < PUBLISHED_MIN * wanted {
+        outcome.notes.push(format!(
+            "publishers sent {} of about {wanted:.0} packets",
+            fleet.published_packets
+        ));
     }
 }
 

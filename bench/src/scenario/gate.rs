@@ -10,6 +10,8 @@ use crate::compare::{Metric, Pairing, Side};
 use crate::exit;
 use crate::plan::{Codec, Medium, Packets, Plan, Session, Sizes, Stream, Synthetic};
 
+/// The subject against which ratios are asked for, in the words of the command line.
+const CONVENTIONAL: &str = "conventional";
 /// A stranger's flood.
 const STRANGERS_PER_SECOND: u32 = 100_000;
 
@@ -45,9 +47,9 @@ pub enum GateLoad {
     Frames,
     /// Loopback, audio: 50 packets a second of 120 bytes → 300.
     Audio,
-    /// Egress drop, 1 → 5000 against 1 → 100, per packet.
+    /// Egress drop, 1 → 5000 against 1 → 100 with as many packets a second in all, per packet.
     Scale,
-    /// Loopback, 1500 packets a second, evenly paced → 100, which is half of what a core carries: latency.
+    /// Loopback, 1500 packets a second, evenly paced → 100, about half of what a core carries: latency.
     Latency,
     /// Loopback, 1 → 1100 against 1 → 100: memory for each transport more.
     Memory,
@@ -76,23 +78,30 @@ impl Gate {
         let pairing = |choice: GateLoad| {
             let load = choice.load(common);
             let name = load.plan.name.clone();
-            let (right, metric) = match choice {
-                GateLoad::Scale => (Side::new(left, &scale(common, 100)), Metric::Cost),
+            let (other, metric) = match choice {
+                GateLoad::Scale => (Side::new(left, &few(common)), Metric::Cost),
                 GateLoad::Strangers => (Side::new(left, &strangers(common, 0)), Metric::Delivered),
                 GateLoad::Memory => (Side::new(left, &memory(common, 100)), Metric::Memory),
                 GateLoad::Latency => (Side::new(right, &load), Metric::Inside),
                 _ => (Side::new(right, &load), Metric::Cost),
             };
+            // Ratios are asked for against the conventional forwarder; who is compared with another has no such target.
+            let is_reference = right == CONVENTIONAL;
             let also = match choice {
-                GateLoad::Latency => vec![(Metric::Latency, 1.0)],
+                GateLoad::Latency => vec![(Metric::Latency, is_reference.then_some(1.0))],
                 _ => Vec::new(),
             };
+            let is_own = matches!(
+                choice,
+                GateLoad::Scale | GateLoad::Strangers | GateLoad::Memory | GateLoad::Latency
+            );
+            let target = choice.target().filter(|_| is_own || is_reference);
             Pairing {
                 name,
                 left: Side::new(left, &load),
-                right,
+                right: other,
                 metric,
-                target: choice.target(),
+                target,
                 also,
             }
         };
@@ -112,7 +121,7 @@ impl GateLoad {
             Self::Paced => bursts(common, exit::Kind::Loopback, 1, 260.0, 100),
             Self::Frames => frames(common),
             Self::Audio => audio(common),
-            Self::Scale => scale(common, 5_000),
+            Self::Scale => many(common),
             Self::Latency => bursts(common, exit::Kind::Loopback, 1, 1_500.0, 100),
             Self::Memory => memory(common, 1_100),
             Self::Strangers => strangers(common, STRANGERS_PER_SECOND),
@@ -176,9 +185,14 @@ fn audio(common: &Common) -> Load {
     one_to_many(common, exit::Kind::Loopback, name, stream, 300)
 }
 
-/// The same stream for few and for many, at a rate that one core can multiply by 5000.
-fn scale(common: &Common, viewers: usize) -> Load {
-    bursts(common, exit::Kind::Drop, 8, 10.0, viewers)
+/// 400 000 packets a second to many, as much as one core can do.
+fn many(common: &Common) -> Load {
+    bursts(common, exit::Kind::Drop, 8, 10.0, 5_000)
+}
+
+/// The same packets a second to few, so that waking up costs each packet the same.
+fn few(common: &Common) -> Load {
+    bursts(common, exit::Kind::Drop, 8, 500.0, 100)
 }
 
 /// Pictures and sound, as little of both as shows that they arrive.
@@ -254,6 +268,35 @@ mod tests {
     }
 
     #[test]
+    fn ratios_are_asked_for_against_the_conventional_forwarder_only() {
+        let (common, scenario) = parse("gate");
+        let pairings = scenario.pairings(&common, "ringcast", "ringcast+driver=mmsg");
+        let asked: Vec<_> = pairings
+            .iter()
+            .filter(|pairing| pairing.target.is_some())
+            .map(|pairing| pairing.metric)
+            .collect();
+        assert_eq!(
+            asked,
+            [
+                Metric::Cost,
+                Metric::Inside,
+                Metric::Memory,
+                Metric::Delivered
+            ],
+            "scale, latency, memory, strangers"
+        );
+        assert!(
+            pairings
+                .iter()
+                .flat_map(|pairing| &pairing.also)
+                .all(|(_, target)| target.is_none())
+        );
+        let reference = self::pairings("gate --only latency").remove(0);
+        assert_eq!(reference.also, [(Metric::Latency, Some(1.0))]);
+    }
+
+    #[test]
     fn scale_and_strangers_are_compared_with_oneself() {
         let pairings = pairings("gate --only scale,strangers");
         assert!(
@@ -264,6 +307,14 @@ mod tests {
         let viewers = |side: &Side| side.plan.sessions[0].viewers;
         assert_eq!(viewers(&pairings[0].left), 5_000);
         assert_eq!(viewers(&pairings[0].right), 100);
+        let per_second = |side: &Side| {
+            let Some(Medium::Synthetic(video)) = &side.plan.sessions[0].streams[0].video else {
+                panic!("no video");
+            };
+            video.frames_per_second * viewers(side) as f64
+        };
+        let (many, few) = (&pairings[0].left, &pairings[0].right);
+        assert_eq!(per_second(many), per_second(few), "equal work");
         assert_eq!(pairings[1].left.plan.strangers_per_second, 100_000);
         assert_eq!(pairings[1].right.plan.strangers_per_second, 0);
         assert_eq!(pairings[1].metric, Metric::Delivered);

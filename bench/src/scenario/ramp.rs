@@ -106,7 +106,7 @@ impl Ramp {
         if let Verdict::NoResult { because } = &outcome.verdict
             && (packets.delivered == 0
                 || packets.checked == 0
-                || packets.wrong + packets.unauthentic > 0)
+                || packets.wrong + packets.unauthentic + packets.unannounced > 0)
         {
             return Judgement::Failed(because.clone());
         }
@@ -117,6 +117,10 @@ impl Ramp {
         if packets.generator_drops > 0 {
             let dropped = packets.generator_drops;
             return Judgement::GeneratorFull(format!("its queues dropped {dropped} datagrams"));
+        }
+        if packets.is_unsent() {
+            let unsent = packets.unsent;
+            return Judgement::GeneratorFull(format!("it could not send {unsent} datagrams"));
         }
         // How much may be lost is the ramp's own affair; whatever else spoils a result says nothing about the load.
         if let Verdict::NoResult { because } = &outcome.verdict
@@ -298,6 +302,12 @@ mod tests {
         outcome.packets.generator_drops = 1;
         assert!(matches!(ramp.judge(&outcome), Judgement::GeneratorFull(_)));
         outcome.packets.generator_drops = 0;
+        outcome.packets.unsent = 1;
+        assert!(matches!(ramp.judge(&outcome), Judgement::GeneratorFull(_)));
+        outcome.packets.unsent = 0;
+        outcome.packets.unannounced = 1;
+        assert!(matches!(ramp.judge(&outcome), Judgement::Failed(_)));
+        outcome.packets.unannounced = 0;
         outcome.packets.delivered = 1_000;
         outcome.verdict = Verdict::NoResult {
             because: "a transport is not connected".to_owned(),

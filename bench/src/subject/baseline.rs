@@ -66,6 +66,8 @@ pub struct Baseline {
     address: SocketAddr,
     rng: Rng,
     next_ssrc: u32,
+    /// Of a session: a viewer has a transport for each.
+    streams: usize,
     /// Viewers in the order in which they came, for churn.
     viewers: VecDeque<Viewer>,
 }
@@ -131,6 +133,7 @@ impl Baseline {
             orders: Some(orders),
             answers: BufReader::new(answers),
             address: ([0, 0, 0, 0], 0).into(),
+            streams: 1,
             rng: Rng::from_number(seed),
             next_ssrc: 0x1000_0000,
             viewers: VecDeque::new(),
@@ -299,6 +302,8 @@ impl Subject for Baseline {
     fn connect(&mut self, fleet: &Fleet, plan: &Plan, watch: &Watch<'_>) -> anyhow::Result<()> {
         let mut seed = plan.seed << 32;
         let mut peers = Vec::new();
+        let streams = plan.sessions.iter().map(|session| session.streams.len());
+        self.streams = streams.max().unwrap_or(0);
         for (done, session) in plan.sessions.iter().enumerate() {
             peers.extend(self.connect_session(fleet, session, &mut seed)?);
             watch.report(Event::Joining {
@@ -315,15 +320,20 @@ impl Subject for Baseline {
 
     fn replace_viewers(&mut self, fleet: &Fleet, count: usize) -> anyhow::Result<()> {
         for _ in 0..count {
-            let Some(oldest) = self.viewers.pop_front() else {
-                return Ok(());
-            };
-            self.tell(&Order::Remove {
-                address: oldest.address,
-            })?;
-            fleet.remove(oldest.peer);
-            let viewer = self.watch(fleet, oldest.watched)?;
-            self.viewers.push_back(viewer);
+            let mut peers = Vec::with_capacity(self.streams);
+            for _ in 0..self.streams {
+                let Some(oldest) = self.viewers.pop_front() else {
+                    return Ok(());
+                };
+                self.tell(&Order::Remove {
+                    address: oldest.address,
+                })?;
+                fleet.remove(oldest.peer);
+                let viewer = self.watch(fleet, oldest.watched)?;
+                peers.push(viewer.peer);
+                self.viewers.push_back(viewer);
+            }
+            fleet.newcomer(&peers);
         }
         Ok(())
     }

@@ -318,6 +318,7 @@ impl Guest<'_> {
         for source in &room.streams {
             peers.push(self.subscribe(&browser, source, Some(asked)).await?);
         }
+        self.fleet.newcomer(&peers);
         if wait {
             self.wait(&peers).await?;
         }

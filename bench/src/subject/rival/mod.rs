@@ -302,13 +302,21 @@ impl Subject for Rival {
 
     fn replace_viewers(&mut self, fleet: &Fleet, count: usize) -> anyhow::Result<()> {
         for _ in 0..count {
-            let Some(oldest) = self.viewers.pop_front() else {
-                return Ok(());
-            };
-            fleet.remove(oldest.peer);
-            self.server.leave(oldest.session, oldest.seat)?;
-            let viewer = self.view(fleet, oldest.session, oldest.source)?;
-            self.viewers.push_back(viewer);
+            // All transports of one viewer came one after the other.
+            let session = self.viewers.front().map_or(0, |viewer| viewer.session);
+            let transports = self.sessions.get(session).map_or(0, Vec::len);
+            let mut peers = Vec::with_capacity(transports);
+            for _ in 0..transports {
+                let Some(oldest) = self.viewers.pop_front() else {
+                    return Ok(());
+                };
+                fleet.remove(oldest.peer);
+                self.server.leave(oldest.session, oldest.seat)?;
+                let viewer = self.view(fleet, oldest.session, oldest.source)?;
+                peers.push(viewer.peer);
+                self.viewers.push_back(viewer);
+            }
+            fleet.newcomer(&peers);
         }
         Ok(())
     }
