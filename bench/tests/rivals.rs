@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bench::exit;
@@ -50,8 +51,30 @@ fn plan(suite: Suite) -> Plan {
     }
 }
 
+/// One load at a time, so that a small machine can carry it.
+static TURN: Mutex<()> = Mutex::new(());
+/// How often a run may be late or lose packets because the machine does something else.
+const TRIES: usize = 3;
+
 /// The outcome of a run; none, and a word about it, where it cannot be made.
 fn outcome(kind: Kind, exit: exit::Kind, suite: Suite) -> Option<Outcome> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_hurried = |outcome: &Outcome| {
+        let reason = reason(outcome);
+        reason.contains("lost") || reason.contains("backlog")
+    };
+    let mut outcomes = (0..TRIES).map(|_| try_run(kind, exit, suite));
+    let first = outcomes.next()?;
+    match first {
+        Some(first) if is_hurried(&first) => outcomes
+            .flatten()
+            .find(|next| !is_hurried(next))
+            .or(Some(first)),
+        first => first,
+    }
+}
+
+fn try_run(kind: Kind, exit: exit::Kind, suite: Suite) -> Option<Outcome> {
     let settings = Settings {
         subject: Choice::Rival(Options::from(kind)),
         exit,
@@ -62,8 +85,12 @@ fn outcome(kind: Kind, exit: exit::Kind, suite: Suite) -> Option<Outcome> {
     };
     let over = AtomicBool::new(false);
     let outcome = run(&settings, &mut |_| {}, &over);
-    eprintln!("{exit} {}: {:?} ns a packet", kind.name(), outcome.cost());
     let reason = reason(&outcome);
+    eprintln!(
+        "{exit} {}: {reason}, {:?} ns a packet",
+        kind.name(),
+        outcome.cost()
+    );
     if ["is not installed", "needs root"]
         .iter()
         .any(|why| reason.contains(why))
