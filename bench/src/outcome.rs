@@ -212,6 +212,10 @@ pub struct Distribution {
     pub p999: u64,
     /// The largest.
     pub max: u64,
+    /// Where values above a bound were not told apart, that bound: they count as one more than it, and all that is known of them
+    /// is that they were longer.
+    #[serde(default)]
+    pub open_above: Option<u64>,
     /// The histogram itself: upper end of a bucket, and how many values are in it; empty buckets are left out.
     pub buckets: Vec<(u64, u64)>,
 }
@@ -288,6 +292,12 @@ impl Outcome {
         let generator = self.processor.generator.as_secs_f64();
         let both = generator + self.processor.subject.as_secs_f64();
         if both > 0.0 { generator / both } else { 0.0 }
+    }
+
+    /// The forwarder's use of processors, 1 for one.
+    pub fn subject_share(&self) -> f64 {
+        let measured = self.measured.as_secs_f64();
+        self.processor.subject.as_secs_f64() / measured.max(f64::MIN_POSITIVE)
     }
 
     /// Delivered packets per second.
@@ -456,6 +466,7 @@ impl Distribution {
             p99: quantile(0.99),
             p999: quantile(0.999),
             max: histogram.max(),
+            open_above: None,
             buckets: histogram
                 .iter_recorded()
                 .map(|bucket| {
@@ -499,7 +510,21 @@ impl Distribution {
             p99: quantile(0.99),
             p999: quantile(0.999),
             max,
+            open_above: None,
             buckets,
+        })
+    }
+
+    /// The same of a histogram whose last bucket is open: `bounds` are the finite upper ends, with what is in each, and `above` lie
+    /// beyond the last of them.
+    pub fn from_open_buckets(bounds: &[(u64, u64)], above: u64) -> Option<Self> {
+        let last = bounds.last()?.0;
+        let mut buckets = bounds.to_vec();
+        buckets.push((last.saturating_add(1), above));
+        let distribution = Self::from_buckets(&buckets)?;
+        Some(Self {
+            open_above: Some(last),
+            ..distribution
         })
     }
 }
@@ -708,6 +733,9 @@ mod tests {
         let again = Distribution::from_buckets(&whole.buckets).expect("it has values");
         assert_eq!(again, whole);
         assert_eq!(Distribution::from_buckets(&[(5, 0)]), None);
+        let open = Distribution::from_open_buckets(&[(50, 98), (100, 0)], 2);
+        let open = open.expect("it has values");
+        assert_eq!((open.p50, open.p99, open.open_above), (50, 101, Some(100)));
     }
 
     #[test]

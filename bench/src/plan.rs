@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use proto::srtp::Profile;
 use serde::{Deserialize, Serialize};
 
 /// One load, held for a while.
@@ -90,6 +91,16 @@ pub enum Medium {
     },
 }
 
+impl Medium {
+    /// What its payloads are.
+    pub const fn codec(&self) -> Codec {
+        match self {
+            Self::Synthetic(synthetic) => synthetic.codec,
+            Self::Recorded { codec, .. } => *codec,
+        }
+    }
+}
+
 /// A stream with the structure of a real one: frames of several packets, key frames, codec headers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Synthetic {
@@ -148,6 +159,17 @@ pub enum Suite {
     Aes128Gcm,
     /// For peers that know nothing else.
     AesCm80,
+}
+
+impl Suite {
+    /// As the protocols call it.
+    pub const fn profile(self) -> Profile {
+        match self {
+            Self::Aes256Gcm => Profile::AeadAes256Gcm,
+            Self::Aes128Gcm => Profile::AeadAes128Gcm,
+            Self::AesCm80 => Profile::Aes128CmHmacSha1_80,
+        }
+    }
 }
 
 #[cfg(test)]

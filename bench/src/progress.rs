@@ -32,8 +32,6 @@ pub enum Event {
         /// The forwarder's share of one processor just now.
         subject_busy: f64,
     },
-    /// Something that a reader of the result should know as well.
-    Note(String),
 }
 
 /// Takes events. It must return quickly: it is called from threads that keep time.

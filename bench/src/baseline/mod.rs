@@ -14,8 +14,6 @@ use std::net::{IpAddr, SocketAddr};
 use proto::srtp::{MasterKey, Profile};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Suite;
-
 /// The largest datagram that they take, in octets.
 const MAX_DATAGRAM: usize = 2048;
 /// Queues of the socket, in octets.
@@ -178,15 +176,6 @@ pub struct Statistics {
     pub refused: u64,
     /// System calls.
     pub system_calls: u64,
-}
-
-/// The SRTP profile of a suite.
-pub const fn profile(suite: Suite) -> Profile {
-    match suite {
-        Suite::Aes256Gcm => Profile::AeadAes256Gcm,
-        Suite::Aes128Gcm => Profile::AeadAes128Gcm,
-        Suite::AesCm80 => Profile::Aes128CmHmacSha1_80,
-    }
 }
 
 fn say(answer: &Answer) -> anyhow::Result<()> {

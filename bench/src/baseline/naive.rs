@@ -10,12 +10,12 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::net::UdpSocket;
 use webrtc_srtp::context::Context;
 use webrtc_srtp::option::srtp_replay_protection;
-use webrtc_srtp::protection_profile::ProtectionProfile;
 
 use super::{
     Answer, Every, Key, MAX_DATAGRAM, Numbering, Order, Replay, SOCKET_BUFFER, Settings,
     Statistics, is_rtp, rewrite, rtp_header_length, say, sequence_of, ssrc_of,
 };
+use crate::fleet::protection_profile;
 
 /// How many packets `webrtc-srtp` remembers.
 const REPLAY_WINDOW: usize = 64;
@@ -175,11 +175,7 @@ impl Forwarder {
     }
 
     fn context(&self, key: &Key, receiving: bool) -> anyhow::Result<Context> {
-        let profile = match self.profile {
-            Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
-            Profile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
-            Profile::Aes128CmHmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
-        };
+        let profile = protection_profile(self.profile);
         let replay = receiving.then(|| srtp_replay_protection(REPLAY_WINDOW));
         Context::new(&key.key, &key.salt, profile, replay, None)
             .context("webrtc-srtp refused the keys")

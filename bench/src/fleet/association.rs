@@ -5,7 +5,7 @@ use clock::{Instant, Rng};
 use proto::dtls::{self, Handshake};
 use proto::ice::Event;
 use proto::ice::controlling::{Config as IceConfig, Controlling};
-use proto::srtp::{KeyingMaterial, Profile};
+use proto::srtp::KeyingMaterial;
 use proto::stun::Message;
 
 use super::Failure;
@@ -38,7 +38,7 @@ impl Handshakes {
         };
         let configs = [Suite::Aes256Gcm, Suite::Aes128Gcm, Suite::AesCm80]
             .into_iter()
-            .map(|suite| Ok((suite, dtls::Config::offering(settings, profile(suite))?)))
+            .map(|suite| Ok((suite, dtls::Config::offering(settings, suite.profile())?)))
             .collect::<Result<_, dtls::BadSettings>>()?;
         Ok(Self {
             epoch: std_now.checked_sub(since).unwrap_or(std_now),
@@ -50,15 +50,6 @@ impl Handshakes {
     fn config(&self, suite: Suite) -> &dtls::Config {
         let found = self.configs.iter().find(|(known, _)| *known == suite);
         &found.expect("there is one for every suite").1
-    }
-}
-
-/// The SRTP profile of a suite.
-pub(super) fn profile(suite: Suite) -> Profile {
-    match suite {
-        Suite::Aes256Gcm => Profile::AeadAes256Gcm,
-        Suite::Aes128Gcm => Profile::AeadAes128Gcm,
-        Suite::AesCm80 => Profile::Aes128CmHmacSha1_80,
     }
 }
 
@@ -270,7 +261,7 @@ impl Negotiation {
                 dtls::Output::Datagram(datagram) => out.send(path.0, path.1, &datagram),
                 dtls::Output::KeysReady(keys) => {
                     self.has_keys = true;
-                    progress = Some(if keys.profile == profile(self.spec.suite) {
+                    progress = Some(if keys.profile == self.spec.suite.profile() {
                         Progress::Keys(Box::new(keys))
                     } else {
                         Progress::Failed(Failure::Profile(keys.profile))

@@ -25,8 +25,9 @@ use std::time::Duration;
 
 use addresses::Addresses;
 pub use counters::{Counters, RUN_LENGTHS};
+pub use registry::Failure;
 use registry::Registry;
-pub use registry::{Failure, PeerState};
+pub(crate) use second_opinion::protection_profile;
 pub use spec::{
     Association, ExpectedStream, ExtensionIds, Negotiated, PublishedMedium, PublisherSpec, Rtx,
     SubscriberSpec,
@@ -209,11 +210,6 @@ impl Fleet {
     /// [`Error::Ended`] if a thread has ended.
     pub fn hush(&self) -> Result<(), Error> {
         (0..self.threads.len()).try_for_each(|thread| self.send(thread, Command::Hush))
-    }
-
-    /// How far a peer has come; `None` if it was removed.
-    pub fn state(&self, peer: PeerId) -> Option<PeerState> {
-        self.registry.state(peer)
     }
 
     /// Waits until all of `peers` are connected.

@@ -46,12 +46,17 @@ impl SecondOpinion {
     }
 }
 
-fn context(key: &MasterKey) -> Option<Context> {
-    let profile = match key.profile() {
+/// A profile as `webrtc-srtp` calls it.
+pub(crate) fn protection_profile(profile: Profile) -> ProtectionProfile {
+    match profile {
         Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
         Profile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
         Profile::Aes128CmHmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
-    };
+    }
+}
+
+fn context(key: &MasterKey) -> Option<Context> {
+    let profile = protection_profile(key.profile());
     Context::new(key.key(), key.salt(), profile, None, None).ok()
 }
 

@@ -526,8 +526,11 @@ fn a_peer_that_nobody_answers_fails() {
         })
     ));
     assert!(begun.elapsed() >= Duration::from_millis(100));
-    assert_eq!(fleet.state(peer), Some(PeerState::Joining));
+    assert_eq!(
+        fleet.registry.state(peer),
+        Some(registry::PeerState::Joining)
+    );
     fleet.remove(peer);
-    assert_eq!(fleet.state(peer), None);
+    assert_eq!(fleet.registry.state(peer), None);
     assert_eq!(fleet.counters().unwrap().peers, 0);
 }

@@ -2,12 +2,11 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::SocketAddrV4;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clock::{Instant, NtpTime, Rng};
 use net::{AnyDriver, Driver as _, Wait};
 use packet::{Arena, ArenaSize, Batch, Datagram};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::addresses::Places;
 use super::association::Handshakes;
@@ -16,6 +15,7 @@ use super::outbox::Outbox;
 use super::peer::Peer;
 use super::registry::Registry;
 use super::{Association, Counters, PeerId, Settings, publisher, subscriber};
+use crate::measure::thread_time;
 
 /// Datagrams that may be with the kernel or with us at a time.
 const ARENA_SLOTS: u32 = 8192;
@@ -178,7 +178,7 @@ impl Thread {
                 self.shared.counters.system_calls = self.driver.stats().system_calls;
                 self.shared.counters.send_failures =
                     self.driver.stats().send_failures + self.out.refused;
-                self.shared.counters.cpu = processor_time();
+                self.shared.counters.cpu = thread_time();
                 // Whoever asked may have gone.
                 let _ = answer.send(self.shared.counters.clone());
             }
@@ -306,13 +306,4 @@ impl Run {
         }
         *self = Self { place, length: 1 };
     }
-}
-
-/// What this thread has used of the processors.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        time.tv_nsec.unsigned_abs() as u32,
-    )
 }

@@ -61,11 +61,6 @@ impl<W: Write> Live<W> {
     /// One thing more.
     pub fn tell(&mut self, event: &Event) {
         let (phase, text) = match event {
-            Event::Note(note) => {
-                let note = format!("note: {note}");
-                self.line(&note);
-                return;
-            }
             Event::Preparing(what) => ("preparing", what.clone()),
             Event::Joining { joined, of } => ("joining", format!("{joined} of {of} joined")),
             Event::WarmingUp { remaining } => {
@@ -153,7 +148,6 @@ mod tests {
             lost: 3,
             subject_busy: 0.25,
         });
-        live.tell(&Event::Note("mind this".to_owned()));
         live.end("420 ns");
         String::from_utf8(live.out).expect("text")
     }
@@ -162,8 +156,7 @@ mod tests {
     fn plain_lines_tell_each_phase_once() {
         assert_eq!(
             told(false),
-            "[1/2] ringcast\n  1 of 9 joined\n  2 of 10 s, 10\u{202f}000 packets/s, 3 lost, forwarder 25 %\n\
-             note: mind this\n  420 ns\n"
+            "[1/2] ringcast\n  1 of 9 joined\n  2 of 10 s, 10\u{202f}000 packets/s, 3 lost, forwarder 25 %\n  420 ns\n"
         );
     }
 
@@ -172,6 +165,6 @@ mod tests {
         let text = told(true);
         assert!(text.contains("\r\x1b[K[1/2] ringcast: 2 of 9 joined"));
         assert!(text.ends_with("[1/2] ringcast: 420 ns\n"));
-        assert_eq!(text.lines().count(), 2, "the note and the end: {text:?}");
+        assert_eq!(text.lines().count(), 1, "{text:?}");
     }
 }

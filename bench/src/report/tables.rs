@@ -122,14 +122,20 @@ pub(super) fn merged<'a>(
     part: impl Fn(&'a Outcome) -> Option<&'a Distribution>,
 ) -> Option<Distribution> {
     let mut buckets = std::collections::BTreeMap::new();
+    let mut open_above = None;
     let results = rounds.iter().filter(|outcome| outcome.is_result());
     for distribution in results.filter_map(|outcome| part(outcome)) {
+        open_above = open_above.max(distribution.open_above);
         for (value, count) in &distribution.buckets {
             *buckets.entry(*value).or_insert(0) += count;
         }
     }
     let buckets: Vec<(u64, u64)> = buckets.into_iter().collect();
-    Distribution::from_buckets(&buckets)
+    let merged = Distribution::from_buckets(&buckets)?;
+    Some(Distribution {
+        open_above,
+        ..merged
+    })
 }
 
 fn comparisons(metric: Metric, comparisons: &[&Comparison]) -> Table {
@@ -140,6 +146,9 @@ fn comparisons(metric: Metric, comparisons: &[&Comparison]) -> Table {
     for comparison in comparisons {
         for outcomes in [&comparison.left, &comparison.right] {
             notes.extend(failures(&comparison.name, outcomes));
+            if matches!(metric, Metric::Latency | Metric::Inside) {
+                notes.extend(business(outcomes));
+            }
         }
     }
     notes.dedup();
@@ -264,6 +273,19 @@ fn interval(estimate: Estimate, text: impl Fn(f64) -> String) -> String {
     format!("{} [{}–{}]", text(value), text(low), text(high))
 }
 
+/// How busy a forwarder was: latency means little where it is not told under what load.
+fn business(outcomes: &[Outcome]) -> Option<String> {
+    let rounds: Vec<&Outcome> = outcomes.iter().collect();
+    let share = median(&values(&rounds, |outcome| Some(outcome.subject_share())))?;
+    let outcome = outcomes.first()?;
+    Some(format!(
+        "{} took {} of one processor under {}.",
+        outcome.subject,
+        percent(share),
+        load_name(outcome)
+    ))
+}
+
 /// Why runs have no result, each reason once.
 fn failures(name: &str, outcomes: &[Outcome]) -> Vec<String> {
     let mut reasons: Vec<(String, usize)> = Vec::new();
@@ -380,14 +402,23 @@ fn quality_row(group: &Group<'_>) -> Vec<String> {
     let whole_joins = merged(rounds, |outcome| outcome.whole_joins.as_ref());
     let all_joined = |outcome: &Outcome| Some(outcome.all_joined?.as_nanos() as f64);
     let time = |of: Option<u64>| or_none(of.map(|value| nanos(value as f64)));
+    let time_inside = |quantile: fn(&Distribution) -> u64| {
+        let inside = inside.as_ref()?;
+        let value = quantile(inside);
+        let open = inside.open_above.filter(|bound| value > *bound);
+        Some(open.map_or_else(
+            || nanos(value as f64),
+            |bound| format!("> {}", nanos(bound as f64)),
+        ))
+    };
     vec![
         group.load.clone(),
         group.subject.to_owned(),
         time(latency.as_ref().map(|latency| latency.p50)),
         time(latency.as_ref().map(|latency| latency.p99)),
         time(latency.as_ref().map(|latency| latency.p999)),
-        time(inside.as_ref().map(|inside| inside.p50)),
-        time(inside.as_ref().map(|inside| inside.p99)),
+        or_none(time_inside(|inside| inside.p50)),
+        or_none(time_inside(|inside| inside.p99)),
         or_none(lengths.as_ref().map(|lengths| plain(lengths.mean))),
         or_none(
             lengths
@@ -455,8 +486,7 @@ fn ramp(ramp: &RampRecord) -> Table {
         .iter()
         .rfind(|step| Some(step.size) == ramp.carried && step.judgement == Judgement::Carried);
     if let Some(step) = best {
-        let busy = step.outcome.processor.subject.as_secs_f64()
-            / step.outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
+        let busy = step.outcome.subject_share();
         let rate = grouped(step.outcome.rate().round() as i64);
         notes.push(format!(
             "Carried: {sign}{} streams, {rate} packets/s, with {} of one processor.",
@@ -468,7 +498,6 @@ fn ramp(ramp: &RampRecord) -> Table {
     }
     let row = |step: &super::RampStep| {
         let outcome = &step.outcome;
-        let measured = outcome.measured.as_secs_f64().max(f64::MIN_POSITIVE);
         let verdict = match &step.judgement {
             Judgement::Carried => "carried".to_owned(),
             Judgement::Broke(why) => format!("too much: {why}"),
@@ -481,7 +510,7 @@ fn ramp(ramp: &RampRecord) -> Table {
             grouped(outcome.rate().round() as i64),
             percent(outcome.packets.loss()),
             or_none(outcome.latency.as_ref().map(|it| nanos(it.p99 as f64))),
-            percent(outcome.processor.subject.as_secs_f64() / measured),
+            percent(outcome.subject_share()),
             percent(outcome.generator_share()),
             verdict,
         ]
@@ -535,6 +564,23 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(!text.contains("inside p50"), "nobody measured it");
+    }
+
+    #[test]
+    fn latency_says_how_busy_it_was_and_what_is_not_known_of_it() {
+        let mut report = example();
+        report.comparisons.truncate(1);
+        let comparison = &mut report.comparisons[0];
+        comparison.metric = Metric::Latency;
+        for outcome in &mut comparison.left {
+            outcome.processor.subject = outcome.measured / 2;
+            outcome.forwarding_latency =
+                Distribution::from_open_buckets(&[(50_000, 90), (5_000_000, 0)], 10);
+        }
+        let text = report.text();
+        for part in ["ringcast took 50 % of one processor", "> 5 ms", "50 µs"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
     }
 
     #[test]

@@ -212,18 +212,19 @@ fn said_by_subject(outcome: &mut Outcome, before: &Readings, after: &Readings) {
     }
     if let (Some(earlier), Some(later)) = (&before.latency, &after.latency) {
         let mut below = 0;
-        let buckets: Vec<_> = later
+        let mut buckets: Vec<_> = later
             .iter()
             .zip(earlier)
             .map(|((bound, count), (_, before))| {
                 let cumulative = count.saturating_sub(*before);
                 let inside = cumulative.saturating_sub(below);
                 below = cumulative;
-                // The last bound is infinite.
-                (bound.min(1e12) as u64, inside)
+                (*bound as u64, inside)
             })
             .collect();
-        outcome.forwarding_latency = Distribution::from_buckets(&buckets);
+        // The last bound is infinite.
+        let above = buckets.pop().map_or(0, |(_, count)| count);
+        outcome.forwarding_latency = Distribution::from_open_buckets(&buckets, above);
     }
     for (reason, count) in &after.dropped {
         let earlier = before.dropped.get(reason).copied().unwrap_or(0);
@@ -300,6 +301,7 @@ fn from_microseconds(distribution: Distribution) -> Distribution {
         p99: nanos(distribution.p99),
         p999: nanos(distribution.p999),
         max: nanos(distribution.max),
+        open_above: distribution.open_above.map(nanos),
         buckets: distribution
             .buckets
             .into_iter()

@@ -138,7 +138,7 @@ impl Ramp {
         } else {
             return Judgement::Carried;
         };
-        if is_machine_full(outcome) && subject_share(outcome) < SUBJECT_FULL {
+        if is_machine_full(outcome) && outcome.subject_share() < SUBJECT_FULL {
             return Judgement::GeneratorFull(format!("{broken}, with the machine full"));
         }
         Judgement::Broke(broken)
@@ -182,12 +182,6 @@ fn is_machine_full(outcome: &Outcome) -> bool {
     let possible = outcome.measured.as_secs_f64() * outcome.machine.processors as f64;
     let used = outcome.processor.machine + outcome.processor.stolen;
     used.as_secs_f64() >= possible * MACHINE_FULL
-}
-
-/// The forwarder's use of processors, 1 for one.
-fn subject_share(outcome: &Outcome) -> f64 {
-    let measured = outcome.measured.as_secs_f64();
-    outcome.processor.subject.as_secs_f64() / measured.max(f64::MIN_POSITIVE)
 }
 
 fn grown(size: usize) -> usize {

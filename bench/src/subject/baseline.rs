@@ -13,7 +13,7 @@ use clock::Rng;
 use proto::srtp::{KeyingMaterial, Profile};
 
 use super::{Readings, Subject};
-use crate::baseline::{Answer, Key, Kind, Mapping, Order, Statistics, profile};
+use crate::baseline::{Answer, Key, Kind, Mapping, Order, Statistics};
 use crate::exit::Exit;
 use crate::fleet::{
     Association, ExpectedStream, ExtensionIds, Fleet, PeerId, PublishedMedium, PublisherSpec,
@@ -101,7 +101,7 @@ impl Baseline {
         suite: Suite,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let profile = profile(suite);
+        let profile = suite.profile();
         let mut command = Command::new(program);
         command
             .args(["baseline", options.kind.name()])
@@ -379,7 +379,7 @@ impl Drop for Baseline {
 fn published((medium, seed, ssrc): &(Medium, u64, u32)) -> Result<Published, stream::Error> {
     Ok(Published {
         ssrc: *ssrc,
-        codec: codec_of(medium),
+        codec: medium.codec(),
         seed: *seed,
         verifier: Verifier::new(medium, *seed)?,
     })
@@ -390,7 +390,7 @@ fn published_medium((medium, seed, ssrc): &(Medium, u64, u32)) -> PublishedMediu
         medium: medium.clone(),
         seed: *seed,
         ssrc: *ssrc,
-        payload_type: match codec_of(medium) {
+        payload_type: match medium.codec() {
             Codec::Vp8 => VIDEO,
             Codec::H264 => H264,
             Codec::Opus => AUDIO,
@@ -398,12 +398,5 @@ fn published_medium((medium, seed, ssrc): &(Medium, u64, u32)) -> PublishedMediu
         rtx: None,
         mid: String::new(),
         extensions: ExtensionIds::default(),
-    }
-}
-
-fn codec_of(medium: &Medium) -> Codec {
-    match medium {
-        Medium::Synthetic(synthetic) => synthetic.codec,
-        Medium::Recorded { codec, .. } => *codec,
     }
 }

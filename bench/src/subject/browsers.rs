@@ -45,7 +45,7 @@ impl Browsers {
             complete,
         };
         let offered = media.iter().map(|(medium, _)| {
-            let codec = codec(medium);
+            let codec = medium.codec();
             Offered {
                 codec,
                 ssrc: rng.next_u32() | 1,
@@ -110,7 +110,7 @@ pub(super) fn subscription(
     let mut expect = Vec::new();
     let mut transport_sequence = None;
     for (number, (medium, seed)) in media.iter().enumerate() {
-        let codec = codec(medium);
+        let codec = medium.codec();
         let kind = kind(codec);
         let section = remote.sections.iter().find(|section| section.kind == kind);
         let section = section.with_context(|| format!("no {} from the server", kind.as_str()))?;
@@ -136,12 +136,4 @@ pub(super) fn subscription(
         transport_sequence,
         asked: None,
     })
-}
-
-/// What a medium's payloads are.
-pub(super) fn codec(medium: &Medium) -> Codec {
-    match medium {
-        Medium::Synthetic(synthetic) => synthetic.codec,
-        Medium::Recorded { codec, .. } => *codec,
-    }
 }

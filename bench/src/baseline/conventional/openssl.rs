@@ -31,6 +31,8 @@ type Octets = *const u8;
 struct Functions {
     cipher_fetch: unsafe extern "C" fn(Pointer, *const c_char, *const c_char) -> Pointer,
     cipher_free: unsafe extern "C" fn(Pointer),
+    cipher_key_length: unsafe extern "C" fn(Pointer) -> c_int,
+    cipher_vector_length: unsafe extern "C" fn(Pointer) -> c_int,
     context_new: unsafe extern "C" fn() -> Pointer,
     context_free: unsafe extern "C" fn(Pointer),
     cipher_init: unsafe extern "C" fn(Pointer, Pointer, Pointer, Octets, Octets, c_int) -> c_int,
@@ -65,6 +67,8 @@ impl Library {
         Ok(Self(Rc::new(Functions {
             cipher_fetch: function!("EVP_CIPHER_fetch"),
             cipher_free: function!("EVP_CIPHER_free"),
+            cipher_key_length: function!("EVP_CIPHER_get_key_length"),
+            cipher_vector_length: function!("EVP_CIPHER_get_iv_length"),
             context_new: function!("EVP_CIPHER_CTX_new"),
             context_free: function!("EVP_CIPHER_CTX_free"),
             cipher_init: function!("EVP_CipherInit_ex"),
@@ -94,10 +98,12 @@ pub(super) enum Direction {
 pub(super) struct Cipher {
     library: Library,
     context: Pointer,
+    /// Octets of an initialisation vector.
+    vector_length: usize,
 }
 
 impl Cipher {
-    /// Takes a cipher by the name that OpenSSL knows it by. The key must have the cipher's length.
+    /// Takes a cipher by the name that OpenSSL knows it by. A key of another length than the cipher's is refused.
     pub(super) fn new(
         library: &Library,
         name: &CStr,
@@ -109,16 +115,21 @@ impl Cipher {
         let cipher =
             unsafe { (functions.cipher_fetch)(ptr::null_mut(), name.as_ptr(), ptr::null()) };
         ensure!(!cipher.is_null(), "OpenSSL has no cipher {name:?}");
+        // SAFETY: the cipher is alive.
+        let key_length = unsafe { (functions.cipher_key_length)(cipher) };
+        // SAFETY: the cipher is alive.
+        let vector_length = unsafe { (functions.cipher_vector_length)(cipher) };
         // SAFETY: takes nothing; null is checked below.
         let context = unsafe { (functions.context_new)() };
         let made = Self {
             library: library.clone(),
             context,
+            vector_length: usize::try_from(vector_length).unwrap_or(0),
         };
-        let status = if context.is_null() {
+        let status = if context.is_null() || usize::try_from(key_length) != Ok(key.len()) {
             0
         } else {
-            // SAFETY: context and cipher are alive; the caller vouches for the key's length; the vector may be null now.
+            // SAFETY: context and cipher are alive; the key has the cipher's length; the vector may be null now.
             unsafe {
                 (functions.cipher_init)(
                     context,
@@ -136,9 +147,12 @@ impl Cipher {
         Ok(made)
     }
 
-    /// Starts a packet with its initialisation vector, which must have the cipher's length.
+    /// Starts a packet with its initialisation vector. None if that has another length than the cipher's.
     pub(super) fn start(&mut self, vector: &[u8]) -> Option<()> {
-        // SAFETY: the context is alive and has cipher and key; nulls and -1 keep them; the caller vouches for the length.
+        if vector.len() != self.vector_length {
+            return None;
+        }
+        // SAFETY: the context is alive and has cipher and key; nulls and -1 keep them; the vector has the cipher's length.
         let status = unsafe {
             (self.library.0.cipher_init)(
                 self.context,

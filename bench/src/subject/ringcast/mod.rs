@@ -185,12 +185,6 @@ impl Ringcast {
         self.runtime.block_on(connect)
     }
 
-    /// How long each person took from the first request to the application until media could flow on all transports, in the
-    /// order in which they were done. Those who came by [`Subject::replace_viewers`] are not in it.
-    pub fn joins(&self) -> &[Duration] {
-        self.people.joins()
-    }
-
     /// What the node says of itself, if it can be asked.
     ///
     /// # Errors

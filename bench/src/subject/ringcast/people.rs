@@ -10,7 +10,7 @@ use crate::plan::{Medium, Plan, Session, Stream, Suite};
 use crate::signal::{
     Application, Browser, Error as SignalError, Joined, Peer, Published, Remote, Role,
 };
-use crate::subject::browsers::{Browsers, codec, published_media, subscription};
+use crate::subject::browsers::{Browsers, published_media, subscription};
 
 /// People who join at the same time, if the plan does not say how fast they come.
 const AT_ONCE: usize = 32;
@@ -36,17 +36,16 @@ pub(super) struct Venue {
 /// Everybody who is there.
 #[derive(Debug, Default)]
 pub(super) struct People {
-    sessions: Vec<Room>,
+    sessions: Vec<OpenSession>,
     publishers: Vec<Person>,
     /// In the order in which they came.
     viewers: VecDeque<Person>,
-    joins: Vec<Duration>,
     suite: Option<Suite>,
 }
 
-/// A session, and what is published in it.
+/// A session that has been opened, and what is published in it.
 #[derive(Clone, Debug)]
-struct Room {
+struct OpenSession {
     name: String,
     streams: Vec<Arc<Source>>,
 }
@@ -63,14 +62,14 @@ struct Source {
 /// Somebody who has joined.
 #[derive(Debug)]
 struct Person {
-    room: usize,
+    session: usize,
     browser: Browser,
     peers: Vec<PeerId>,
 }
 
 /// A stream that is to be published.
 struct ToPublish<'a> {
-    room: usize,
+    session: usize,
     stream: &'a Stream,
     first_seed: u64,
 }
@@ -96,7 +95,7 @@ impl People {
         for number in 0..plan.sessions.len() {
             let name = format!("{}-{number}", venue.prefix);
             venue.application.create_session(&name).await?;
-            self.sessions.push(Room {
+            self.sessions.push(OpenSession {
                 name,
                 streams: Vec::new(),
             });
@@ -105,26 +104,24 @@ impl People {
             .await?;
         self.watch_each_other(&guest, plan).await?;
 
-        let rooms = plan.sessions.iter().enumerate();
-        let rooms: Vec<_> = rooms
+        let places = plan.sessions.iter().enumerate();
+        let places: Vec<_> = places
             .flat_map(|(number, session)| std::iter::repeat_n(number, session.viewers))
             .collect();
         let pace = Pace::new(plan.joins_per_second);
         let (sessions, pace) = (&self.sessions, &pace);
-        let mut coming = stream::iter(rooms.into_iter().enumerate())
-            .map(|(number, room)| {
+        let mut coming = stream::iter(places.into_iter().enumerate())
+            .map(|(number, session)| {
                 let guest = &guest;
                 async move {
                     pace.wait(number).await;
-                    guest.view(room, &sessions[room], true).await
+                    guest.view(session, &sessions[session], true).await
                 }
             })
             .buffer_unordered(pace.at_once());
         let mut joined = publishers;
         while let Some(person) = coming.next().await {
-            let (person, took) = person?;
-            self.viewers.push_back(person);
-            self.joins.push(took);
+            self.viewers.push_back(person?);
             joined += 1;
             if !progress(joined, of) {
                 bail!("interrupted");
@@ -141,15 +138,15 @@ impl People {
     ) -> anyhow::Result<()> {
         let sessions = plan.sessions.iter().enumerate();
         let wanted: Vec<_> = sessions
-            .flat_map(|(room, session)| {
+            .flat_map(|(of, session)| {
                 session
                     .streams
                     .iter()
                     .enumerate()
                     .map(move |(number, stream)| {
-                        let place = room as u64 * STREAMS_MAX + number as u64;
+                        let place = of as u64 * STREAMS_MAX + number as u64;
                         ToPublish {
-                            room,
+                            session: of,
                             stream,
                             // Two media each; apart also from those of a plan with another seed.
                             first_seed: plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -158,16 +155,19 @@ impl People {
                     })
             })
             .collect();
-        let names: Vec<_> = self.sessions.iter().map(|room| room.name.clone()).collect();
+        let names: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|session| session.name.clone())
+            .collect();
         let names = &names;
         let mut coming = stream::iter(wanted)
-            .map(|wanted| async move { guest.publish(&names[wanted.room], &wanted).await })
+            .map(|wanted| async move { guest.publish(&names[wanted.session], &wanted).await })
             .buffer_unordered(AT_ONCE);
         while let Some(published) = coming.next().await {
-            let (person, source, took) = published?;
-            self.sessions[person.room].streams.push(Arc::new(source));
+            let (person, source) = published?;
+            self.sessions[person.session].streams.push(Arc::new(source));
             self.publishers.push(person);
-            self.joins.push(took);
             if !progress(self.publishers.len()) {
                 bail!("interrupted");
             }
@@ -180,9 +180,9 @@ impl People {
         let watches = |session: &Session| session.publishers_watch;
         let sessions = &self.sessions;
         let mut coming = stream::iter(&mut self.publishers)
-            .filter(|person| std::future::ready(watches(&plan.sessions[person.room])))
+            .filter(|person| std::future::ready(watches(&plan.sessions[person.session])))
             .map(|person| async move {
-                for source in &sessions[person.room].streams {
+                for source in &sessions[person.session].streams {
                     if source.connection != person.browser.connection() {
                         let peer = guest.subscribe(&person.browser, source, None).await?;
                         person.peers.push(peer);
@@ -219,23 +219,23 @@ impl People {
             .map(|person| {
                 let guest = &guest;
                 async move {
-                    let room = person.room;
+                    let session = person.session;
                     guest.leave(person).await?;
-                    guest.view(room, &sessions[room], false).await
+                    guest.view(session, &sessions[session], false).await
                 }
             })
             .buffer_unordered(AT_ONCE);
         while let Some(person) = changing.next().await {
-            self.viewers.push_back(person?.0);
+            self.viewers.push_back(person?);
         }
         Ok(())
     }
 
     /// Ends all sessions, and with them everybody's presence.
     pub(super) async fn close(&mut self, venue: &Venue) {
-        for room in self.sessions.drain(..) {
+        for session in self.sessions.drain(..) {
             // A cluster that is about to end anyway need not answer.
-            if let Err(error) = venue.application.delete_session(&room.name).await {
+            if let Err(error) = venue.application.delete_session(&session.name).await {
                 tracing::debug!(%error, "a session could not be ended");
             }
         }
@@ -247,10 +247,6 @@ impl People {
     pub(super) fn hang_up(&self) -> usize {
         let people = self.publishers.iter().chain(&self.viewers);
         people.inspect(|person| person.browser.hang_up()).count()
-    }
-
-    pub(super) fn joins(&self) -> &[Duration] {
-        &self.joins
     }
 }
 
@@ -266,8 +262,7 @@ impl Guest<'_> {
         &self,
         session: &str,
         wanted: &ToPublish<'_>,
-    ) -> anyhow::Result<(Person, Source, Duration)> {
-        let begun = Instant::now();
+    ) -> anyhow::Result<(Person, Source)> {
         let (browser, joined) = self.join(session, Role::Publisher).await?;
         let media: Vec<_> = [&wanted.stream.audio, &wanted.stream.video]
             .into_iter()
@@ -298,36 +293,35 @@ impl Guest<'_> {
             media,
         };
         let person = Person {
-            room: wanted.room,
+            session: wanted.session,
             browser,
             peers: vec![id],
         };
-        Ok((person, source, begun.elapsed()))
+        Ok((person, source))
     }
 
     /// Somebody who watches everything in a session.
     async fn view(
         &self,
         number: usize,
-        room: &Room,
+        session: &OpenSession,
         wait: bool,
-    ) -> anyhow::Result<(Person, Duration)> {
-        let (begun, asked) = (Instant::now(), net::now());
-        let (browser, _) = self.join(&room.name, Role::Subscriber).await?;
-        let mut peers = Vec::with_capacity(room.streams.len());
-        for source in &room.streams {
+    ) -> anyhow::Result<Person> {
+        let asked = net::now();
+        let (browser, _) = self.join(&session.name, Role::Subscriber).await?;
+        let mut peers = Vec::with_capacity(session.streams.len());
+        for source in &session.streams {
             peers.push(self.subscribe(&browser, source, Some(asked)).await?);
         }
         self.fleet.newcomer(&peers);
         if wait {
             self.wait(&peers).await?;
         }
-        let person = Person {
-            room: number,
+        Ok(Person {
+            session: number,
             browser,
             peers,
-        };
-        Ok((person, begun.elapsed()))
+        })
     }
 
     /// A token, a socket, and the way in.
@@ -363,7 +357,7 @@ impl Guest<'_> {
             let kinds = source
                 .media
                 .iter()
-                .map(|(medium, _)| crate::signal::kind(codec(medium)));
+                .map(|(medium, _)| crate::signal::kind(medium.codec()));
             let offer = peer.subscribing(&kinds.collect::<Vec<_>>());
             let answer = browser.subscribe(&source.id, &offer).await?;
             Remote::parse(&answer)?

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, client::client_with_config};
 
-use super::{Feed, Seat, Server};
+use super::{Feed, Seat, Server, free_port};
 use crate::exit::Exit;
 use crate::subject::process::{Folder, Process, find};
 
@@ -63,7 +63,7 @@ impl Janus {
         let media = media_address(exit)?;
         let folder = Folder::new()?;
         lay_out(folder.path())?;
-        let api = free_port(exit)?;
+        let api = free_port(exit, |address| TcpListener::bind(address)?.local_addr())?;
         let loops = threads.unwrap_or(LOOPS);
         let config = config(folder.path(), media, loops);
         for (name, text) in [
@@ -354,15 +354,6 @@ fn media_address(exit: &Exit) -> anyhow::Result<IpAddr> {
         "janus gathers no candidates on loopback: take --exit drop"
     );
     Ok(address)
-}
-
-/// A port that nobody has now, for the API, where Janus will be.
-fn free_port(exit: &Exit) -> anyhow::Result<SocketAddr> {
-    let address = (exit.subject_address(), 0);
-    let listener = exit
-        .subject_network()
-        .enter(|| TcpListener::bind(address))??;
-    Ok(listener.local_addr()?)
 }
 
 /// Folders with links to the only parts that it is to load.

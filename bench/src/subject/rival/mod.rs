@@ -8,7 +8,8 @@ mod janus;
 mod rtpengine;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -334,6 +335,15 @@ impl Subject for Rival {
     fn stop(&mut self) -> anyhow::Result<()> {
         self.server.stop()
     }
+}
+
+/// An address of the server's that nobody has now: what `bind` gets from a socket that it opens and closes.
+fn free_port(
+    exit: &Exit,
+    bind: impl FnOnce((IpAddr, u16)) -> io::Result<SocketAddr> + Send,
+) -> anyhow::Result<SocketAddr> {
+    let address = (exit.subject_address(), 0);
+    Ok(exit.subject_network().enter(|| bind(address))??)
 }
 
 /// Who watches what: session and source of each transport. `sources` says how many there are in each session.

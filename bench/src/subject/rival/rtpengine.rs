@@ -1,6 +1,6 @@
 //! Sipwise's rtpengine: published and subscribed streams over its control protocol *ng*, forwarded in user space.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::bencode::Value;
-use super::{Feed, Seat, Server};
+use super::{Feed, Seat, Server, free_port};
 use crate::exit::Exit;
 use crate::subject::process::{Folder, Process, find};
 
@@ -43,7 +43,7 @@ impl Rtpengine {
     pub(super) fn start(threads: Option<u16>, exit: &Exit) -> anyhow::Result<Self> {
         let program = find("rtpengine", "rtpengine-daemon")?;
         let folder = Folder::new()?;
-        let control = free_port(exit)?;
+        let control = free_port(exit, |address| UdpSocket::bind(address)?.local_addr())?;
         let said = Command::new(&program).arg("--version").output()?;
         let version = read_version(&String::from_utf8_lossy(&said.stderr))
             .or_else(|| read_version(&String::from_utf8_lossy(&said.stdout)));
@@ -258,15 +258,6 @@ fn read_version(said: &str) -> Option<String> {
         .lines()
         .find_map(|line| line.strip_prefix("Version: "))?;
     Some(version.split('-').next()?.to_owned())
-}
-
-/// A port that nobody has now where rtpengine will be.
-fn free_port(exit: &Exit) -> anyhow::Result<SocketAddr> {
-    let address = (exit.subject_address(), 0);
-    let socket = exit
-        .subject_network()
-        .enter(|| UdpSocket::bind(address))??;
-    Ok(socket.local_addr()?)
 }
 
 #[cfg(test)]
