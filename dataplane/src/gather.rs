@@ -1,10 +1,13 @@
-//! When to wait a moment for the rest of a picture.
+//! When to wait a moment for the rest of a picture: looking again at once, or sleeping.
 //!
 //! A browser sends the packets of a picture back to back, and a worker that has nothing else to do wakes up for the first of
 //! them. If it forwards that one at once, the others come while it is busy and leave as a second, shorter run; if it sleeps until
 //! the last is there, all leave as one run per subscriber, which costs little more than a single packet does. So it sleeps for as
 //! long as pictures lately took to arrive. A busy worker need not: its packets wait anyway, and nothing older than the window is
 //! kept back.
+//!
+//! Sleeping is dear on many machines (`media.gather`, off by default). Looking again is not, where many copies wait: another
+//! send for each of them costs more than the short time does.
 
 use std::time::Duration;
 
@@ -14,6 +17,12 @@ use clock::Instant;
 const SHORTEST: Duration = Duration::from_micros(20);
 /// What a picture took to arrive until we know better.
 const SPAN_AT_FIRST: Duration = Duration::from_micros(100);
+/// Fewer waiting copies are sent at once.
+const COPIES_MIN: u64 = 32;
+/// What a second send would cost at least, for each copy, by which the time of looking again is bound.
+const LOOK_PER_COPY: Duration = Duration::from_nanos(400);
+/// Nobody waits longer for others.
+const LOOK_MAX: Duration = Duration::from_micros(60);
 /// After so many attempts in vain, one in 2 to the power of this is made.
 const MISSES_MAX: u32 = 6;
 
@@ -26,6 +35,14 @@ pub struct Gather {
     /// Attempts in a row that brought nothing.
     misses: u32,
     /// Chances to let pass before the next attempt.
+    skip: u32,
+    looks: Looks,
+}
+
+/// How looking again went lately.
+#[derive(Debug, Default)]
+struct Looks {
+    misses: u32,
     skip: u32,
 }
 
@@ -49,6 +66,31 @@ impl Gather {
             span: SPAN_AT_FIRST.min(window),
             misses: 0,
             skip: 0,
+            looks: Looks::default(),
+        }
+    }
+
+    /// Parts of a picture are there, and so many copies wait: until when to look for the rest again and again.
+    pub fn look(&mut self, now: Instant, copies: u64) -> Option<Instant> {
+        if copies < COPIES_MIN {
+            return None;
+        }
+        if self.looks.skip > 0 {
+            self.looks.skip -= 1;
+            return None;
+        }
+        let most = u32::try_from(copies).unwrap_or(u32::MAX);
+        Some(now + LOOK_PER_COPY.saturating_mul(most).min(LOOK_MAX))
+    }
+
+    /// Whether looking again brought anything.
+    pub fn looked(&mut self, brought: bool) {
+        match brought {
+            true => self.looks.misses = 0,
+            false => {
+                self.looks.misses = (self.looks.misses + 1).min(MISSES_MAX);
+                self.looks.skip = (1 << self.looks.misses) - 1;
+            }
         }
     }
 
@@ -109,6 +151,24 @@ impl Gather {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looking_again_costs_less_than_a_second_send() {
+        let mut gather = Gather::new(Duration::ZERO);
+        let now = at(1);
+        assert_eq!(gather.look(now, 3), None, "a few copies are not worth it");
+        assert_eq!(gather.look(now, 100), Some(at(41)));
+        assert_eq!(gather.look(now, 5_000), Some(at(61)));
+        for misses in 1..=8 {
+            gather.looked(false);
+            let skipped = (0..)
+                .take_while(|_| gather.look(now, 100).is_none())
+                .count();
+            assert_eq!(skipped, (1 << misses.min(MISSES_MAX)) - 1);
+        }
+        gather.looked(true);
+        assert!(gather.look(now, 100).is_some());
+    }
 
     const WINDOW: Duration = Duration::from_micros(300);
 

@@ -25,6 +25,8 @@ pub const ORDERS_PER_TURN: usize = 32;
 pub const TURN_BUDGET: Duration = Duration::from_millis(1);
 /// How soon news that found the mailbox full are tried again.
 const RETRY: Duration = Duration::from_millis(1);
+/// Looks for the rest of a picture in a turn.
+const LOOKS_MAX: usize = 64;
 /// How often the worker publishes what it has counted, and reads how much of its core it has used.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -175,6 +177,7 @@ impl<D: Driver> Worker<D> {
         let first = rounds.batch.as_slice().first();
         let first = first.map(|datagram| datagram.arrival);
         self.engine.receive(now, &mut self.arena, &mut rounds.batch);
+        let now = self.look_again(now, rounds)?;
         let now = match first {
             Some(first) if self.engine.may_gather() => {
                 let after = self.gather(now, first, rounds)?;
@@ -208,7 +211,32 @@ impl<D: Driver> Worker<D> {
         Ok(flow)
     }
 
-    /// Receives the rest of the pictures that have begun, if it comes soon; the present.
+    /// Receives the rest of the pictures that have begun, if it is about to come; the present.
+    fn look_again(&mut self, mut now: Instant, rounds: &mut Rounds) -> Result<Instant, Fatal> {
+        if !self.engine.may_gather() {
+            return Ok(now);
+        }
+        let Some(until) = self.gather.look(now, self.engine.copies_waiting()) else {
+            return Ok(now);
+        };
+        let mut brought = 0;
+        // The clock may stand still, in a simulation.
+        for _ in 0..LOOKS_MAX {
+            let (arena, batch) = (&mut self.arena, &mut rounds.batch);
+            self.driver
+                .turn(&mut self.bursts, Wait::Poll, arena, batch)?;
+            now = self.driver.now();
+            brought += batch.len();
+            self.engine.receive(now, arena, batch);
+            if !self.engine.may_gather() || now >= until {
+                break;
+            }
+        }
+        self.gather.looked(brought > 0);
+        Ok(now)
+    }
+
+    /// Sleeps for the rest of the pictures that have begun, if it comes soon; the present.
     fn gather(
         &mut self,
         mut now: Instant,

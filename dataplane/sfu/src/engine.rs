@@ -194,6 +194,11 @@ impl Engine {
         );
     }
 
+    /// How many copies wait to be sent, of whatever length.
+    pub fn copies_waiting(&self) -> u64 {
+        self.stats.stage(Stage::Rewrite).held
+    }
+
     /// Whether to wait a moment for more before [`Engine::flush`] may pay: what was received since the last one are parts of
     /// pictures only, and of every picture the end is still to come.
     pub fn may_gather(&self) -> bool {
