@@ -28,6 +28,11 @@ async function frameRateUnderLoss({ nack }) {
     cluster.impairer.lossUp = 0.02;
     cluster.impairer.lossDown = 0.02;
     const result = await rate();
+    // Few packets of the publisher are pictures, and of those one in fifty is lost: chance may want a little longer.
+    for (let second = 0; nack && second < 30 && !(result.sentEnd.nacks > 0 && result.sentEnd.retransmitted > 0); second++) {
+      await sleep(1_000);
+      result.sentEnd = await a.call('sent');
+    }
     const metrics = await cluster.nodes[0].metrics();
     const dropped = cluster.impairer.dropped;
     await a.close(); await b.close();
