@@ -173,12 +173,9 @@ impl Subscriber {
         true
     }
 
-    /// From now on none of its packets has been checked; the next of each RTP stream will be.
+    /// From now on none of its packets has been checked.
     pub(super) fn begin_checks(&mut self) {
         self.is_looked_into = false;
-        for stream in &mut self.streams {
-            stream.until_sample = 0;
-        }
     }
 
     /// Takes an RTP packet. Says whether a deadline may have changed.
