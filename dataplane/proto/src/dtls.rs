@@ -9,13 +9,18 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use clock::{Duration, Instant};
-use dimpl::{Dtls, DtlsCertificate, SrtpProfile};
-use zeroize::Zeroizing;
+use dimpl::crypto::aws_lc_rs::default_provider;
+use dimpl::{DtlsCertificate, SrtpProfile};
 
+use self::machine::{Machine, Step, Whole};
+use self::settled::{Heard, Settled};
 use crate::srtp::{KeyingMaterial, Profile};
 
 mod fuzz;
+mod keys;
+mod machine;
 mod offer;
+mod settled;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_dtls;
@@ -28,11 +33,6 @@ pub const MAX_FINGERPRINTS: usize = 8;
 const MAX_QUEUED_DATAGRAMS: usize = 30;
 /// Outputs that wait to be polled; one input makes at most a flight and a few events.
 const MAX_OUTPUTS: usize = 64;
-/// `dimpl` wants a buffer of at least a datagram to poll into.
-const SMALLEST_SCRATCH: usize = 2_048;
-/// `dimpl` has no timer when its deadline is further away than this.
-const FAR: Duration = Duration::from_secs(3_600);
-
 /// Hash functions of `a=fingerprint` that are strong enough (RFC 8122 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HashAlgorithm {
@@ -236,7 +236,10 @@ pub struct BadSettings(String);
 
 /// Checked settings, to be made once and shared by all handshakes.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct Config(Arc<Checked>);
+
+#[derive(Debug)]
+struct Checked {
     settings: Settings,
     inner: Arc<dimpl::Config>,
     /// The one profile that clients offer; none: all.
@@ -261,11 +264,9 @@ impl Config {
     }
 
     fn build(settings: Settings, offered: Option<Profile>) -> Result<Self, BadSettings> {
-        let mut builder = dimpl::Config::builder();
-        if let Some(profile) = offered {
-            builder = builder.with_crypto_provider(offer::provider(profile));
-        }
-        let inner = builder
+        let provider = offered.map_or_else(default_provider, offer::provider);
+        let inner = dimpl::Config::builder()
+            .with_crypto_provider(keys::noting(provider))
             // ICE has proved the address already, and the cookie costs a round trip.
             .use_server_cookie(false)
             .require_client_certificate(true)
@@ -277,11 +278,12 @@ impl Config {
             .handshake_timeout(settings.handshake_timeout)
             .build()
             .map_err(|error| BadSettings(error.to_string()))?;
-        Ok(Self {
+        let inner = Arc::new(inner);
+        Ok(Self(Arc::new(Checked {
             settings,
-            inner: Arc::new(inner),
+            inner,
             offered,
-        })
+        })))
     }
 }
 
@@ -327,21 +329,17 @@ pub enum CloseReason {
     Local,
 }
 
-/// One DTLS association: the handshake, and afterwards the repeating of its last flight.
+/// One DTLS association: the handshake, and afterwards the repeating of its last flight and the good-byes.
+///
+/// A server gives up what only the handshake needs, some ten kilobytes, as soon as it is complete.
 pub struct Handshake {
-    settings: Settings,
-    offered: Option<Profile>,
-    /// What [`Instant::ZERO`] is on the clock that `dimpl` wants.
-    epoch: std::time::Instant,
-    dtls: Dtls,
+    config: Config,
     is_client: bool,
     phase: Phase,
+    machine: Machine,
     expected: Vec<Fingerprint>,
     peer_certificate: Option<Vec<u8>>,
-    keys: Option<KeyingMaterial>,
-    /// Bytes taken so far: no certificate can be longer.
-    received: usize,
-    timer: Option<Instant>,
+    keys: Option<Box<KeyingMaterial>>,
     queue: VecDeque<Output>,
 }
 
@@ -358,15 +356,6 @@ enum Phase {
     },
     Connected,
     Closed,
-}
-
-/// What `dimpl` gave out, owned.
-enum Step {
-    Datagram(Vec<u8>),
-    PeerCertificate(Vec<u8>),
-    Keys(SrtpProfile, Zeroizing<Vec<u8>>),
-    Connected,
-    PeerClosed,
 }
 
 impl Handshake {
@@ -403,21 +392,20 @@ impl Handshake {
         config: &Config,
         is_client: bool,
     ) -> Self {
-        let inner = Arc::clone(&config.inner);
-        let mut dtls = Dtls::new_12(inner, certificate.0.clone(), to_std(epoch, now));
-        dtls.set_active(is_client);
         Self {
-            settings: config.settings,
-            offered: config.offered,
-            epoch,
-            dtls,
+            config: config.clone(),
             is_client,
             phase: Phase::Idle,
+            machine: Machine::Whole(Box::new(Whole::new(
+                now,
+                epoch,
+                certificate,
+                config,
+                is_client,
+            ))),
             expected: Vec::new(),
             peer_certificate: None,
             keys: None,
-            received: 0,
-            timer: None,
             queue: VecDeque::new(),
         }
     }
@@ -446,18 +434,26 @@ impl Handshake {
             return;
         }
         self.begin(now);
-        self.received = self.received.saturating_add(datagram.len());
-        let std_now = to_std(self.epoch, now);
-        let result = self
-            .dtls
-            .handle_timeout(std_now)
-            .and_then(|()| self.dtls.handle_packet(datagram));
-        self.after_input(now, result);
+        match &mut self.machine {
+            Machine::Whole(whole) => {
+                let result = whole.on_datagram(now, datagram);
+                self.after_input(now, result);
+            }
+            Machine::Settled(settled) => {
+                let heard = settled.hear(datagram);
+                self.after_hearing(now, heard);
+            }
+        }
     }
 
     /// The next thing to do; to be drained after every input.
     pub fn poll(&mut self) -> Option<Output> {
-        self.queue.pop_front()
+        let output = self.queue.pop_front();
+        if self.queue.is_empty() {
+            // For most of its life there is nothing to say.
+            self.queue = VecDeque::new();
+        }
+        output
     }
 
     /// When [`on_timeout`](Self::on_timeout) is due, if ever.
@@ -467,7 +463,11 @@ impl Handshake {
             Phase::Handshaking { until } | Phase::Withholding { until } => Some(until),
             Phase::Closed => return None,
         };
-        [limit, self.timer].into_iter().flatten().min()
+        let timer = match &self.machine {
+            Machine::Whole(whole) => whole.timer,
+            Machine::Settled(_) => None,
+        };
+        [limit, timer].into_iter().flatten().min()
     }
 
     /// Retransmits what is due, and gives up what took too long.
@@ -484,8 +484,10 @@ impl Handshake {
             }
             Phase::Handshaking { .. } | Phase::Withholding { .. } | Phase::Connected => {}
         }
-        let result = self.dtls.handle_timeout(to_std(self.epoch, now));
-        self.after_input(now, result);
+        if let Machine::Whole(whole) = &mut self.machine {
+            let result = whole.on_timeout(now);
+            self.after_input(now, result);
+        }
     }
 
     /// Says good-bye to the peer, if it can be told.
@@ -502,13 +504,13 @@ impl Handshake {
 
     fn begin(&mut self, now: Instant) {
         if self.phase == Phase::Idle {
-            let until = later(now, self.settings.handshake_timeout);
+            let until = later(now, self.config.0.settings.handshake_timeout);
             self.phase = Phase::Handshaking { until };
         }
     }
 
     fn after_input(&mut self, now: Instant, result: Result<(), dimpl::Error>) {
-        let steps = self.drain(now);
+        let steps = self.machine.drain(now);
         self.take(now, steps);
         let Err(error) = result else {
             return;
@@ -517,7 +519,9 @@ impl Handshake {
             Phase::Closed => {}
             // The keys are out and media needs no DTLS; unless the peer said that it is gone, consent decides.
             Phase::Connected => {
-                self.timer = None;
+                if let Machine::Whole(whole) = &mut self.machine {
+                    whole.timer = None;
+                }
                 if matches!(
                     error,
                     dimpl::Error::SecurityError(dimpl::SecurityError::FatalAlert { .. })
@@ -531,42 +535,31 @@ impl Handshake {
         }
     }
 
-    /// Empties `dimpl` and sets the timer.
-    fn drain(&mut self, now: Instant) -> Vec<Step> {
-        let longest = MAX_DATAGRAM.saturating_mul(MAX_QUEUED_DATAGRAMS);
-        let length = self.received.min(longest);
-        let mut scratch = vec![0; length.max(SMALLEST_SCRATCH)];
-        let mut steps = Vec::new();
-        // Twice the bound of the queue: events and data that are not kept count too.
-        for _ in 0..MAX_OUTPUTS.saturating_mul(2) {
-            match self.dtls.poll_output(&mut scratch) {
-                dimpl::Output::Packet(bytes) => {
-                    let mut datagram = bytes.to_vec();
-                    if let Some(profile) = self.offered.filter(|_| self.is_client) {
-                        offer::rewrite_datagram(&mut datagram, profile);
+    fn after_hearing(&mut self, now: Instant, heard: Heard) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::Finished => {
+                if let Machine::Settled(settled) = &mut self.machine {
+                    let again = settled.repeat(now).to_vec();
+                    for datagram in again {
+                        self.push(Output::Datagram(datagram));
                     }
-                    steps.push(Step::Datagram(datagram));
                 }
-                dimpl::Output::BufferTooSmall { needed } => {
-                    scratch.resize(needed.clamp(SMALLEST_SCRATCH, longest), 0);
+            }
+            Heard::Fatal if self.phase != Phase::Connected => {
+                self.close_with(now, CloseReason::HandshakeFailed);
+            }
+            Heard::GoodBye | Heard::Fatal => {
+                let answer = match (&mut self.machine, heard) {
+                    (Machine::Settled(settled), Heard::GoodBye) => settled.say_goodbye(),
+                    _ => None,
+                };
+                if let Some(answer) = answer {
+                    self.push(Output::Datagram(answer));
                 }
-                dimpl::Output::Timeout(at) => {
-                    let at = from_std(self.epoch, at);
-                    self.timer = (at.saturating_since(now) < FAR).then_some(at);
-                    break;
-                }
-                dimpl::Output::Connected => steps.push(Step::Connected),
-                dimpl::Output::PeerCert(der) => steps.push(Step::PeerCertificate(der.to_vec())),
-                dimpl::Output::KeyingMaterial(material, profile) => {
-                    let exported = Zeroizing::new(material.to_vec());
-                    steps.push(Step::Keys(profile, exported));
-                }
-                dimpl::Output::CloseNotify => steps.push(Step::PeerClosed),
-                // Application data means SCTP, which we do not offer.
-                _ => {}
+                self.close_with(now, CloseReason::PeerClosed);
             }
         }
-        steps
     }
 
     /// Works through one round of `dimpl`'s output: keys first, datagrams last, and none if the round ends it all.
@@ -583,7 +576,9 @@ impl Handshake {
                 Step::Keys(profile, exported) => {
                     let profile = map_profile(profile);
                     self.keys = profile.and_then(|profile| {
-                        KeyingMaterial::from_exporter(profile, &exported, self.is_client).ok()
+                        let keys =
+                            KeyingMaterial::from_exporter(profile, &exported, self.is_client);
+                        keys.ok().map(Box::new)
                     });
                 }
                 Step::Connected => completed = true,
@@ -602,7 +597,10 @@ impl Handshake {
                 self.close_with(now, CloseReason::NoCommonSrtpProfile);
                 return;
             }
-            let until = later(now, self.settings.fingerprint_timeout);
+            if !self.is_client {
+                self.settle(&datagrams);
+            }
+            let until = later(now, self.config.0.settings.fingerprint_timeout);
             self.phase = Phase::Withholding { until };
             if !self.expected.is_empty() {
                 self.accept_peer();
@@ -628,8 +626,22 @@ impl Handshake {
         let has_peer = self.peer_certificate.is_some();
         if let Some(keys) = self.keys.take_if(|_| has_peer) {
             self.phase = Phase::Connected;
-            self.push(Output::KeysReady(keys));
+            self.expected = Vec::new();
+            self.peer_certificate = None;
+            self.push(Output::KeysReady(*keys));
             self.push(Output::Connected);
+        }
+    }
+
+    /// Gives up what only a handshake needs. `flight` completes it for the peer, which may ask for it again. With a cipher
+    /// that does not tell its keys everything stays.
+    fn settle(&mut self, flight: &[Vec<u8>]) {
+        let Machine::Whole(whole) = &mut self.machine else {
+            return;
+        };
+        if let (Some(opened), Some(sealed)) = (whole.opened.take(), whole.sealed.take()) {
+            let settled = Settled::new(opened, sealed, flight.to_vec());
+            self.machine = Machine::Settled(Box::new(settled));
         }
     }
 
@@ -637,16 +649,15 @@ impl Handshake {
         // Only a peer that completed the handshake can be told; before, `dimpl` just stops.
         let tell = matches!(self.phase, Phase::Withholding { .. } | Phase::Connected)
             && reason != CloseReason::PeerClosed;
-        if self.dtls.close().is_ok() && tell {
-            for step in self.drain(now) {
-                if let Step::Datagram(bytes) = step {
-                    self.push(Output::Datagram(bytes));
-                }
-            }
+        let farewell = match &mut self.machine {
+            Machine::Whole(whole) => whole.close(now),
+            Machine::Settled(settled) => settled.say_goodbye().into_iter().collect(),
+        };
+        for datagram in farewell.into_iter().filter(|_| tell) {
+            self.push(Output::Datagram(datagram));
         }
         self.phase = Phase::Closed;
         self.keys = None;
-        self.timer = None;
         self.push(Output::Closed(reason));
     }
 
@@ -663,7 +674,6 @@ impl core::fmt::Debug for Handshake {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Handshake")
             .field("phase", &self.phase)
-            .field("dtls", &self.dtls)
             .finish_non_exhaustive()
     }
 }
@@ -675,16 +685,6 @@ fn map_profile(profile: SrtpProfile) -> Option<Profile> {
         SrtpProfile::AES128_CM_SHA1_80 => Some(Profile::Aes128CmHmacSha1_80),
         _ => None,
     }
-}
-
-fn to_std(epoch: std::time::Instant, at: Instant) -> std::time::Instant {
-    let since = Duration::from_nanos(at.as_nanos());
-    epoch.checked_add(since).unwrap_or(epoch)
-}
-
-fn from_std(epoch: std::time::Instant, at: std::time::Instant) -> Instant {
-    let nanos = at.saturating_duration_since(epoch).as_nanos();
-    Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// `at` + `by`.
@@ -699,6 +699,7 @@ fn later(at: Instant, by: Duration) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dimpl::crypto::Dtls12CipherSuite;
     use proptest::prelude::*;
     use std::sync::{Mutex, OnceLock};
 
@@ -744,7 +745,7 @@ mod tests {
     fn config(mtu: usize) -> Config {
         static MADE: Mutex<Vec<Config>> = Mutex::new(Vec::new());
         let mut made = MADE.lock().unwrap();
-        if let Some(config) = made.iter().find(|config| config.settings.mtu == mtu) {
+        if let Some(config) = made.iter().find(|config| config.0.settings.mtu == mtu) {
             return config.clone();
         }
         let settings = Settings {
@@ -886,7 +887,7 @@ mod tests {
             // The ClientHello is lost once, so that it is also repeated.
             let mut pair = Pair::new(1_200, |n| if n == 0 { Fate::Lost } else { Fate::Arrives });
             let [client, _] = certificates();
-            let epoch = pair.sides[CLIENT].epoch;
+            let epoch = std::time::Instant::now();
             pair.sides[CLIENT] = Handshake::client(pair.now, epoch, client, &config);
             pair.introduce(CLIENT);
             pair.introduce(SERVER);
@@ -1212,6 +1213,155 @@ mod tests {
             pair.seen[SERVER].last(),
             Some(&Seen::Closed(CloseReason::Local))
         );
+    }
+
+    /// A pair whose client can't but use this cipher suite.
+    fn with_suite(suite: Dtls12CipherSuite) -> Pair {
+        let inner = dimpl::Config::builder()
+            .dtls12_cipher_suites(&[suite])
+            .build()
+            .unwrap();
+        let config = Config(Arc::new(Checked {
+            settings: Settings::default(),
+            inner: Arc::new(inner),
+            offered: None,
+        }));
+        let mut pair = Pair::new(1_200, |_| Fate::Arrives);
+        let epoch = std::time::Instant::now();
+        pair.sides[CLIENT] = Handshake::client(pair.now, epoch, &certificates()[CLIENT], &config);
+        pair.introduce(CLIENT);
+        pair.introduce(SERVER);
+        pair
+    }
+
+    fn has_settled(pair: &Pair) -> bool {
+        matches!(pair.sides[SERVER].machine, Machine::Settled(_))
+    }
+
+    #[test]
+    fn good_byes_work_both_ways_with_every_suite() {
+        for (suite, settles) in [
+            (Dtls12CipherSuite::ECDHE_ECDSA_AES128_GCM_SHA256, true),
+            (Dtls12CipherSuite::ECDHE_ECDSA_AES256_GCM_SHA384, true),
+            (
+                Dtls12CipherSuite::ECDHE_ECDSA_CHACHA20_POLY1305_SHA256,
+                false,
+            ),
+        ] {
+            for (leaver, other) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+                let mut pair = with_suite(suite);
+                pair.run(Duration::from_secs(1));
+                pair.assert_connected("whatever the suite");
+                assert_eq!(has_settled(&pair), settles, "{suite:?}");
+                let now = pair.now;
+                pair.sides[leaver].close(now);
+                pair.run(Duration::from_secs(1));
+                let reasons = [pair.closed(leaver), pair.closed(other)];
+                let expected = [CloseReason::Local, CloseReason::PeerClosed].map(Some);
+                assert_eq!(reasons, expected, "{suite:?}");
+                let last = &pair.seen[other][pair.seen[other].len() - 2..];
+                let answer = [Seen::Sent, Seen::Closed(CloseReason::PeerClosed)];
+                assert_eq!(last, answer, "good-bye is answered (RFC 5246 §7.2.1)");
+            }
+        }
+    }
+
+    /// A connected pair, and what the client sent from its ClientHello to its good-bye.
+    fn overheard() -> (Pair, Vec<Vec<u8>>) {
+        let mut pair = Pair::introduced(1_200, |_| Fate::Arrives);
+        let mut heard = Vec::new();
+        for round in 0..5 {
+            if round == 4 {
+                let now = pair.now;
+                pair.sides[CLIENT].close(now);
+            }
+            pair.collect();
+            heard.extend(
+                pair.wire
+                    .iter()
+                    .filter(|(_, to, _)| *to == SERVER)
+                    .map(|(.., bytes)| bytes.clone()),
+            );
+            if round < 4 {
+                pair.run(DELAY);
+            }
+        }
+        pair.wire.clear();
+        pair.assert_server_goes_on();
+        (pair, heard)
+    }
+
+    impl Pair {
+        fn assert_server_goes_on(&self) {
+            assert!(has_settled(self) && self.sides[SERVER].is_connected());
+            assert_eq!(self.closed(SERVER), None);
+        }
+
+        /// How many datagrams the server answers.
+        fn ask_server(&mut self, datagram: &[u8]) -> usize {
+            self.sides[SERVER].on_datagram(self.now, datagram);
+            let before = self.seen[SERVER].len();
+            self.collect();
+            self.wire.clear();
+            let sent = self.seen[SERVER][before..].iter();
+            sent.filter(|seen| **seen == Seen::Sent).count()
+        }
+    }
+
+    #[test]
+    fn only_an_authentic_good_bye_ends_it() {
+        let (mut pair, heard) = overheard();
+        let good_bye = heard.last().unwrap();
+        assert_eq!(good_bye[0], 21, "an alert");
+        for at in 0..good_bye.len() {
+            let mut forged = good_bye.clone();
+            forged[at] ^= 1;
+            assert_eq!(pair.ask_server(&forged), 0, "octet {at}");
+            pair.assert_server_goes_on();
+        }
+        let plain = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0];
+        assert_eq!(
+            pair.ask_server(&plain),
+            0,
+            "without keys anybody can say so"
+        );
+        pair.assert_server_goes_on();
+        let mut behind_rubbish = plain.to_vec();
+        behind_rubbish.extend(good_bye);
+        assert_eq!(pair.ask_server(&behind_rubbish), 1);
+        assert_eq!(pair.closed(SERVER), Some(CloseReason::PeerClosed));
+        assert_eq!(pair.ask_server(good_bye), 0, "nothing comes after it");
+    }
+
+    #[test]
+    fn a_repeated_finished_gets_the_last_flight_again_and_nothing_else_does() {
+        let (mut pair, heard) = overheard();
+        let (hello, finished) = (&heard[0], &heard[heard.len() - 2]);
+        assert_eq!(pair.ask_server(hello), 0, "a new handshake does not begin");
+        assert_eq!(pair.ask_server(finished), 1);
+        assert_eq!(pair.ask_server(finished), 0, "not at once");
+        let mut answers = 0;
+        for _ in 0..1_000 {
+            pair.now += Duration::from_millis(1);
+            answers += pair.ask_server(finished);
+        }
+        assert!((19..=20).contains(&answers), "{answers} in a second");
+        let mut spoilt = finished.clone();
+        *spoilt.last_mut().unwrap() ^= 1;
+        pair.now += Duration::from_secs(1);
+        assert_eq!(pair.ask_server(&spoilt), 0);
+        pair.assert_server_goes_on();
+    }
+
+    #[test]
+    fn little_is_kept_of_a_settled_association() {
+        let (pair, _) = overheard();
+        let server = &pair.sides[SERVER];
+        assert_eq!(server.queue.capacity(), 0);
+        assert_eq!(server.expected.capacity(), 0);
+        assert!(server.peer_certificate.is_none());
+        let kept = size_of::<Handshake>() + size_of::<Settled>();
+        assert!(kept <= 400, "{kept} bytes");
     }
 
     #[test]

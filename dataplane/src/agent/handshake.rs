@@ -44,6 +44,7 @@ pub struct Handshakes {
 
 #[derive(Default)]
 struct Association {
+    /// For the handshake, which has it as soon as there is one.
     expected: Vec<Fingerprint>,
     /// Begun by the first datagram. Boxed: it is large, and a hash table has room for twice as many as there are.
     handshake: Option<Box<Handshake>>,
@@ -110,9 +111,9 @@ impl Handshakes {
         let Some(association) = self.table.get_mut(&transport) else {
             return Vec::new();
         };
-        association.expected = fingerprints;
-        if let Some(handshake) = &mut association.handshake {
-            handshake.set_remote_fingerprints(now, &association.expected);
+        match &mut association.handshake {
+            Some(handshake) => handshake.set_remote_fingerprints(now, &fingerprints),
+            None => association.expected = fingerprints,
         }
         self.drain(transport)
     }
@@ -134,8 +135,9 @@ impl Handshakes {
                 return Vec::new();
             }
             let mut handshake = Handshake::server(now, self.epoch, &self.certificate, &self.config);
-            if !association.expected.is_empty() {
-                handshake.set_remote_fingerprints(now, &association.expected);
+            let expected = std::mem::take(&mut association.expected);
+            if !expected.is_empty() {
+                handshake.set_remote_fingerprints(now, &expected);
             }
             association.handshake = Some(Box::new(handshake));
             association.open = true;
