@@ -22,6 +22,35 @@ pub enum Loss {
         /// How many of a thousand are lost while it is bad.
         lost: u64,
     },
+    /// In runs of datagrams, after Gilbert: what follows a lost one is lost as well, with a probability that makes runs of this
+    /// mean length. It changes with traffic and not with time.
+    Runs {
+        /// How many of a thousand are lost in the long run.
+        share: u64,
+        /// How many in a row, on average; at least one.
+        mean: u64,
+    },
+    /// All: the path is cut.
+    All,
+}
+
+/// How much fits through, and how much may wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Bits per second, with the headers of UDP and IP.
+    pub bits_per_second: u64,
+    /// What would have to wait longer than this is lost.
+    pub queue: Duration,
+}
+
+impl Rate {
+    /// So many thousand bits per second, and a queue of 300 ms.
+    pub const fn kbit(kilobits_per_second: u64) -> Self {
+        Self {
+            bits_per_second: kilobits_per_second * 1_000,
+            queue: Duration::from_millis(300),
+        }
+    }
 }
 
 /// What one direction of a path does to datagrams.
@@ -39,6 +68,8 @@ pub struct Conditions {
     pub held_back: Duration,
     /// So many of a thousand come twice.
     pub duplicated: u64,
+    /// How much fits through; everything without.
+    pub rate: Option<Rate>,
 }
 
 impl Conditions {
@@ -51,6 +82,7 @@ impl Conditions {
             reordered: 0,
             held_back: Duration::ZERO,
             duplicated: 0,
+            rate: None,
         }
     }
 
@@ -59,12 +91,63 @@ impl Conditions {
     pub const fn losing(self, loss: Loss) -> Self {
         Self { loss, ..self }
     }
+
+    /// The same path, with another rate.
+    #[must_use]
+    pub const fn limited(self, rate: Rate) -> Self {
+        Self {
+            rate: Some(rate),
+            ..self
+        }
+    }
+}
+
+/// Headers of IPv4 and UDP.
+const HEADERS: usize = 28;
+
+/// Where datagrams wait for their turn: first in, first out, and what finds it full is lost.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    /// When the last one that waits has left.
+    busy_until: Instant,
+    /// How long each had to wait, by when it came.
+    waits: Vec<(Instant, Duration)>,
+    lost: u64,
+}
+
+impl Queue {
+    /// When a datagram of `bytes` that comes at `now` has left; `None` if it is lost.
+    pub(crate) fn pass(&mut self, now: Instant, bytes: usize, rate: Rate) -> Option<Instant> {
+        let wait = self.busy_until.saturating_since(now);
+        if wait > rate.queue {
+            self.lost += 1;
+            return None;
+        }
+        let bits = (bytes + HEADERS) as u64 * 8;
+        let takes = Duration::from_nanos(bits * 1_000_000_000 / rate.bits_per_second.max(1));
+        self.busy_until = now + wait + takes;
+        self.waits.push((now, wait));
+        Some(self.busy_until)
+    }
+
+    /// How long datagrams that came since then had to wait, in order.
+    pub(crate) fn waits_since(&self, since: Instant) -> impl Iterator<Item = Duration> {
+        let first = self.waits.partition_point(|(at, _)| *at < since);
+        self.waits[first..].iter().map(|(_, wait)| *wait)
+    }
+
+    /// Datagrams that found it full.
+    pub(crate) const fn lost(&self) -> u64 {
+        self.lost
+    }
 }
 
 /// One direction of a path, and what it remembers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Direction {
     pub(crate) conditions: Conditions,
+    /// What waits where a rate limits it.
+    pub(crate) queue: Queue,
     is_bad: bool,
     /// When it turns from good to bad or back.
     turns: Instant,
@@ -73,22 +156,35 @@ pub(crate) struct Direction {
 }
 
 impl Direction {
-    pub(crate) const fn new(conditions: Conditions) -> Self {
+    pub(crate) fn new(conditions: Conditions) -> Self {
         Self {
             conditions,
+            queue: Queue::default(),
             is_bad: false,
             turns: Instant::ZERO,
             latest: Instant::ZERO,
         }
     }
 
-    /// When a datagram that is sent `now` arrives: never, once or twice.
-    pub(crate) fn arrivals(&mut self, now: Instant, rng: &mut Rng) -> [Option<Instant>; 2] {
+    /// When a datagram of `bytes` that is sent `now` arrives: never, once or twice.
+    pub(crate) fn arrivals(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        rng: &mut Rng,
+    ) -> [Option<Instant>; 2] {
         if self.loses(now, rng) {
             return [None; 2];
         }
-        let first = self.arrival(now, rng);
-        let again = happens(self.conditions.duplicated, rng).then(|| self.arrival(now, rng));
+        let left = match self.conditions.rate {
+            None => Some(now),
+            Some(rate) => self.queue.pass(now, bytes, rate),
+        };
+        let Some(left) = left else {
+            return [None; 2];
+        };
+        let first = self.arrival(left, rng);
+        let again = happens(self.conditions.duplicated, rng).then(|| self.arrival(left, rng));
         [Some(first), again]
     }
 
@@ -108,6 +204,15 @@ impl Direction {
                 }
                 self.is_bad && happens(lost, rng)
             }
+            Loss::Runs { share, mean } => {
+                self.is_bad = match self.is_bad {
+                    true => rng.below(mean.max(1)) > 0,
+                    // So that `share` of all are lost: runs of `mean`, and between them what makes up the rest.
+                    false => rng.below((1_000 - share.min(999)) * mean.max(1)) < share,
+                };
+                self.is_bad
+            }
+            Loss::All => true,
         }
     }
 
@@ -145,7 +250,7 @@ mod tests {
         let mut rng = Rng::from_number(1);
         let mut path = Direction::new(Conditions::delayed(Duration::ZERO).losing(loss));
         (1..=count)
-            .filter(|at| path.arrivals(Instant::from_millis(*at), &mut rng)[0].is_none())
+            .filter(|at| path.arrivals(Instant::from_millis(*at), 100, &mut rng)[0].is_none())
             .count()
     }
 
@@ -159,6 +264,54 @@ mod tests {
             lost: 1_000,
         };
         assert!((350..700).contains(&lost_of(bursts, 10_000)));
+        assert_eq!(lost_of(Loss::All, 100), 100);
+    }
+
+    #[test]
+    fn runs_of_loss_are_as_many_and_as_long_as_they_should() {
+        let mut rng = Rng::from_number(1);
+        let loss = Loss::Runs {
+            share: 100,
+            mean: 3,
+        };
+        let mut path = Direction::new(Conditions::delayed(Duration::ZERO).losing(loss));
+        let (mut lost, mut runs, mut before) = (0, 0, false);
+        for at in 1..=30_000 {
+            let is_lost = path.arrivals(Instant::from_millis(at), 100, &mut rng)[0].is_none();
+            lost += u32::from(is_lost);
+            runs += u32::from(is_lost && !before);
+            before = is_lost;
+        }
+        assert!((2_700..3_300).contains(&lost), "{lost} lost");
+        let mean = f64::from(lost) / f64::from(runs);
+        assert!((2.8..3.2).contains(&mean), "runs of {mean}");
+    }
+
+    #[test]
+    fn a_rate_lets_through_as_much_as_it_should_and_keeps_the_rest_waiting() {
+        let mut rng = Rng::from_number(1);
+        let rate = Rate {
+            bits_per_second: 1_000_000,
+            queue: Duration::from_millis(100),
+        };
+        let line = Conditions::delayed(Duration::from_millis(10)).limited(rate);
+        let mut path = Direction::new(line);
+        // Twice as much as fits, for a second: 2 Mbit/s in datagrams of 1000 bytes with their headers.
+        let arrivals: Vec<_> = (0..250)
+            .filter_map(|nth| path.arrivals(Instant::from_millis(4 * nth), 972, &mut rng)[0])
+            .collect();
+        assert!(arrivals.is_sorted());
+        // What fits in a second, and what waits at its end.
+        assert!((136..=140).contains(&arrivals.len()), "{}", arrivals.len());
+        let last = *arrivals.last().expect("some came");
+        let longest = Duration::from_millis(996 + 100 + 8 + 10);
+        assert!(last <= Instant::ZERO + longest, "{last:?}");
+        assert!(last >= Instant::from_millis(1_090), "{last:?}");
+        assert_eq!(path.queue.lost(), 250 - arrivals.len() as u64);
+        let longest = path.queue.waits_since(Instant::ZERO).max();
+        assert!(longest <= Some(Duration::from_millis(100)));
+        let late = path.queue.waits_since(Instant::from_millis(500));
+        assert!(late.min() >= Some(Duration::from_millis(90)));
     }
 
     #[test]
@@ -169,7 +322,7 @@ mod tests {
         let in_order = |conditions, rng: &mut Rng| {
             let mut path = Direction::new(conditions);
             let arrivals: Vec<_> = (0..500)
-                .filter_map(|millis| path.arrivals(Instant::from_millis(millis), rng)[0])
+                .filter_map(|millis| path.arrivals(Instant::from_millis(millis), 100, rng)[0])
                 .collect();
             assert!(arrivals[0] >= Instant::from_millis(20));
             arrivals.is_sorted()
@@ -187,7 +340,7 @@ mod tests {
         conditions.duplicated = 100;
         let mut path = Direction::new(conditions);
         let twice = (0..1_000)
-            .filter(|_| path.arrivals(Instant::ZERO, &mut rng)[1].is_some())
+            .filter(|_| path.arrivals(Instant::ZERO, 100, &mut rng)[1].is_some())
             .count();
         assert!((60..140).contains(&twice));
     }

@@ -5,7 +5,7 @@
 //! promises that must always hold are asserted ([`Node`]), and every datagram that leaves is looked at ([`Oracle`]).
 //!
 //! ```text
-//! Browser ──▶ Network (loss, delay, jitter, reordering, duplication) ──▶ SimDriver ──▶ Worker
+//! Browser ──▶ Network (loss, queues, delay, jitter, reordering) ──▶ SimDriver ──▶ Worker
 //!    ▲                                                                                   │
 //!    └──────────────── Network ◀── Oracle ◀── SimDriver ◀── bursts ◀─────────────────────┘
 //! ```
@@ -24,10 +24,10 @@ mod sink;
 mod source;
 
 pub use browser::Browser;
-pub use conditions::{Conditions, Loss};
+pub use conditions::{Conditions, Loss, Rate};
 pub use driver::{SimDriver, Still};
 pub use media::Style;
-pub use network::{HostId, Network, Seen};
+pub use network::{BottleneckId, HostId, Network, Seen};
 pub use node::Node;
 pub use oracle::Oracle;
 pub use seeds::over_seeds;

@@ -9,7 +9,7 @@ use foldhash::quality::FixedState;
 use net::Wait;
 use proto::demux::{self, Packet};
 
-use crate::conditions::{Conditions, Direction};
+use crate::conditions::{Conditions, Direction, Queue, Rate};
 use crate::oracle::Oracle;
 
 /// Datagrams that wait at a port; what comes then is lost, as with a full socket.
@@ -21,6 +21,22 @@ const OVERHEARD_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub(crate) usize);
 
+/// A queue that several hosts share, in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BottleneckId(usize);
+
+/// From a host to the nodes, or back.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Up,
+    Down,
+}
+
+struct Bottleneck {
+    rate: Option<Rate>,
+    queue: Queue,
+}
+
 /// What a host was sent by the nodes, before its path did anything to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -30,12 +46,16 @@ pub struct Seen {
     pub stun_bytes: u64,
     /// Everything else.
     pub other: u64,
+    /// Bytes of that.
+    pub other_bytes: u64,
 }
 
 struct Host {
     address: SocketAddr,
     up: Direction,
     down: Direction,
+    /// Which queues it shares with others, up and down.
+    shared: [Option<BottleneckId>; 2],
     seen: Seen,
 }
 
@@ -63,6 +83,7 @@ pub struct Network {
     now: Instant,
     rng: Rng,
     hosts: Vec<Host>,
+    bottlenecks: Vec<Bottleneck>,
     /// Every address that a host ever had.
     owners: BTreeMap<SocketAddr, HostId>,
     ports: Vec<Port>,
@@ -83,6 +104,7 @@ impl Network {
             now,
             rng,
             hosts: Vec::new(),
+            bottlenecks: Vec::new(),
             owners: BTreeMap::new(),
             ports: Vec::new(),
             flying: BTreeMap::new(),
@@ -132,6 +154,7 @@ impl Network {
             address,
             up: Direction::new(up),
             down: Direction::new(down),
+            shared: [None; 2],
             seen: Seen::default(),
         });
         let before = self.owners.insert(address, id);
@@ -154,6 +177,50 @@ impl Network {
         let host = &mut self.hosts[host.0];
         host.up.conditions = up;
         host.down.conditions = down;
+    }
+
+    /// A queue that hosts can share.
+    pub fn add_bottleneck(&mut self, rate: Rate) -> BottleneckId {
+        self.bottlenecks.push(Bottleneck {
+            rate: Some(rate),
+            queue: Queue::default(),
+        });
+        BottleneckId(self.bottlenecks.len() - 1)
+    }
+
+    /// From now on that much fits through it, or everything.
+    pub fn set_rate(&mut self, bottleneck: BottleneckId, rate: Option<Rate>) {
+        self.bottlenecks[bottleneck.0].rate = rate;
+    }
+
+    /// The host is behind these queues, in the one direction and the other.
+    pub fn put_behind(
+        &mut self,
+        host: HostId,
+        up: Option<BottleneckId>,
+        down: Option<BottleneckId>,
+    ) {
+        self.hosts[host.0].shared = [up, down];
+    }
+
+    /// How long what was sent to a host since then had to wait on its path: what `share` of a thousand waited at most, in its own
+    /// queue or, if there is one, in that which it shares.
+    pub fn waited(&self, host: HostId, since: Instant, share: usize) -> clock::Duration {
+        let host = &self.hosts[host.0];
+        let queue = match host.shared[Way::Down as usize] {
+            Some(shared) => &self.bottlenecks[shared.0].queue,
+            None => &host.down.queue,
+        };
+        let mut waits: Vec<_> = queue.waits_since(since).collect();
+        waits.sort_unstable();
+        let nth = (waits.len() * share / 1_000).min(waits.len().saturating_sub(1));
+        waits.get(nth).copied().unwrap_or_default()
+    }
+
+    /// How many datagrams found the host's own queue full, up and down.
+    pub fn overfull(&self, host: HostId) -> [u64; 2] {
+        let host = &self.hosts[host.0];
+        [host.up.queue.lost(), host.down.queue.lost()]
     }
 
     /// The delay from the nodes to a host.
@@ -184,8 +251,7 @@ impl Network {
         destination: SocketAddr,
         bytes: Vec<u8>,
     ) {
-        let path = &mut self.hosts[host.0].up;
-        let arrivals = path.arrivals(self.now, &mut self.rng);
+        let arrivals = self.arrivals(host, Way::Up, bytes.len());
         self.depart(arrivals, source, destination, bytes);
     }
 
@@ -202,10 +268,35 @@ impl Network {
                 host.seen.stun += 1;
                 host.seen.stun_bytes += bytes.len() as u64;
             }
-            _ => host.seen.other += 1,
+            _ => {
+                host.seen.other += 1;
+                host.seen.other_bytes += bytes.len() as u64;
+            }
         }
-        let arrivals = host.down.arrivals(self.now, &mut self.rng);
+        let arrivals = self.arrivals(owner, Way::Down, bytes.len());
         self.depart(arrivals, source, destination, bytes);
+    }
+
+    /// When a datagram arrives that a host sends or is sent. What it shares with others comes before its own path.
+    fn arrivals(&mut self, host: HostId, way: Way, bytes: usize) -> [Option<Instant>; 2] {
+        let host = &mut self.hosts[host.0];
+        let mut now = self.now;
+        if let Some(shared) = host.shared[way as usize] {
+            let shared = &mut self.bottlenecks[shared.0];
+            let left = match shared.rate {
+                None => Some(now),
+                Some(rate) => shared.queue.pass(now, bytes, rate),
+            };
+            let Some(left) = left else {
+                return [None; 2];
+            };
+            now = left;
+        }
+        let path = match way {
+            Way::Up => &mut host.up,
+            Way::Down => &mut host.down,
+        };
+        path.arrivals(now, bytes, &mut self.rng)
     }
 
     fn depart(

@@ -51,6 +51,7 @@ fn trace(seed: u64) -> (u64, u64) {
         reordered: 50,
         held_back: millis(20),
         duplicated: 20,
+        rate: None,
     };
     let (publisher, stream) = simulation.publish(line, style);
     let receiver = simulation.subscribe(line, stream);

@@ -127,5 +127,6 @@ fn any_line(simulation: &mut Simulation) -> Conditions {
         reordered: rng.below(100),
         held_back: millis(rng.below(100)),
         duplicated: rng.below(50),
+        rate: None,
     }
 }
