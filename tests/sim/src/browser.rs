@@ -14,7 +14,7 @@ use sfu::api::TransportId;
 
 use crate::network::HostId;
 use crate::sink::Sink;
-use crate::source::Source;
+use crate::source::{Source, Wire};
 
 /// ICE, SRTP, and either a camera or somebody who watches.
 pub struct Browser {
@@ -119,7 +119,11 @@ impl Browser {
             return;
         };
         if let Some(source) = &mut self.source {
-            source.on_timeout(now, outbound, out);
+            source.on_timeout(&mut Wire {
+                now,
+                srtp: outbound,
+                out,
+            });
         }
         if let Some(sink) = &mut self.sink {
             sink.on_timeout(now, outbound, out);
@@ -178,7 +182,12 @@ impl Browser {
         for packet in packets {
             let packet = packet.expect("and so is every packet of it");
             if let Some(source) = &mut self.source {
-                source.on_rtcp(now, &packet, outbound, out);
+                let mut wire = Wire {
+                    now,
+                    srtp: outbound,
+                    out,
+                };
+                source.on_rtcp(&packet, &mut wire);
             }
             if let Some(sink) = &mut self.sink {
                 sink.on_rtcp(now, &packet);

@@ -14,6 +14,7 @@
 mod browser;
 mod conditions;
 mod driver;
+mod encoder;
 mod media;
 mod network;
 mod node;
@@ -26,6 +27,7 @@ mod source;
 pub use browser::Browser;
 pub use conditions::{Conditions, Loss, Rate};
 pub use driver::{SimDriver, Still};
+pub use encoder::Encoder;
 pub use media::Style;
 pub use network::{BottleneckId, HostId, Network, Seen};
 pub use node::Node;

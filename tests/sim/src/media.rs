@@ -11,6 +11,8 @@ use sfu::api::{
     SubscriberId, SubscriberSpec, TransportId,
 };
 
+use crate::encoder::Encoder;
+
 // What publishers negotiate; subscribers have other numbers for the same things.
 pub(crate) const IN_OPUS: u8 = 111;
 pub(crate) const IN_VP8: u8 = 96;
@@ -21,15 +23,23 @@ const OUT_RTX: u8 = 40;
 pub(crate) const IN_MID: u8 = 4;
 pub(crate) const IN_LEVEL: u8 = 1;
 pub(crate) const IN_TWCC: u8 = 3;
+pub(crate) const IN_RID: u8 = 10;
+pub(crate) const IN_REPAIRED_RID: u8 = 11;
 const OUT_MID: u8 = 9;
 const OUT_LEVEL: u8 = 5;
+pub(crate) const OUT_TWCC: u8 = 7;
 pub(crate) const AUDIO_MID: &str = "0";
 pub(crate) const VIDEO_MID: &str = "1";
 pub(crate) const CLOCK_VIDEO: u32 = 90_000;
 pub(crate) const CLOCK_AUDIO: u32 = 48_000;
 
 /// Headers, what is known of it and checksum around the filler.
-const PICTURE_MIN: usize = 48;
+const PART_MIN: usize = 64;
+/// Stands for no picture.
+const NOTHING: u32 = u32::MAX;
+
+/// RIDs of three encodings, lowest first, as openvidu-browser names them.
+pub(crate) const RIDS: [&str; 3] = ["rdiv4", "rdiv2", "rdiv1"];
 
 /// How somebody publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +52,8 @@ pub struct Style {
     pub announced: bool,
     /// The sequence number of the first picture's first packet. Browsers begin below 2^15.
     pub first_sequence: u16,
+    /// What makes the pictures.
+    pub encoder: Encoder,
 }
 
 /// SSRCs of one stream.
@@ -50,6 +62,14 @@ pub(crate) struct Ssrcs {
     pub(crate) audio: u32,
     pub(crate) video: u32,
     pub(crate) rtx: u32,
+}
+
+impl Ssrcs {
+    /// Those of the video's nth encoding and its retransmissions.
+    pub(crate) const fn encoding(&self, nth: usize) -> (u32, u32) {
+        let apart = (nth as u32) << 20;
+        (self.video ^ apart, self.rtx ^ apart)
+    }
 }
 
 /// A part of a picture as big as a packet, or a sound.
@@ -66,14 +86,33 @@ pub(crate) struct Part {
     pub(crate) taken: NtpTime,
     /// Who took it.
     pub(crate) whose: u32,
+    /// Which encoding it is of.
+    pub(crate) encoding: u8,
+    /// Pictures of the encoding that it builds on.
+    pub(crate) builds_on: [Option<u32>; 2],
 }
 
+/// Temporal layer, whether it builds on the lowest one only, and TL0PICIDX.
+pub(crate) type Temporal = (u8, bool, u8);
+
 /// A VP8 payload (RFC 7741): descriptor with a picture id, payload header if it starts the frame, and the part.
-pub(crate) fn write_picture(part: &Part, len: usize) -> Vec<u8> {
+pub(crate) fn write_picture(
+    part: &Part,
+    picture_id: u16,
+    temporal: Option<Temporal>,
+    len: usize,
+) -> Vec<u8> {
     let starts = part.part == 0;
-    let id = (part.number & 0x7fff) as u16 | 0x8000;
-    let mut payload = vec![if starts { 0x90 } else { 0x80 }, 0x80];
-    payload.extend(id.to_be_bytes());
+    let mut descriptor = vp8::Descriptor::default();
+    descriptor.starts_partition = starts;
+    descriptor.picture_id = Some(vp8::PictureId::Long(picture_id & 0x7fff));
+    if let Some((id, layer_sync, tl0)) = temporal {
+        descriptor.tl0_picture_index = Some(tl0);
+        descriptor.temporal = Some(vp8::Temporal { id, layer_sync });
+    }
+    let mut bytes = [0; vp8::MAX_DESCRIPTOR_LENGTH];
+    let used = descriptor.write(&mut bytes).expect("it fits");
+    let mut payload = bytes[..used].to_vec();
     if starts && part.is_key {
         // RFC 6386 §9.1: frame tag with P = 0, start code, 320 × 240.
         payload.extend([0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00]);
@@ -82,16 +121,16 @@ pub(crate) fn write_picture(part: &Part, len: usize) -> Vec<u8> {
     }
     let content_at = payload.len();
     write_part(part, &mut payload);
-    payload.resize(len.max(PICTURE_MIN), part.number as u8);
+    payload.resize(len.max(content_at + PART_MIN), part.number as u8);
     seal(&mut payload, content_at);
     payload
 }
 
-/// The part in a VP8 payload.
+/// The descriptor and the part in a VP8 payload.
 ///
 /// # Panics
-/// If it is not as it was written.
-pub(crate) fn read_picture(payload: &[u8]) -> Part {
+/// If the part is not as it was written.
+pub(crate) fn read_picture(payload: &[u8]) -> (vp8::Descriptor, Part) {
     let descriptor = vp8::Descriptor::parse(payload).expect("a VP8 descriptor");
     let mut content = &payload[descriptor.len()..];
     if descriptor.starts_frame() {
@@ -105,19 +144,13 @@ pub(crate) fn read_picture(payload: &[u8]) -> Part {
     }
     let part = read_part(content);
     assert_eq!(descriptor.starts_frame(), part.part == 0);
-    let id = descriptor.picture_id.expect("a picture id").value();
-    assert_eq!(
-        id,
-        (part.number & 0x7fff) as u16,
-        "one stream, one numbering"
-    );
-    part
+    (descriptor, part)
 }
 
 pub(crate) fn write_sound(part: &Part, len: usize) -> Vec<u8> {
     let mut payload = Vec::new();
     write_part(part, &mut payload);
-    payload.resize(len.max(PICTURE_MIN), part.number as u8);
+    payload.resize(len.max(PART_MIN), part.number as u8);
     seal(&mut payload, 0);
     payload
 }
@@ -133,6 +166,10 @@ fn write_part(part: &Part, out: &mut Vec<u8>) {
     out.push(u8::from(part.is_key));
     out.extend(part.taken.to_bits().to_be_bytes());
     out.extend(part.whose.to_be_bytes());
+    out.push(part.encoding);
+    for number in part.builds_on {
+        out.extend(number.unwrap_or(NOTHING).to_be_bytes());
+    }
 }
 
 /// Makes the last eight bytes a checksum over the rest.
@@ -164,6 +201,8 @@ fn read_part(content: &[u8]) -> Part {
             bytes(9, 8).try_into().expect("eight bytes"),
         )),
         whose: four(17),
+        encoding: body[21],
+        builds_on: [22, 26].map(|at| Some(four(at)).filter(|number| *number != NOTHING)),
     }
 }
 
@@ -187,14 +226,29 @@ pub(crate) fn publisher(
     id: PublisherId,
     transport: TransportId,
     ssrcs: Ssrcs,
-    is_announced: bool,
+    style: &Style,
 ) -> PublisherSpec {
-    let announce = |ssrc| is_announced.then_some(ssrc);
-    let extensions = vec![
+    let announce = |ssrc| style.announced.then_some(ssrc);
+    let mut extensions = vec![
         (IN_MID, Uri::Mid),
         (IN_LEVEL, Uri::AudioLevel),
         (IN_TWCC, Uri::TransportCc),
     ];
+    let encodings = match style.encoder {
+        Encoder::Obedient { encodings: 3, .. } => {
+            extensions.extend([(IN_RID, Uri::Rid), (IN_REPAIRED_RID, Uri::RepairedRid)]);
+            let named = RIDS.map(|rid| EncodingSpec {
+                rid: Some(rid.into()),
+                ..EncodingSpec::default()
+            });
+            named.to_vec()
+        }
+        _ => vec![EncodingSpec {
+            rid: None,
+            ssrc: announce(ssrcs.video),
+            rtx_ssrc: announce(ssrcs.rtx),
+        }],
+    };
     PublisherSpec {
         id,
         transport,
@@ -214,11 +268,7 @@ pub(crate) fn publisher(
                 mid: VIDEO_MID.into(),
                 codecs: vec![payload_type(IN_VP8, Codec::Vp8, CLOCK_VIDEO, Some(IN_RTX))],
                 extensions,
-                encodings: vec![EncodingSpec {
-                    rid: None,
-                    ssrc: announce(ssrcs.video),
-                    rtx_ssrc: announce(ssrcs.rtx),
-                }],
+                encodings,
             },
         ],
     }
@@ -231,7 +281,11 @@ pub(crate) fn subscriber(
     publisher: PublisherId,
     ssrcs: Ssrcs,
 ) -> SubscriberSpec {
-    let extensions = vec![(OUT_MID, Uri::Mid), (OUT_LEVEL, Uri::AudioLevel)];
+    let extensions = vec![
+        (OUT_MID, Uri::Mid),
+        (OUT_LEVEL, Uri::AudioLevel),
+        (OUT_TWCC, Uri::TransportCc),
+    ];
     let opus = payload_type(OUT_OPUS, Codec::Opus, CLOCK_AUDIO, None);
     let vp8 = payload_type(OUT_VP8, Codec::Vp8, CLOCK_VIDEO, Some(OUT_RTX));
     SubscriberSpec {
@@ -275,8 +329,20 @@ mod tests {
                 is_key,
                 taken: NtpTime::from_bits(77),
                 whose: 5,
+                encoding: 2,
+                builds_on: [Some(39_999), None],
             };
-            assert_eq!(read_picture(&write_picture(&part, 900)), part);
+            for temporal in [None, Some((2, true, 77))] {
+                let payload = write_picture(&part, 40_000, temporal, 900);
+                assert_eq!(payload.len(), 900);
+                let (descriptor, read) = read_picture(&payload);
+                assert_eq!(read, part);
+                let id = descriptor.picture_id.expect("it was written").value();
+                assert_eq!(id, 40_000 & 0x7fff);
+                assert_eq!(descriptor.tl0_picture_index, temporal.map(|one| one.2));
+                let layer = descriptor.temporal.map(|one| (one.id, one.layer_sync));
+                assert_eq!(layer, temporal.map(|one| (one.0, one.1)));
+            }
             assert_eq!(read_sound(&write_sound(&part, 80)), part);
         }
     }
@@ -291,8 +357,10 @@ mod tests {
             is_key: true,
             taken: NtpTime::from_bits(0),
             whose: 0,
+            encoding: 0,
+            builds_on: [None; 2],
         };
-        let mut payload = write_picture(&part, 100);
+        let mut payload = write_picture(&part, 1, None, 100);
         payload[50] ^= 1;
         read_picture(&payload);
     }

@@ -231,7 +231,7 @@ impl Simulation {
         let (now, rng) = (self.now(), self.rng.fork());
         let browser = &mut self.browsers[id.0];
         browser.source = Some(Source::new(now, style, ssrcs, rng));
-        let spec = media::publisher(publisher, browser.transport, ssrcs, style.announced);
+        let spec = media::publisher(publisher, browser.transport, ssrcs, &style);
         self.places[id.0].publishes = Some(publisher);
         let taps = self.taps.published(publisher, worker, &spec.media);
         self.node
@@ -332,7 +332,8 @@ impl Simulation {
         }
         self.run(match self.node.workers() {
             1 => Duration::from_millis(1),
-            _ => ORDERS_DELAY + Duration::from_millis(1),
+            // What happens meanwhile may make further orders, and those that wait wait with them.
+            _ => 10 * ORDERS_DELAY,
         });
         self.node.check_empty();
         assert_eq!(self.network.borrow().overflowed(), 0);

@@ -32,6 +32,7 @@ pub struct Sink {
     picture_due: Option<Instant>,
     /// By packet index, what came.
     pub(crate) packets: BTreeMap<u64, Part>,
+    picture_ids: BTreeMap<u64, u16>,
     pub(crate) sounds: BTreeMap<u64, Part>,
     frames: BTreeMap<u32, Frame>,
     /// The last picture of an unbroken chain from a key frame.
@@ -82,6 +83,7 @@ impl Sink {
             reports_due: now + REPORT_INTERVAL,
             picture_due: Some(now + 2 * PICTURE_PATIENCE),
             packets: BTreeMap::new(),
+            picture_ids: BTreeMap::new(),
             sounds: BTreeMap::new(),
             frames: BTreeMap::new(),
             shown: None,
@@ -145,6 +147,10 @@ impl Sink {
                     false => b.number == a.number && b.part == a.part + 1,
                 };
                 assert!(follows, "nothing is missing between {a:?} and {b:?}");
+                let ids = (self.picture_ids[before], self.picture_ids[index]);
+                let step = (b.number - a.number) as u16;
+                let expected = ids.0.wrapping_add(step) & 0x7fff;
+                assert_eq!(ids.1, expected, "picture ids count pictures");
             }
         }
         for ((before, a), (index, b)) in self.sounds.iter().zip(self.sounds.iter().skip(1)) {
@@ -177,7 +183,7 @@ impl Sink {
         let payload = &packet[payload];
         if header.ssrc == self.ssrcs.video {
             self.video.on_packet(index, header.timestamp, now);
-            self.came.insert(media::read_picture(payload).number, now);
+            self.came.insert(media::read_picture(payload).1.number, now);
             self.on_picture(now, index, header.timestamp, payload);
         } else {
             assert_eq!(header.ssrc, self.ssrcs.audio, "an SSRC that was agreed on");
@@ -190,7 +196,9 @@ impl Sink {
     }
 
     fn on_picture(&mut self, now: Instant, index: u64, timestamp: u32, payload: &[u8]) {
-        let part = media::read_picture(payload);
+        let (descriptor, part) = media::read_picture(payload);
+        let id = descriptor.picture_id.expect("pictures have ids").value();
+        self.picture_ids.insert(index, id);
         self.compare_clocks(0, &part, timestamp);
         if let Some(before) = self.packets.insert(index, part) {
             assert_eq!(before, part, "an index means one packet");

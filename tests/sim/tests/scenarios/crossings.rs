@@ -53,7 +53,7 @@ fn a_subscriber_on_another_worker_gets_the_same() {
                 .values()
                 .map(|(_, parts)| u64::from(*parts))
                 .sum();
-            let sent = parts + u64::from(source.sounds_sent);
+            let sent = parts + u64::from(source.sounds_sent());
             let out = crossed(&simulation, worker).0;
             assert!(out <= sent && out + 30 > sent, "{out} of {sent} crossed");
             assert_eq!(crossed(&simulation, 1 - worker).1, out);
@@ -98,7 +98,7 @@ fn what_crosses_in_one_turn_is_not_mixed_up() {
         let identities = publishers.map(|(publisher, _)| simulation.source(publisher).identity());
         assert!(identities[0] != identities[1] && identities[1] != identities[2]);
         // They did cross together: a turn for each of their instants, and not one for each of them.
-        let sounds = |nth: usize| simulation.source(publishers[nth].0).sounds_sent;
+        let sounds = |nth: usize| simulation.source(publishers[nth].0).sounds_sent();
         let turns = simulation.node.stats().stage(Stage::CrossOut).calls;
         let instants = u64::from(sounds(0).max(sounds(1)));
         assert!(

@@ -9,7 +9,7 @@ mod overload;
 mod strangers;
 
 use clock::Duration;
-use sim::{BrowserId, Conditions, Simulation, Sink, Style};
+use sim::{BrowserId, Conditions, Encoder, Simulation, Sink, Style};
 
 /// Twenty-five pictures a second and sound.
 const STYLE: Style = Style {
@@ -17,6 +17,7 @@ const STYLE: Style = Style {
     sound: true,
     announced: true,
     first_sequence: 100,
+    encoder: Encoder::Careless,
 };
 
 const fn millis(millis: u64) -> Duration {
