@@ -14,7 +14,8 @@ use sfu::api::TransportId;
 
 use crate::network::HostId;
 use crate::sink::Sink;
-use crate::source::{Source, Wire};
+use crate::source::{Source, Wire, protect_rtcp};
+use crate::viewer::Viewer;
 
 /// ICE, SRTP, and either a camera or somebody who watches.
 pub struct Browser {
@@ -35,6 +36,8 @@ pub struct Browser {
     pub source: Option<Source>,
     /// What it subscribes to.
     pub sink: Option<Sink>,
+    /// What it subscribes to, as a browser does it.
+    pub viewer: Option<Viewer>,
     /// Datagrams that didn't open, malformed or seen before.
     pub unopened: u64,
 }
@@ -62,6 +65,7 @@ impl Browser {
             is_online: true,
             source: None,
             sink: None,
+            viewer: None,
             unopened: 0,
         }
     }
@@ -74,6 +78,11 @@ impl Browser {
     /// Whoever watches, who is there.
     pub fn sink(&self) -> &Sink {
         self.sink.as_ref().expect("it subscribes")
+    }
+
+    /// Whoever watches as a browser does, who is there.
+    pub fn viewer(&self) -> &Viewer {
+        self.viewer.as_ref().expect("it watches")
     }
 
     /// Whether a check was answered and consent lives.
@@ -104,7 +113,8 @@ impl Browser {
         let media = self.srtp.as_ref().and_then(|_| {
             let source = self.source.as_ref().map(Source::deadline);
             let sink = self.sink.as_ref().map(Sink::deadline);
-            source.into_iter().chain(sink).min()
+            let viewer = self.viewer.as_ref().map(Viewer::deadline);
+            source.into_iter().chain(sink).chain(viewer).min()
         });
         self.ice.deadline().into_iter().chain(media).min()
     }
@@ -128,6 +138,9 @@ impl Browser {
         if let Some(sink) = &mut self.sink {
             sink.on_timeout(now, outbound, out);
         }
+        if let Some(viewer) = &mut self.viewer {
+            viewer.on_timeout(now, outbound, out);
+        }
     }
 
     /// Takes a datagram from the node.
@@ -138,6 +151,12 @@ impl Browser {
             Packet::Rtcp => self.on_rtcp(now, bytes, out),
             Packet::Dtls | Packet::Other => panic!("the node sends neither here"),
         }
+    }
+
+    /// Protects RTCP of somebody's choice, if its keys are there.
+    pub(crate) fn protect(&mut self, plain: &[u8]) -> Option<Vec<u8>> {
+        let (_, outbound) = self.srtp.as_mut()?;
+        Some(protect_rtcp(plain, outbound))
     }
 
     fn on_stun(&mut self, now: Instant, bytes: &[u8], out: &mut Vec<Vec<u8>>) {
@@ -154,7 +173,7 @@ impl Browser {
     }
 
     fn on_rtp(&mut self, now: Instant, bytes: &[u8]) {
-        let (Some((inbound, _)), Some(sink)) = (&mut self.srtp, &mut self.sink) else {
+        let Some((inbound, _)) = &mut self.srtp else {
             // Its handshake is not done yet: browsers drop what comes before.
             self.unopened += 1;
             return;
@@ -162,9 +181,16 @@ impl Browser {
         let mut bytes = bytes.to_vec();
         let header = Header::parse(&bytes).expect("the node's RTP has a good header");
         let opened = inbound.unprotect_rtp(&mut bytes, header.len(), header.ssrc, header.sequence);
-        match opened {
-            Ok((len, index)) => sink.on_rtp(now, &header, index, &bytes[..len]),
-            Err(_) => self.unopened += 1,
+        let Ok((len, index)) = opened else {
+            self.unopened += 1;
+            return;
+        };
+        if let Some(sink) = &mut self.sink {
+            sink.on_rtp(now, &header, index, &bytes[..len]);
+        } else if let Some(viewer) = &mut self.viewer {
+            viewer.on_rtp(now, &header, index, &bytes[..len]);
+        } else {
+            panic!("media for nobody");
         }
     }
 
@@ -191,6 +217,9 @@ impl Browser {
             }
             if let Some(sink) = &mut self.sink {
                 sink.on_rtcp(now, &packet);
+            }
+            if let Some(viewer) = &mut self.viewer {
+                viewer.on_rtcp(now, &packet);
             }
         }
     }

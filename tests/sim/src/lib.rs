@@ -13,26 +13,32 @@
 
 mod browser;
 mod conditions;
+mod decoder;
 mod driver;
 mod encoder;
 mod media;
 mod network;
 mod node;
 mod oracle;
+mod report;
 mod seeds;
 mod simulation;
 mod sink;
 mod source;
+mod viewer;
 
 pub use browser::Browser;
 pub use conditions::{Conditions, Loss, Rate};
+pub use decoder::{Freeze, Shown};
 pub use driver::{SimDriver, Still};
 pub use encoder::Encoder;
 pub use media::Style;
 pub use network::{BottleneckId, HostId, Network, Seen};
 pub use node::Node;
 pub use oracle::Oracle;
+pub use report::Report;
 pub use seeds::over_seeds;
 pub use simulation::{BrowserId, Settings, Simulation};
 pub use sink::Sink;
 pub use source::Source;
+pub use viewer::Viewer;

@@ -1,7 +1,7 @@
 //! One world: a node, browsers, a network, and the loop that moves the clock.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -17,8 +17,10 @@ use crate::conditions::Conditions;
 use crate::media::{self, Ssrcs, Style};
 use crate::network::{HostId, Network};
 use crate::node::{Node, ORDERS_DELAY};
+use crate::report::Report;
 use crate::sink::Sink;
 use crate::source::Source;
+use crate::viewer::Viewer;
 
 /// Where the first worker listens; the others have the ports above.
 const NODE: ([u8; 4], u16) = ([192, 0, 2, 1], 7_000);
@@ -56,12 +58,14 @@ impl Default for Settings {
 }
 
 /// What will happen at its time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Plan {
     /// The node's end of the handshake is done.
     NodeKeys(BrowserId),
     /// The browser's end is.
     BrowserKeys(BrowserId),
+    /// The path of a browser becomes like that, up and down.
+    Path(BrowserId, Box<[Conditions; 2]>),
 }
 
 /// Where a browser's transport is, and what is on it, until it goes.
@@ -81,12 +85,19 @@ pub struct Simulation {
     /// The node.
     pub node: Node,
     browsers: Vec<Browser>,
+    /// When each of them wants to do something, and all of that in order.
+    dues: Vec<Instant>,
+    agenda: BTreeSet<(Instant, usize)>,
+    /// Whose browser is at which host.
+    hosted: BTreeMap<HostId, usize>,
+    /// Browsers that may want something else since they were looked at.
+    stale: Vec<usize>,
     /// What each of them is to the node.
     places: Vec<Place>,
     taps: Taps,
     plans: BTreeMap<(Instant, u64), Plan>,
     planned: u64,
-    hosts: u8,
+    hosts: u16,
     streams: u64,
     /// Transports that the node let go, when, and why.
     pub closed: Vec<(Instant, BrowserId, CloseReason)>,
@@ -118,6 +129,10 @@ impl Simulation {
             network,
             rng,
             browsers: Vec::new(),
+            dues: Vec::new(),
+            agenda: BTreeSet::new(),
+            hosted: BTreeMap::new(),
+            stale: Vec::new(),
             places: Vec::new(),
             taps: Taps::default(),
             plans: BTreeMap::new(),
@@ -145,12 +160,18 @@ impl Simulation {
 
     /// A browser, to be changed.
     pub fn browser_mut(&mut self, id: BrowserId) -> &mut Browser {
+        self.stale.push(id.0);
         &mut self.browsers[id.0]
     }
 
     /// Who watches there.
     pub fn sink(&self, id: BrowserId) -> &Sink {
         self.browser(id).sink()
+    }
+
+    /// Who watches there as a browser does.
+    pub fn viewer(&self, id: BrowserId) -> &Viewer {
+        self.browser(id).viewer()
     }
 
     /// What is published there.
@@ -191,6 +212,9 @@ impl Simulation {
         self.node
             .order(worker, Command::AddTransport(Box::new(spec)));
         self.browsers.push(browser);
+        self.dues.push(Instant::FAR_FUTURE);
+        self.hosted.insert(host, id.0);
+        self.stale.push(id.0);
         self.places.push(Place {
             worker,
             publishes: None,
@@ -229,7 +253,7 @@ impl Simulation {
         let id = self.join_on(worker, conditions);
         let ssrcs = self.fresh_ssrcs();
         let (now, rng) = (self.now(), self.rng.fork());
-        let browser = &mut self.browsers[id.0];
+        let browser = self.browser_mut(id);
         browser.source = Some(Source::new(now, style, ssrcs, rng));
         let spec = media::publisher(publisher, browser.transport, ssrcs, &style);
         self.places[id.0].publishes = Some(publisher);
@@ -252,11 +276,30 @@ impl Simulation {
         conditions: Conditions,
         publisher: PublisherId,
     ) -> BrowserId {
+        let (id, ssrcs) = self.attend(worker, conditions, publisher);
+        let (now, own) = (self.now(), self.rng.next_u32());
+        self.browser_mut(id).sink = Some(Sink::new(now, ssrcs, own));
+        id
+    }
+
+    /// A browser that subscribes, and plays and asks as real ones do.
+    pub fn watch(&mut self, conditions: Conditions, publisher: PublisherId) -> BrowserId {
+        let (id, ssrcs) = self.attend(0, conditions, publisher);
+        let (now, own) = (self.now(), self.rng.next_u32());
+        let round_trip = 2 * conditions.delay;
+        self.browser_mut(id).viewer = Some(Viewer::new(now, ssrcs, own, round_trip));
+        id
+    }
+
+    fn attend(
+        &mut self,
+        worker: u16,
+        conditions: Conditions,
+        publisher: PublisherId,
+    ) -> (BrowserId, Ssrcs) {
         let id = self.join_on(worker, conditions);
         let ssrcs = self.fresh_ssrcs();
-        let (now, own) = (self.now(), self.rng.next_u32());
-        let browser = &mut self.browsers[id.0];
-        browser.sink = Some(Sink::new(now, ssrcs, own));
+        let browser = &self.browsers[id.0];
         self.streams += 1;
         let subscriber = SubscriberId(self.streams);
         let spec = media::subscriber(subscriber, browser.transport, publisher, ssrcs);
@@ -265,18 +308,53 @@ impl Simulation {
         self.places[id.0].subscribes = Some(publisher);
         let taps = self.taps.subscribed(publisher, worker);
         self.deliver(taps);
-        id
+        (id, ssrcs)
+    }
+
+    /// A browser sends RTCP of the scenario's choice. Whether it could: it must have its keys.
+    pub fn say(&mut self, id: BrowserId, plain: &[u8]) -> bool {
+        let browser = &mut self.browsers[id.0];
+        let Some(datagram) = browser.protect(plain) else {
+            return false;
+        };
+        let mut network = self.network.borrow_mut();
+        let source = network.address(browser.host);
+        network.send(browser.host, source, browser.node, datagram);
+        true
+    }
+
+    /// What a viewer got of what a publisher sent, from one time until another.
+    pub fn report(
+        &self,
+        publisher: BrowserId,
+        viewer: BrowserId,
+        from: Instant,
+        until: Instant,
+    ) -> Report {
+        Report::new(self.source(publisher), self.viewer(viewer), from, until)
+    }
+
+    /// After so long the path of a browser becomes like that, up and down.
+    pub fn change_after(
+        &mut self,
+        pause: Duration,
+        id: BrowserId,
+        up: Conditions,
+        down: Conditions,
+    ) {
+        let at = self.now() + pause;
+        self.plan(at, Plan::Path(id, Box::new([up, down])));
     }
 
     /// The browser ends its transport and says so to the master.
     pub fn leave(&mut self, id: BrowserId) {
-        self.browsers[id.0].is_online = false;
+        self.browser_mut(id).is_online = false;
         self.remove(id);
     }
 
     /// The browser is gone and nobody says so.
     pub fn vanish(&mut self, id: BrowserId) {
-        self.browsers[id.0].is_online = false;
+        self.browser_mut(id).is_online = false;
     }
 
     /// The browser continues from another address, as after a change from Wi-Fi to a mobile network.
@@ -383,20 +461,18 @@ impl Simulation {
             let arrived = self.network.borrow_mut().arrive();
             is_idle &= arrived.is_empty();
             for (host, bytes) in arrived {
-                let at = |browser: &Browser| browser.host == host && browser.is_online;
-                let Some(place) = self.browsers.iter().position(at) else {
-                    continue;
-                };
-                self.visit(place, |browser, out| browser.on_datagram(now, &bytes, out));
-            }
-            for place in 0..self.browsers.len() {
-                while self.browsers[place]
-                    .deadline()
-                    .is_some_and(|due| due <= now)
-                {
-                    self.visit(place, |browser, out| browser.on_timeout(now, out));
-                    is_idle = false;
+                let place = self.hosted.get(&host).copied();
+                if let Some(place) = place.filter(|place| self.browsers[*place].is_online) {
+                    self.visit(place, |browser, out| browser.on_datagram(now, &bytes, out));
                 }
+            }
+            self.refresh();
+            while let Some(&(due, place)) = self.agenda.first()
+                && due <= now
+            {
+                self.visit(place, |browser, out| browser.on_timeout(now, out));
+                self.refresh();
+                is_idle = false;
             }
             if self.node.is_due() {
                 let events = self.node.turn();
@@ -418,13 +494,30 @@ impl Simulation {
             let source = network.address(browser.host);
             network.send(browser.host, source, browser.node, datagram);
         }
+        drop(network);
+        self.stale.push(place);
     }
 
-    fn next_moment(&self) -> Instant {
-        let browsers = self.browsers.iter().filter_map(Browser::deadline);
+    /// Brings the agenda up to date.
+    fn refresh(&mut self) {
+        while let Some(place) = self.stale.pop() {
+            let due = self.browsers[place].deadline();
+            let due = due.unwrap_or(Instant::FAR_FUTURE);
+            let before = core::mem::replace(&mut self.dues[place], due);
+            if before != due {
+                self.agenda.remove(&(before, place));
+                self.agenda.insert((due, place));
+            }
+        }
+    }
+
+    fn next_moment(&mut self) -> Instant {
+        self.refresh();
+        let browsers = self.agenda.first().map(|(due, _)| *due);
         let plans = self.plans.keys().next().map(|(at, _)| *at);
         let arrival = self.network.borrow().next_arrival();
         browsers
+            .into_iter()
             .chain(plans)
             .chain(arrival)
             .fold(self.node.wake_at(), Instant::min)
@@ -450,7 +543,12 @@ impl Simulation {
                 let arrival = self.now() + self.network.borrow().delay_down(host);
                 self.plan(arrival, Plan::BrowserKeys(id));
             }
-            Plan::BrowserKeys(id) => self.browsers[id.0].on_keys(),
+            Plan::BrowserKeys(id) => self.browser_mut(id).on_keys(),
+            Plan::Path(id, ways) => {
+                let [up, down] = *ways;
+                let host = self.browsers[id.0].host;
+                self.network.borrow_mut().set_conditions(host, up, down);
+            }
         }
     }
 
@@ -480,8 +578,9 @@ impl Simulation {
     }
 
     fn fresh_address(&mut self) -> SocketAddr {
-        self.hosts = self.hosts.checked_add(1).expect("at most 255 addresses");
-        SocketAddr::from(([198, 51, 100, self.hosts], 5_000))
+        self.hosts = self.hosts.checked_add(1).expect("there are addresses left");
+        let [high, low] = self.hosts.to_be_bytes();
+        SocketAddr::from(([198, 18, high, low], 5_000))
     }
 
     fn fresh_ssrcs(&mut self) -> Ssrcs {

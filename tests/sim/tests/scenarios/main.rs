@@ -1,5 +1,6 @@
 //! Calls in a simulated world, each with several seeds.
 
+mod browsers;
 mod calls;
 mod crossings;
 mod crowds;
