@@ -183,7 +183,10 @@ fn keys_ready(
         return Err("the transport has keys");
     }
     let refused = "the keys do not fit their profile";
-    let inbound = Inbound::new(&keys.remote).map_err(|_| refused)?;
+    let mut inbound = Inbound::for_rtcp(&keys.remote).map_err(|_| refused)?;
+    if !transport.publishers.is_empty() {
+        inbound.expect_rtp().map_err(|_| refused)?;
+    }
     let outbound = OutboundRtcp::new(&keys.local).map_err(|_| refused)?;
     let context = engine.model.contexts.insert(&keys.local);
     let context = context.map_err(|_| refused)?;
@@ -289,13 +292,19 @@ fn add_publisher(engine: &mut Engine, now: Instant, spec: PublisherSpec) -> Outc
     if engine.model.transports[key].publishers.len() >= PER_TRANSPORT_MAX {
         return Err("too many publishers on the transport");
     }
+    if let Some(inbound) = &mut engine.model.transports[key].inbound {
+        let expected = inbound.expect_rtp();
+        wipe_stack();
+        expected.map_err(|_| "the keys do not fit their profile")?;
+    }
     // Every encoding may bring two RTP streams, media and RTX; they are learnt when they come, on the packet path.
     let encodings = spec.media.iter().map(|medium| medium.encodings.len());
     let streams = 2 * encodings.sum::<usize>().min(ENCODINGS_MAX * MEDIA_MAX);
     let origin = Origin::Transport(key);
     let (publisher, _) = insert_publisher(engine, spec.id, origin, spec.media)?;
-    engine.model.transports[key].sources.reserve(streams);
-    engine.model.transports[key].publishers.push(publisher);
+    let transport = &mut engine.model.transports[key];
+    transport.sources.reserve(streams);
+    transport.publishers.push(publisher);
     engine.wheel.schedule(key, now);
     Ok(())
 }

@@ -6,8 +6,9 @@ use super::backend::prefetch_front;
 use super::kdf::Use;
 use super::profile::{KeyError, MasterKey, Profile};
 use super::replay::{Verdict, Window, estimate_index};
+use super::seldom::SeldomUsed;
 use super::sources::Sources;
-use super::transform::{ENCRYPTED_FLAG, RTCP_CLEAR_LEN, Transform};
+use super::transform::{ENCRYPTED_FLAG, RTCP_CLEAR_LEN, Transform, rtcp_word};
 
 /// How many SSRCs a peer may have in use on one transport, in RTP and in RTCP each. An answer describes a handful.
 pub const MAX_INBOUND_SOURCES: usize = 64;
@@ -54,6 +55,9 @@ pub enum Reject {
     /// The 48-bit index is used up; the keys are at their end (RFC 3711 §9.2).
     #[error("packet index exhausted")]
     IndexExhausted,
+    /// An RTP packet, although none is expected; see [`Inbound::for_rtcp`].
+    #[error("no RTP is expected")]
+    Unexpected,
 }
 
 /// One transport's SRTP context for what the peer sends: RTP and RTCP.
@@ -61,11 +65,22 @@ pub enum Reject {
 /// No state is made or moved before a packet is authentic. On an error the content of the packet is lost.
 #[derive(Debug)]
 pub struct Inbound {
-    profile: Profile,
-    rtp: Transform,
-    rtcp: Transform,
-    rtp_sources: Sources<RTP_WINDOW_WORDS>,
+    rtcp: SeldomUsed,
     rtcp_sources: Sources<RTCP_WINDOW_WORDS>,
+    rtp: Rtp,
+}
+
+/// RTP, which most peers of a fan-out do not send.
+#[derive(Debug)]
+enum Rtp {
+    Unexpected(SeldomUsed),
+    Expected(Box<InboundRtp>),
+}
+
+#[derive(Debug)]
+struct InboundRtp {
+    keys: Transform,
+    sources: Sources<RTP_WINDOW_WORDS>,
 }
 
 impl Inbound {
@@ -74,31 +89,57 @@ impl Inbound {
     /// # Errors
     /// [`KeyError`] if the cipher library refuses a key.
     pub fn new(master: &MasterKey) -> Result<Self, KeyError> {
+        let mut inbound = Self::for_rtcp(master)?;
+        inbound.expect_rtp()?;
+        Ok(inbound)
+    }
+
+    /// The same for a peer that sends RTCP only, so far. It takes less memory by a kilobyte.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the cipher library refuses a key.
+    pub fn for_rtcp(master: &MasterKey) -> Result<Self, KeyError> {
         Ok(Self {
-            profile: master.profile(),
-            rtp: Transform::new(master, Use::Rtp)?,
-            rtcp: Transform::new(master, Use::Rtcp)?,
-            rtp_sources: Sources::new(RESERVED_SOURCES, MAX_INBOUND_SOURCES),
+            rtcp: SeldomUsed::new(master, Use::Rtcp)?,
             rtcp_sources: Sources::new(RESERVED_SOURCES, MAX_INBOUND_SOURCES),
+            rtp: Rtp::Unexpected(SeldomUsed::new(master, Use::Rtp)?),
         })
+    }
+
+    /// From now on RTP is expected too. Once is enough.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the cipher library refuses a key; then nothing has changed.
+    pub fn expect_rtp(&mut self) -> Result<(), KeyError> {
+        if let Rtp::Unexpected(keys) = &self.rtp {
+            self.rtp = Rtp::Expected(Box::new(InboundRtp {
+                keys: keys.transform()?,
+                sources: Sources::new(RESERVED_SOURCES, MAX_INBOUND_SOURCES),
+            }));
+        }
+        Ok(())
     }
 
     /// The profile in use.
     pub fn profile(&self) -> Profile {
-        self.profile
+        self.rtcp.profile()
     }
 
     /// How many SSRCs have sent authentic RTP and are not forgotten.
     pub fn source_count(&self) -> usize {
-        self.rtp_sources.len()
+        match &self.rtp {
+            Rtp::Unexpected(_) => 0,
+            Rtp::Expected(rtp) => rtp.sources.len(),
+        }
     }
 
     /// Asks for the memory that [`Self::unprotect_rtp`] will read, so that it comes at once and not piece by piece. Best
     /// called a few hundred nanoseconds before.
     #[inline]
     pub fn prefetch(&self) {
-        prefetch_front(&self.rtp, size_of::<Transform>());
-        self.rtp_sources.prefetch();
+        if let Rtp::Expected(rtp) = &self.rtp {
+            rtp.prefetch();
+        }
     }
 
     /// Authenticates and decrypts an RTP packet in place (RFC 3711 §3.3).
@@ -115,23 +156,27 @@ impl Inbound {
         ssrc: u32,
         sequence: u16,
     ) -> Result<(usize, u64), Reject> {
-        self.prefetch();
+        let overhead = self.profile().rtp_overhead();
+        let Rtp::Expected(rtp) = &mut self.rtp else {
+            return Err(Reject::Unexpected);
+        };
+        rtp.prefetch();
         let plain_len = packet
             .len()
-            .checked_sub(self.profile.rtp_overhead())
+            .checked_sub(overhead)
             .filter(|plain_len| header_len >= RTP_HEADER_MIN && *plain_len >= header_len)
             .ok_or(Reject::TooShort)?;
         debug_assert_eq!(packet.get(2..4), Some(sequence.to_be_bytes().as_slice()));
         debug_assert_eq!(packet.get(8..12), Some(ssrc.to_be_bytes().as_slice()));
 
-        let Some(window) = self.rtp_sources.find(ssrc) else {
-            let index = self.unprotect_first_rtp(packet, header_len, ssrc, sequence)?;
-            self.rtp_sources.insert(ssrc, index);
+        let Some(window) = rtp.sources.find(ssrc) else {
+            let index = rtp.unprotect_first(packet, header_len, ssrc, sequence)?;
+            rtp.sources.insert(ssrc, index);
             return Ok((plain_len, index));
         };
         let index = estimate_index(window.highest(), sequence).ok_or(Reject::IndexExhausted)?;
         admit(window.check(index))?;
-        self.rtp
+        rtp.keys
             .unprotect_rtp(ssrc, index, packet, header_len)
             .map_err(|_| Reject::Unauthentic)?;
         window.commit(index);
@@ -148,11 +193,11 @@ impl Inbound {
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, Reject> {
         let plain_len = packet
             .len()
-            .checked_sub(self.profile.rtcp_overhead())
+            .checked_sub(self.profile().rtcp_overhead())
             .filter(|plain_len| *plain_len >= RTCP_CLEAR_LEN)
             .ok_or(Reject::TooShort)?;
         let ssrc = sender_ssrc(packet).ok_or(Reject::TooShort)?;
-        let word = self.rtcp.rtcp_word(packet).ok_or(Reject::TooShort)?;
+        let word = rtcp_word(self.profile(), packet).ok_or(Reject::TooShort)?;
         let index = u64::from(u32::from_be_bytes(word) & !ENCRYPTED_FLAG);
 
         let known = match self.rtcp_sources.find(ssrc) {
@@ -161,7 +206,7 @@ impl Inbound {
                 true
             }
             None => {
-                self.admit_new(
+                admit_new(
                     index,
                     self.rtcp_sources.is_full(),
                     self.rtcp_sources.recall(ssrc),
@@ -170,7 +215,7 @@ impl Inbound {
             }
         };
         self.rtcp
-            .unprotect_rtcp(ssrc, word, packet)
+            .with(|keys| keys.unprotect_rtcp(ssrc, word, packet))
             .map_err(|_| Reject::Unauthentic)?;
         match self.rtcp_sources.find(ssrc) {
             Some(window) if known => window.commit(index),
@@ -181,24 +226,34 @@ impl Inbound {
 
     /// Makes room for another SSRC. Should this one come back, its ROC continues and its old packets stay refused.
     pub fn forget(&mut self, ssrc: u32) {
-        self.rtp_sources.forget(ssrc);
+        if let Rtp::Expected(rtp) = &mut self.rtp {
+            rtp.sources.forget(ssrc);
+        }
         self.rtcp_sources.forget(ssrc);
+    }
+}
+
+impl InboundRtp {
+    #[inline]
+    fn prefetch(&self) {
+        prefetch_front(&self.keys, size_of::<Transform>());
+        self.sources.prefetch();
     }
 
     /// The packet of an SSRC that is not in the table. Returns its index.
-    fn unprotect_first_rtp(
+    fn unprotect_first(
         &self,
         packet: &mut [u8],
         header_len: usize,
         ssrc: u32,
         sequence: u16,
     ) -> Result<u64, Reject> {
-        let recalled = self.rtp_sources.recall(ssrc);
+        let recalled = self.sources.recall(ssrc);
         let index = match recalled {
             Some(highest) => estimate_index(highest, sequence).ok_or(Reject::IndexExhausted)?,
             None => u64::from(sequence),
         };
-        self.admit_new(index, self.rtp_sources.is_full(), recalled)?;
+        admit_new(index, self.sources.is_full(), recalled)?;
 
         // A sender that began shortly before its sequence number wrapped may have lost all it sent before the wrap. Its
         // ROC is then 1 although we have seen nothing, and with ROC 0 we would stay deaf to it for good.
@@ -207,14 +262,14 @@ impl Inbound {
             .get_mut(..packet.len())
             .filter(|_| recalled.is_none() && sequence < 1 << 15);
         let Some(kept) = kept else {
-            self.rtp
+            self.keys
                 .unprotect_rtp(ssrc, index, packet, header_len)
                 .map_err(|_| Reject::Unauthentic)?;
             return Ok(index);
         };
         kept.copy_from_slice(packet);
         if self
-            .rtp
+            .keys
             .unprotect_rtp(ssrc, index, packet, header_len)
             .is_ok()
         {
@@ -222,21 +277,21 @@ impl Inbound {
         }
         packet.copy_from_slice(kept);
         let wrapped = index.saturating_add(ROLLOVER);
-        self.rtp
+        self.keys
             .unprotect_rtp(ssrc, wrapped, packet, header_len)
             .map_err(|_| Reject::Unauthentic)?;
         Ok(wrapped)
     }
+}
 
-    /// What can be said about the packet of a new SSRC before it is authentic.
-    fn admit_new(&self, index: u64, full: bool, recalled: Option<u64>) -> Result<(), Reject> {
-        if full {
-            return Err(Reject::TooManySources);
-        }
-        match recalled {
-            Some(highest) if index <= highest => Err(Reject::TooOld),
-            _ => Ok(()),
-        }
+/// What can be said about the packet of a new SSRC before it is authentic.
+fn admit_new(index: u64, full: bool, recalled: Option<u64>) -> Result<(), Reject> {
+    if full {
+        return Err(Reject::TooManySources);
+    }
+    match recalled {
+        Some(highest) if index <= highest => Err(Reject::TooOld),
+        _ => Ok(()),
     }
 }
 

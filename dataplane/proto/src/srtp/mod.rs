@@ -22,6 +22,7 @@ mod outbound;
 mod outbound_rtp;
 mod profile;
 mod replay;
+mod seldom;
 mod slab;
 mod sources;
 mod transform;

@@ -6,7 +6,8 @@ use super::backend::prefetch_front;
 use super::kdf::Use;
 use super::outbound_rtp::{HOT_LEN, OutboundRtp};
 use super::profile::{KeyError, MasterKey, Profile};
-use super::transform::{RTCP_CLEAR_LEN, RtpParts, Transform};
+use super::seldom::SeldomUsed;
+use super::transform::{RTCP_CLEAR_LEN, RtpParts};
 
 /// The SRTCP index has 31 bits; the keys end with it (RFC 3711 §9.2).
 const RTCP_INDEX_END: u32 = 1 << 31;
@@ -120,8 +121,7 @@ impl Outbound {
 /// The RTCP half of what we send on one transport. Of one master key there must be one only.
 #[derive(Debug)]
 pub struct OutboundRtcp {
-    profile: Profile,
-    keys: Transform,
+    keys: SeldomUsed,
     /// The next SRTCP index. RFC 3711 §3.2.1 counts per SSRC; one count for all is stricter and also never repeats.
     pub(super) next_index: u32,
 }
@@ -133,15 +133,14 @@ impl OutboundRtcp {
     /// [`KeyError`] if the cipher library refuses a key.
     pub fn new(master: &MasterKey) -> Result<Self, KeyError> {
         Ok(Self {
-            profile: master.profile(),
-            keys: Transform::new(master, Use::Rtcp)?,
+            keys: SeldomUsed::new(master, Use::Rtcp)?,
             next_index: 0,
         })
     }
 
     /// The profile in use.
     pub fn profile(&self) -> Profile {
-        self.profile
+        self.keys.profile()
     }
 
     /// Writes a protected, encrypted RTCP packet to the front of `out` and returns its length. `packet` may be compound.
@@ -155,7 +154,7 @@ impl OutboundRtcp {
         let [_, _, _, _, ssrc @ ..] = *clear;
         let len = packet
             .len()
-            .checked_add(self.profile.rtcp_overhead())
+            .checked_add(self.profile().rtcp_overhead())
             .ok_or(Refusal::BufferTooSmall)?;
         let out = out.get_mut(..len).ok_or(Refusal::BufferTooSmall)?;
         let index = self.next_index;
@@ -164,7 +163,7 @@ impl OutboundRtcp {
         }
         self.next_index = index.saturating_add(1);
         self.keys
-            .protect_rtcp(u32::from_be_bytes(ssrc), index, packet, out)
+            .with(|keys| keys.protect_rtcp(u32::from_be_bytes(ssrc), index, packet, out))
             .map_err(|_| Refusal::Cipher)?;
         Ok(len)
     }

@@ -274,16 +274,7 @@ impl Transform {
         }
     }
 
-    /// The E flag and index of a protected RTCP packet, not yet authenticated.
-    pub(super) fn rtcp_word(&self, packet: &[u8]) -> Option<[u8; SRTCP_WORD_LEN]> {
-        let before_tag = match self.cipher {
-            Cipher::Gcm(_) => packet,
-            Cipher::CmSha1(_) => packet.split_last_chunk::<SHA1_80_LEN>()?.0,
-        };
-        before_tag.last_chunk().copied()
-    }
-
-    /// Verifies and, if it is encrypted, decrypts an RTCP packet in place. `word` is what [`Self::rtcp_word`] said. On
+    /// Verifies and, if it is encrypted, decrypts an RTCP packet in place. `word` is what [`rtcp_word`] said. On
     /// failure the content of `packet` is lost.
     pub(super) fn unprotect_rtcp(
         &self,
@@ -346,6 +337,15 @@ impl Transform {
         xor_into(&mut iv, self.salt.as_slice());
         iv
     }
+}
+
+/// The E flag and index of a protected RTCP packet, not yet authenticated.
+pub(super) fn rtcp_word(profile: Profile, packet: &[u8]) -> Option<[u8; SRTCP_WORD_LEN]> {
+    let before_tag = match profile {
+        Profile::AeadAes256Gcm | Profile::AeadAes128Gcm => packet,
+        Profile::Aes128CmHmacSha1_80 => packet.split_last_chunk::<SHA1_80_LEN>()?.0,
+    };
+    before_tag.last_chunk().copied()
 }
 
 /// RFC 7714 §8.1: ROC and sequence number.

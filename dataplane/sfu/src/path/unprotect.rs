@@ -66,5 +66,7 @@ fn reason(reject: Reject) -> DropReason {
         Reject::Unauthentic => DropReason::Unauthentic,
         Reject::TooManySources => DropReason::TooManySources,
         Reject::IndexExhausted => DropReason::KeyExhausted,
+        // The peer publishes nothing.
+        Reject::Unexpected => DropReason::UnknownEncoding,
     }
 }

@@ -150,13 +150,14 @@ fn the_wrong_key_and_the_same_packet_again_are_not_forwarded() {
     net.send(from, forged);
     net.send(from, good.clone());
     net.send(from, good.clone());
-    // From another peer's address it is another transport's packet, whose keys it does not have.
+    // From another peer's address it is another transport's packet, and nothing is published there.
     net.send(net.peers[receivers[0]].address, good.clone());
     net.send(SocketAddr::from(STRANGER), good);
     net.run(5);
     assert_eq!(net.peers[receivers[0]].rtp.len(), before + 1);
     let drops = &net.engine.stats().drops;
-    assert_eq!(drops.get(Stage::Unprotect, DropReason::Unauthentic), 2);
+    assert_eq!(drops.get(Stage::Unprotect, DropReason::Unauthentic), 1);
+    assert_eq!(drops.get(Stage::Unprotect, DropReason::UnknownEncoding), 1);
     assert_eq!(drops.get(Stage::Unprotect, DropReason::Replay), 1);
     assert_eq!(drops.get(Stage::Classify, DropReason::Stranger), 1);
     net.finish();

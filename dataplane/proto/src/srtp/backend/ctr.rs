@@ -3,7 +3,7 @@
 use aws_lc_sys::{AES_KEY, AES_ctr128_encrypt, AES_set_encrypt_key};
 
 #[cfg(target_arch = "x86_64")]
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 #[cfg(target_arch = "x86_64")]
 use super::vaes::{self, ROUND_KEYS_MAX, RoundKeys};
@@ -119,7 +119,8 @@ impl Drop for AesCtr {
             // SAFETY: a schedule is integers.
             Self::AwsLc(schedule) => unsafe { cleanse(schedule) },
             #[cfg(target_arch = "x86_64")]
-            Self::Vaes { keys, .. } => keys.zeroize(),
+            // SAFETY: round keys are octets.
+            Self::Vaes { keys, .. } => unsafe { cleanse(keys) },
         }
     }
 }

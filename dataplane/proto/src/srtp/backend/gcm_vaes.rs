@@ -20,13 +20,11 @@ use core::arch::x86_64::{
     _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_xor_si512, _mm512_zextsi128_si512,
 };
 
-use zeroize::Zeroize;
-
 use super::vaes::{
     Counters, ROUND_KEYS_MAX, RoundKeys, STEP, STEP_LEN, VECTOR_LEN, WIDTH, encrypt, expand,
     keystream, load, mask, reversal, store, wide,
 };
-use super::{AES_BLOCK_LEN, GCM_NONCE_LEN, GCM_TAG_LEN};
+use super::{AES_BLOCK_LEN, GCM_NONCE_LEN, GCM_TAG_LEN, cleanse};
 
 /// How many powers of the hash key there are: as many as blocks in a step, one for the block of lengths, and four for the
 /// associated data of usual packets.
@@ -278,8 +276,11 @@ impl VaesGcm {
 
 impl Drop for VaesGcm {
     fn drop(&mut self) {
-        self.powers.zeroize();
-        self.keys.zeroize();
+        // SAFETY: octets may be zeros.
+        unsafe {
+            cleanse(&mut self.powers);
+            cleanse(&mut self.keys);
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) use gcm::AesGcm;
 pub(super) use hmac::HmacSha1;
 pub(super) use hmac_lanes::{LANES, tags};
 pub(super) use prefetch::{prefetch, prefetch_front};
+pub(super) use stack::wipe_frames;
 pub use stack::wipe_stack;
 
 /// Length of an AES block and of a counter-mode IV, in octets.

@@ -1,9 +1,13 @@
 //! What making a context leaves behind on the stack.
 
-use zeroize::Zeroize;
+use core::hint::black_box;
+
+use super::cleanse;
 
 /// More than making all contexts of a transport takes, in octets.
 const DEPTH: usize = 32 << 10;
+/// More than making one transform and using it once takes, in octets.
+const SHALLOW: usize = 8 << 10;
 
 /// Overwrites what lies below the caller's frame on the stack with zeros.
 ///
@@ -11,13 +15,25 @@ const DEPTH: usize = 32 << 10;
 /// the expanded keys behind. To be called after that, by whoever called what made them.
 #[inline(never)]
 pub fn wipe_stack() {
-    let mut below = [0_u8; DEPTH];
-    below.zeroize();
+    wipe::<DEPTH>();
+}
+
+/// The same after a single transform was made and used, less deep: there are such packets in every second.
+#[inline(never)]
+pub(in crate::srtp) fn wipe_frames() {
+    wipe::<SHALLOW>();
+}
+
+#[inline(always)]
+fn wipe<const LEN: usize>() {
+    let mut below = [0_u8; LEN];
+    // SAFETY: octets may be zeros.
+    unsafe { cleanse(&mut below) };
+    black_box(&below);
 }
 
 #[cfg(test)]
 mod tests {
-    use core::hint::black_box;
     use core::mem::MaybeUninit;
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
@@ -63,6 +79,14 @@ mod tests {
         ))
     }
 
+    /// Protects and unprotects a report, for which keys are made ready.
+    #[inline(never)]
+    fn report((inbound, outbound): &mut (Inbound, OutboundRtcp)) {
+        let (plain, mut packet) = ([0x80; 60], [0; 100]);
+        let len = outbound.protect(&plain, &mut packet).unwrap();
+        assert_eq!(inbound.unprotect_rtcp(&mut packet[..len]), Ok(60));
+    }
+
     #[inline(never)]
     fn leave(secret: &[u8]) {
         // Not at its start, where a greater frame is begun by touching each page.
@@ -78,8 +102,9 @@ mod tests {
             let secrets = [Use::Rtp, Use::Rtcp].map(|usage| round_key(&master, usage));
             wipe_stack();
             let mut slab = Slab::with_capacity(1);
-            let contexts = make(&master, &mut slab);
+            let mut contexts = make(&master, &mut slab);
             wipe_stack();
+            report(&mut contexts);
             for secret in &secrets {
                 assert!(!is_left(secret));
                 leave(secret);

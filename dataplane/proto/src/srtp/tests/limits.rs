@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::super::backend::counting::allocations;
 use super::super::{
-    MAX_OUTBOUND_SOURCES, MAX_RTP_INDEX, Outbound, Profile, RTP_SENT_WINDOW, Refusal,
+    Inbound, MAX_OUTBOUND_SOURCES, MAX_RTP_INDEX, Outbound, OutboundRtcp, Profile, RTP_SENT_WINDOW,
+    Refusal, Reject,
 };
 use super::{header, keying, pair, payload, protect, protect_rtcp, rtcp, unprotect};
 
@@ -121,6 +122,37 @@ fn rtcp_of_all_sources_shares_one_growing_index() {
         assert_eq!(word, 1 << 31 | index);
         assert!(super::unprotect_rtcp(&mut inbound, &packet).is_ok());
     }
+}
+
+#[test]
+fn rtp_is_let_in_only_where_it_is_expected() {
+    for profile in Profile::ALL {
+        let keys = keying(profile);
+        let mut outbound = Outbound::new(&keys.local).unwrap();
+        let mut inbound = Inbound::for_rtcp(&keys.mirrored().remote).unwrap();
+        let packet = protect(&mut outbound, SSRC, 7, &payload(100));
+        let report = protect_rtcp(&mut outbound, &rtcp(SSRC, 60));
+        assert_eq!(
+            unprotect(&mut inbound, &packet, 12),
+            Err(Reject::Unexpected)
+        );
+        assert_eq!(
+            super::unprotect_rtcp(&mut inbound, &report),
+            Ok(rtcp(SSRC, 60))
+        );
+        inbound.expect_rtp().unwrap();
+        assert!(unprotect(&mut inbound, &packet, 12).is_ok());
+        assert_eq!(inbound.source_count(), 1);
+        inbound.expect_rtp().unwrap();
+        let again = unprotect(&mut inbound, &packet, 12);
+        assert_eq!(again, Err(Reject::Replayed), "nothing is forgotten");
+    }
+}
+
+#[test]
+fn a_context_for_rtcp_is_small() {
+    assert!(size_of::<Inbound>() <= 320, "{}", size_of::<Inbound>());
+    assert!(size_of::<OutboundRtcp>() <= 80);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::super::backend::AesCtr;
 use super::super::kdf::{SessionKeys, Use, derive};
-use super::super::transform::{RtpParts, Transform};
+use super::super::transform::{RtpParts, Transform, rtcp_word};
 use super::super::{Inbound, MasterKey, Outbound, Profile};
 use super::{unprotect, unprotect_rtcp};
 
@@ -165,7 +165,7 @@ fn aead_rtcp_packets() {
             .protect_rtcp(0x4d61_7273, 0x5d4, &plain, &mut out)
             .unwrap();
         assert_eq!(out, hex(expected));
-        let word = transform.rtcp_word(&out).unwrap();
+        let word = rtcp_word(profile, &out).unwrap();
         transform
             .unprotect_rtcp(0x4d61_7273, word, &mut out)
             .unwrap();
@@ -189,7 +189,7 @@ fn aead_rtcp_packets_that_are_only_tagged() {
         let transform = rfc_7714(profile);
         let plain = hex(RTCP_PLAIN);
         let packet = [plain.clone(), hex(tag), hex("000005d4")].concat();
-        let word = transform.rtcp_word(&packet).unwrap();
+        let word = rtcp_word(profile, &packet).unwrap();
         let mut copy = packet.clone();
         transform
             .unprotect_rtcp(0x4d61_7273, word, &mut copy)
@@ -198,7 +198,7 @@ fn aead_rtcp_packets_that_are_only_tagged() {
         for at in 0..packet.len() {
             let mut forged = packet.clone();
             forged[at] ^= 1;
-            let word = transform.rtcp_word(&forged).unwrap();
+            let word = rtcp_word(profile, &forged).unwrap();
             let ssrc = u32::from_be_bytes(*forged[4..].first_chunk().unwrap());
             assert!(
                 transform.unprotect_rtcp(ssrc, word, &mut forged).is_err(),
