@@ -1,28 +1,43 @@
-//! Two sides in turn: A B A B …, so that whatever the machine does meanwhile happens to both.
+//! Several sides in turn: A B C, B C A …, so that whatever the machine does meanwhile happens to all of them.
 
+mod metric;
 mod statistics;
+mod summary;
 
+use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
+pub use metric::Metric;
 pub use statistics::{Estimate, median};
+pub use summary::{Figure, Pair, Summary};
 
 use crate::exit;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::scenario::Load;
 
+/// To whom others are compared where he takes part, in the words of the command line.
+pub const CONVENTIONAL: &str = "conventional";
+
+/// Who takes part in a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrants {
+    names: Vec<String>,
+    reference: usize,
+}
+
 /// What is to be compared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pairing {
+pub struct Contest {
     /// For people.
     pub name: String,
-    /// The one whose figure is divided.
-    pub left: Side,
-    /// The one by whose figure it is divided.
-    pub right: Side,
+    /// Two or more.
+    pub sides: Vec<Side>,
+    /// The place of the side by whose figure those of all others are divided.
+    pub reference: usize,
     /// Which figure.
     pub metric: Metric,
-    /// What is asked of it.
+    /// What is asked of the first side that is not the reference.
     pub target: Option<f64>,
     /// What else the same runs are asked, with what is asked of that.
     pub also: Vec<(Metric, Option<f64>)>,
@@ -39,78 +54,85 @@ pub struct Side {
     pub exit: exit::Kind,
 }
 
-/// The figure of a run that is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// The forwarder's processor time per delivered packet, in nanoseconds: the less the better.
-    Cost,
-    /// The share of packets that was forwarded: the more the better. Here a lossy run counts, if what came was right, the
-    /// strangers that it may have had were as many as asked for, and they left nothing behind.
-    Delivered,
-    /// Latency that 99 of 100 packets kept from publisher to subscriber, in nanoseconds: the less the better.
-    Latency,
-    /// Latency that half of the packets kept within the left forwarder, in nanoseconds. It is not compared with anybody's.
-    Inside,
-    /// Memory for each transport that the left side has more than the right, in bytes: process and kernel.
-    Memory,
-}
-
-/// The runs of a pairing.
+/// The runs of a contest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Kept")]
 pub struct Comparison {
-    /// The pairing's name.
+    /// The contest's name.
     pub name: String,
     /// The figure.
     pub metric: Metric,
     /// What is asked for: of shares at least, of everything else at most.
     pub target: Option<f64>,
     /// What else is asked of the same runs.
-    #[serde(default)]
     pub also: Vec<(Metric, Option<f64>)>,
-    /// The left side's runs, in their order.
-    pub left: Vec<Outcome>,
-    /// The right side's, as many.
-    pub right: Vec<Outcome>,
+    /// Each side's runs, one a round, in the order of the contest's sides.
+    pub sides: Vec<Vec<Outcome>>,
+    /// The place of the side by whose figure those of all others are divided.
+    pub reference: usize,
 }
 
-/// What a comparison comes to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Which figure.
-    pub metric: Metric,
-    /// What is asked of it.
-    pub target: Option<f64>,
-    /// The left side's figure.
-    pub left: Figure,
-    /// The right side's.
-    pub right: Figure,
-    /// Median of the left side through median of the right, with the interval that holds it with 95 % confidence; of a figure that
-    /// is not compared, its median.
-    pub ratio: Option<Estimate>,
-    /// Median of the ratios of each round.
-    pub paired_ratio: Option<f64>,
-    /// Smallest of the left side through smallest of the right.
-    pub ratio_of_minima: Option<f64>,
-    /// Whether every round of both sides counts.
-    pub is_complete: bool,
-    /// Whether the target was met; none without target, or where a round does not count.
-    pub is_met: Option<bool>,
+/// A [`Comparison`] in a file. There were only two sides once, and they had names.
+#[derive(Deserialize)]
+struct Kept {
+    name: String,
+    metric: Metric,
+    target: Option<f64>,
+    #[serde(default)]
+    also: Vec<(Metric, Option<f64>)>,
+    #[serde(default)]
+    sides: Vec<Vec<Outcome>>,
+    #[serde(default)]
+    reference: usize,
+    #[serde(default)]
+    left: Vec<Outcome>,
+    #[serde(default)]
+    right: Vec<Outcome>,
 }
 
-/// One side's figure over all rounds that have a result.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    /// Rounds.
-    pub rounds: usize,
-    /// Of these, rounds with a result.
-    pub results: usize,
-    /// The median, with the interval that holds it with 95 % confidence.
-    pub median: Option<Estimate>,
-    /// The smallest.
-    pub min: Option<f64>,
-    /// The largest.
-    pub max: Option<f64>,
+impl Entrants {
+    /// `names` in the words of the command line. All are compared to `to`; if nobody was named, of two to the second, of more to
+    /// [`CONVENTIONAL`] where he takes part.
+    ///
+    /// # Errors
+    /// Of fewer than two, and where `to` is none of them.
+    pub fn new(names: Vec<String>, to: Option<&str>) -> anyhow::Result<Self> {
+        ensure!(names.len() >= 2, "a comparison takes two subjects or more");
+        let place = |wanted: &str| names.iter().position(|name| name == wanted);
+        let reference = match to {
+            Some(to) => {
+                place(to).with_context(|| format!("--to {to} is none of the subjects compared"))?
+            }
+            None if names.len() == 2 => 1,
+            None => place(CONVENTIONAL).unwrap_or(1),
+        };
+        Ok(Self { names, reference })
+    }
+
+    /// To whom the others are compared.
+    pub fn reference(&self) -> &str {
+        &self.names[self.reference]
+    }
+
+    /// All but the reference; targets are asked of the first.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        let all = self.names.iter().enumerate();
+        all.filter(|(place, _)| *place != self.reference)
+            .map(|(_, name)| name.as_str())
+    }
+
+    /// All of them under `load`, without a target.
+    pub fn under(&self, load: &Load) -> Contest {
+        let sides = self.names.iter().map(|name| Side::new(name, load));
+        Contest {
+            name: load.plan.name.clone(),
+            sides: sides.collect(),
+            reference: self.reference,
+            metric: Metric::Cost,
+            target: None,
+            also: Vec::new(),
+        }
+    }
 }
 
 impl Side {
@@ -124,166 +146,89 @@ impl Side {
     }
 }
 
-impl Pairing {
-    /// Runs both sides in turn, `rounds` times, with `run`. Each round has a seed of its own, the same for both sides.
-    ///
-    /// A side that can't be run at all has a run that says why.
-    pub fn run(&self, rounds: u32, mut run: impl FnMut(&Side) -> Outcome) -> Comparison {
-        let mut comparison = Comparison {
-            name: self.name.clone(),
-            metric: self.metric,
-            target: self.target,
-            also: self.also.clone(),
-            left: Vec::new(),
-            right: Vec::new(),
-        };
-        for round in 0..rounds {
-            for (side, outcomes) in [
-                (&self.left, &mut comparison.left),
-                (&self.right, &mut comparison.right),
-            ] {
-                let mut side = side.clone();
+/// Runs all sides of `contests` in turn, `rounds` times, with `run`. Each round begins with another contest and, within each of them,
+/// with another side, so that nobody has the same one before him every time; it has a seed of its own, the same for all.
+///
+/// A side that can't be run at all has a run that says why.
+pub fn take_turns(
+    contests: &[Contest],
+    rounds: u32,
+    mut run: impl FnMut(&Side) -> Outcome,
+) -> Vec<Comparison> {
+    let mut comparisons: Vec<Comparison> = contests.iter().map(Comparison::begin).collect();
+    for round in 0..rounds {
+        for contest in turned(contests.len(), round) {
+            let Contest { sides, .. } = &contests[contest];
+            for place in turned(sides.len(), round) {
+                let mut side = sides[place].clone();
                 side.plan.seed = side.plan.seed.wrapping_add(u64::from(round));
-                outcomes.push(run(&side));
+                comparisons[contest].sides[place].push(run(&side));
             }
         }
-        comparison
     }
+    comparisons
 }
 
-impl Metric {
-    /// All.
-    pub const ALL: [Self; 5] = [
-        Self::Cost,
-        Self::Delivered,
-        Self::Latency,
-        Self::Inside,
-        Self::Memory,
-    ];
-
-    /// Whether one side's figure is divided by the other's.
-    pub fn is_compared(self) -> bool {
-        matches!(self, Self::Cost | Self::Delivered | Self::Latency)
-    }
-
-    /// The figure of `outcome`; none if it has none that counts.
-    pub fn of(self, outcome: &Outcome) -> Option<f64> {
-        match self {
-            Self::Cost => outcome.cost(),
-            Self::Delivered => {
-                let objection = outcome.strangers.and_then(|them| them.objection());
-                let is_right = outcome.is_right_but_for_loss() && objection.is_none();
-                outcome.packets.forwarded_share().filter(|_| is_right)
-            }
-            Self::Latency => {
-                let latency = outcome.latency.as_ref().filter(|_| outcome.is_result())?;
-                Some(latency.p99 as f64)
-            }
-            Self::Inside => {
-                let inside = outcome.forwarding_latency.as_ref();
-                Some(inside.filter(|_| outcome.is_result())?.p50 as f64)
-            }
-            Self::Memory => {
-                let memory = outcome.memory.filter(|_| outcome.is_result())?;
-                Some((memory.resident as i64 + memory.slab_growth) as f64)
-            }
-        }
-    }
+/// All places, beginning with another one each round.
+fn turned(places: usize, round: u32) -> impl Iterator<Item = usize> {
+    let first = round as usize % places.max(1);
+    (first..places).chain(0..first)
 }
 
 impl Comparison {
-    /// Everything that is asked of these runs.
-    pub fn summaries(&self) -> Vec<Summary> {
-        let first = (self.metric, self.target);
-        let all = std::iter::once(first).chain(self.also.iter().copied());
-        all.map(|(metric, target)| self.summary_of(metric, target))
-            .collect()
-    }
-
-    /// Medians, minima, ratios of what is asked first.
-    pub fn summary(&self) -> Summary {
-        self.summary_of(self.metric, self.target)
-    }
-
-    /// Whether every round has a result; where shares are compared, one that lost packets counts as well.
-    pub fn is_complete(&self) -> bool {
-        let counts = |outcome: &Outcome| match self.metric {
-            Metric::Delivered => self.metric.of(outcome).is_some(),
-            _ => outcome.is_result(),
-        };
-        let all = self.left.iter().chain(&self.right);
-        self.summaries().iter().all(|summary| summary.is_complete) && { all }.all(counts)
-    }
-
-    fn summary_of(&self, metric: Metric, target: Option<f64>) -> Summary {
-        let values = |outcomes: &[Outcome]| -> Vec<Option<f64>> {
-            outcomes.iter().map(|outcome| metric.of(outcome)).collect()
-        };
-        let (left, right) = (values(&self.left), values(&self.right));
-        let pairs: Vec<(f64, f64)> = left
-            .iter()
-            .zip(&right)
-            .filter_map(|(left, right)| left.zip(*right))
-            .collect();
-        let ratios: Vec<f64> = pairs.iter().map(|(left, right)| left / right).collect();
-        let rounds = left.len().max(right.len());
-        let (ratio, counted) = match metric {
-            Metric::Inside => {
-                let inside: Vec<f64> = left.iter().copied().flatten().collect();
-                (statistics::median_estimate(&inside), inside.len())
-            }
-            Metric::Memory => {
-                let slopes = self.slopes();
-                (statistics::median_estimate(&slopes), slopes.len())
-            }
-            _ => (statistics::ratio(&pairs), pairs.len()),
-        };
-        let is_complete = rounds > 0 && counted == rounds;
-        let is_compared = metric.is_compared();
-        let (left, right) = (Figure::of(&left), Figure::of(&right));
-        let judged = ratio.zip(target).filter(|_| is_complete);
-        let is_met = judged.map(|(ratio, target)| match metric {
-            Metric::Delivered => ratio.value >= target,
-            _ => ratio.value <= target,
-        });
-        let minima = left.min.zip(right.min);
-        Summary {
-            metric,
-            target,
-            ratio_of_minima: minima
-                .filter(|_| is_compared)
-                .map(|(left, right)| left / right),
-            left,
-            right,
-            ratio,
-            paired_ratio: median(&ratios).filter(|_| is_compared),
-            is_complete,
-            is_met,
+    fn begin(contest: &Contest) -> Self {
+        Self {
+            name: contest.name.clone(),
+            metric: contest.metric,
+            target: contest.target,
+            also: contest.also.clone(),
+            sides: vec![Vec::new(); contest.sides.len()],
+            reference: contest.reference,
         }
     }
 
-    /// Of each round, the bytes for each transport more.
-    fn slopes(&self) -> Vec<f64> {
-        let rounds = self.left.iter().zip(&self.right);
-        let slope = |(many, few): (&Outcome, &Outcome)| {
-            let are_results = many.is_result() && few.is_result();
-            let (many, few) = many.memory.zip(few.memory).filter(|_| are_results)?;
-            many.slope_from(&few)
-        };
-        rounds.filter_map(slope).collect()
+    /// The runs of the reference.
+    pub fn reference(&self) -> &[Outcome] {
+        self.sides.get(self.reference).map_or(&[], Vec::as_slice)
+    }
+
+    /// Each side but the reference with the reference, in their order.
+    pub fn pairs(&self) -> impl Iterator<Item = Pair<'_>> {
+        let others = self.sides.iter().enumerate();
+        let others = others.filter(|(place, _)| *place != self.reference);
+        others.enumerate().map(|(number, (_, left))| Pair {
+            comparison: self,
+            left,
+            right: self.reference(),
+            is_judged: number == 0,
+        })
+    }
+
+    /// Everything that is asked of these runs, of one pair after the other.
+    pub fn summaries(&self) -> Vec<Summary> {
+        self.pairs().flat_map(|pair| pair.summaries()).collect()
+    }
+
+    /// Whether every round of every side counts: each for itself, so that one who can't be run takes nothing from the others.
+    pub fn is_complete(&self) -> bool {
+        self.pairs().all(|pair| pair.is_complete())
     }
 }
 
-impl Figure {
-    /// Over all rounds.
-    pub fn of(rounds: &[Option<f64>]) -> Self {
-        let values: Vec<f64> = rounds.iter().copied().flatten().collect();
+impl From<Kept> for Comparison {
+    fn from(kept: Kept) -> Self {
+        let (sides, reference) = if kept.sides.is_empty() {
+            (vec![kept.left, kept.right], 1)
+        } else {
+            (kept.sides, kept.reference)
+        };
         Self {
-            rounds: rounds.len(),
-            results: values.len(),
-            median: statistics::median_estimate(&values),
-            min: values.iter().copied().reduce(f64::min),
-            max: values.iter().copied().reduce(f64::max),
+            name: kept.name,
+            metric: kept.metric,
+            target: kept.target,
+            also: kept.also,
+            sides,
+            reference,
         }
     }
 }
@@ -310,43 +255,187 @@ pub(crate) mod tests {
         outcome
     }
 
-    pub(crate) fn pairing() -> Pairing {
-        let side = |subject: &str| Side {
-            subject: subject.to_owned(),
+    /// These subjects under the same load, compared to the one at `reference`.
+    pub(crate) fn contest(subjects: &[&str], reference: usize) -> Contest {
+        let side = |subject: &&str| Side {
+            subject: (*subject).to_owned(),
             plan: crate::plan::tests::example(),
             exit: exit::Kind::Loopback,
         };
-        Pairing {
+        Contest {
             name: "example".to_owned(),
-            left: side("ringcast"),
-            right: side("conventional"),
+            sides: subjects.iter().map(side).collect(),
+            reference,
             metric: Metric::Cost,
             target: Some(0.5),
             also: Vec::new(),
         }
     }
 
+    pub(crate) fn pairing() -> Contest {
+        contest(&["ringcast", "conventional"], 1)
+    }
+
+    /// Every run of one contest.
+    pub(crate) fn run_all(
+        contest: Contest,
+        rounds: u32,
+        run: impl FnMut(&Side) -> Outcome,
+    ) -> Comparison {
+        take_turns(&[contest], rounds, run).remove(0)
+    }
+
+    /// What the judged side's runs say to the first question.
+    pub(crate) fn first_summary(comparison: &Comparison) -> Summary {
+        comparison.summaries().remove(0)
+    }
+
+    /// Another outcome of every run of one side.
+    fn change(comparison: &mut Comparison, side: usize, how: impl FnMut(&mut Outcome)) {
+        comparison.sides[side].iter_mut().for_each(how);
+    }
+
+    fn no_result(because: &str) -> Verdict {
+        Verdict::NoResult {
+            because: because.to_owned(),
+        }
+    }
+
     #[test]
     fn sides_take_turns_with_the_same_seeds() {
-        let mut order = Vec::new();
-        let comparison = pairing().run(3, |side| {
-            order.push((side.subject.clone(), side.plan.seed));
-            run_of(side, 1_000.0)
-        });
-        let seeds: Vec<u64> = order.iter().map(|(_, seed)| *seed).collect();
-        assert_eq!(seeds, [1, 1, 2, 2, 3, 3]);
-        assert!(
-            order
-                .chunks(2)
-                .all(|pair| pair[0].0 == "ringcast" && pair[1].0 == "conventional")
+        let order_of = |contests: &[Contest], rounds| {
+            let mut order = Vec::new();
+            let comparisons = take_turns(contests, rounds, |side| {
+                let suite = format!("{:?}", side.plan.suite);
+                order.push((format!("{} {suite}", side.subject), side.plan.seed));
+                run_of(side, 1_000.0)
+            });
+            let each = |comparison: &Comparison| comparison.sides.iter().map(Vec::len).collect();
+            let counts: Vec<Vec<usize>> = comparisons.iter().map(each).collect();
+            let (subjects, seeds): (Vec<String>, Vec<u64>) = order.into_iter().unzip();
+            let letters = subjects.iter().map(|subject| {
+                let suite = if subject.ends_with("Aes128Gcm") {
+                    "'"
+                } else {
+                    ""
+                };
+                format!("{}{suite}", &subject[..1])
+            });
+            (letters.collect::<Vec<_>>().join(" "), seeds, counts)
+        };
+        let (order, seeds, counts) = order_of(&[contest(&["a", "b", "c"], 1)], 4);
+        assert_eq!(order, "a b c b c a c a b a b c");
+        assert_eq!(seeds, [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+        assert_eq!(counts, [[4, 4, 4]]);
+        assert_eq!(order_of(&[pairing()], 3).0, "r c c r r c");
+
+        let mut other = contest(&["a", "b"], 1);
+        for side in &mut other.sides {
+            side.plan.suite = crate::plan::Suite::Aes128Gcm;
+        }
+        let (order, _, counts) = order_of(&[contest(&["a", "b"], 1), other], 3);
+        assert_eq!(order, "a b a' b' b' a' b a a b a' b'", "suites as well");
+        assert_eq!(counts, [[3, 3], [3, 3]]);
+    }
+
+    #[test]
+    fn the_reference_is_the_conventional_one_unless_said_otherwise() {
+        let of = |names: &str, to| {
+            let names = names.split(' ').map(str::to_owned).collect();
+            Entrants::new(names, to).map(|entrants| entrants.reference().to_owned())
+        };
+        let found = |names, to| of(names, to).expect("a sane line");
+        assert_eq!(found("ringcast conventional", None), "conventional");
+        assert_eq!(
+            found("conventional naive", None),
+            "naive",
+            "the second of two"
         );
-        assert_eq!((comparison.left.len(), comparison.right.len()), (3, 3));
+        assert_eq!(found("conventional naive janus", None), "conventional");
+        assert_eq!(found("a b naive", None), "b");
+        assert_eq!(found("a b naive", Some("a")), "a");
+        assert!(of("a b", Some("c")).is_err() && of("a", None).is_err());
+        let entrants = Entrants::new(vec!["a".into(), "b".into(), "c".into()], Some("b"));
+        let entrants = entrants.expect("a sane line");
+        assert_eq!(entrants.others().collect::<Vec<_>>(), ["a", "c"]);
+    }
+
+    #[test]
+    fn each_of_many_is_divided_by_the_reference() {
+        let contest = contest(&["ringcast", "conventional", "janus", "rtpengine"], 1);
+        let mut comparison = run_all(contest, 3, |side| {
+            let cost = match side.subject.as_str() {
+                "ringcast" => 500.0,
+                "conventional" => 1_000.0,
+                "janus" => 4_000.0,
+                _ => 2_500.0,
+            };
+            run_of(side, cost * side.plan.seed as f64)
+        });
+        let ratios = |comparison: &Comparison| -> Vec<(String, Option<f64>, bool, Option<bool>)> {
+            let all = comparison.summaries().into_iter();
+            let each = all.map(|it| {
+                assert_eq!(it.reference, "conventional");
+                (
+                    it.subject,
+                    it.ratio.map(|it| it.value),
+                    it.is_complete,
+                    it.is_met,
+                )
+            });
+            each.collect()
+        };
+        let named =
+            |name: &str, ratio, is_complete, is_met| (name.to_owned(), ratio, is_complete, is_met);
+        assert!(comparison.is_complete());
+        assert_eq!(
+            ratios(&comparison),
+            [
+                named("ringcast", Some(0.5), true, Some(true)),
+                named("janus", Some(4.0), true, None),
+                named("rtpengine", Some(2.5), true, None),
+            ],
+            "a target is asked of the first only"
+        );
+        // Who can't be run takes nothing from the others.
+        change(&mut comparison, 2, |run| {
+            run.verdict = no_result("loopback")
+        });
+        comparison.sides[3][1].verdict = no_result("lost");
+        assert!(!comparison.is_complete());
+        assert_eq!(
+            ratios(&comparison),
+            [
+                named("ringcast", Some(0.5), true, Some(true)),
+                named("janus", None, false, None),
+                named("rtpengine", Some(2.5), false, None),
+            ]
+        );
+        // Without the one to whom all are compared nothing is.
+        comparison.sides[1][0].verdict = no_result("lost");
+        let all = ratios(&comparison);
+        assert!(all.iter().all(|(_, _, is_complete, _)| !is_complete));
+    }
+
+    #[test]
+    fn comparisons_of_a_left_and_a_right_side_are_still_read() {
+        let comparison = run_all(pairing(), 1, |side| run_of(side, 700.0));
+        let mut value = serde_json::to_value(&comparison).expect("JSON");
+        let again: Comparison = serde_json::from_value(value.clone()).expect("what was written");
+        assert_eq!(again, comparison);
+        let fields = value.as_object_mut().expect("fields");
+        let mut sides = fields.remove("sides").expect("sides");
+        fields.remove("reference");
+        fields.insert("left".to_owned(), sides[0].take());
+        fields.insert("right".to_owned(), sides[1].take());
+        let again: Comparison = serde_json::from_value(value).expect("as it once was");
+        assert_eq!(again, comparison);
     }
 
     #[test]
     fn ratios_survive_a_machine_that_changes_between_rounds() {
         let mut round = 0;
-        let comparison = pairing().run(5, |side| {
+        let comparison = run_all(pairing(), 5, |side| {
             let epoch = if (round / 2) % 2 == 0 { 1.0 } else { 1.5 };
             round += 1;
             let cost = if side.subject == "ringcast" {
@@ -356,7 +445,7 @@ pub(crate) mod tests {
             };
             run_of(side, cost * epoch)
         });
-        let summary = comparison.summary();
+        let summary = first_summary(&comparison);
         assert_eq!(summary.paired_ratio, Some(0.4));
         assert_eq!(summary.ratio_of_minima, Some(0.4));
         let ratio = summary.ratio.expect("all rounds have results");
@@ -369,24 +458,18 @@ pub(crate) mod tests {
     #[test]
     fn a_round_without_result_does_not_count() {
         let mut calls = 0;
-        let mut comparison = pairing().run(3, |side| {
+        let mut comparison = run_all(pairing(), 3, |side| {
             calls += 1;
             run_of(side, f64::from(calls))
         });
-        comparison.left[1].verdict = Verdict::NoResult {
-            because: "lost".to_owned(),
-        };
-        let summary = comparison.summary();
+        comparison.sides[0][1].verdict = no_result("lost");
+        let summary = first_summary(&comparison);
         assert_eq!((summary.left.rounds, summary.left.results), (3, 2));
         assert_eq!(summary.right.results, 3);
         assert!(summary.ratio.is_some() && !comparison.is_complete());
         assert_eq!(summary.is_met, None, "two of three rounds are not all");
-        for outcome in &mut comparison.left {
-            outcome.verdict = Verdict::NoResult {
-                because: "lost".to_owned(),
-            };
-        }
-        let summary = comparison.summary();
+        change(&mut comparison, 0, |run| run.verdict = no_result("lost"));
+        let summary = first_summary(&comparison);
         assert_eq!((summary.ratio, summary.is_met), (None, None));
         assert_eq!(summary.left.median, None);
     }
@@ -394,7 +477,7 @@ pub(crate) mod tests {
     #[test]
     fn the_same_runs_answer_several_questions() {
         let buckets = |value: u64| Distribution::from_buckets(&[(value, 100)]);
-        let comparison = Pairing {
+        let contest = Contest {
             metric: Metric::Inside,
             target: Some(60_000.0),
             also: vec![
@@ -402,8 +485,8 @@ pub(crate) mod tests {
                 (Metric::Memory, Some(16_384.0)),
             ],
             ..pairing()
-        }
-        .run(3, |side| {
+        };
+        let comparison = run_all(contest, 3, |side| {
             let is_left = side.subject == "ringcast";
             let mut outcome = run_of(side, 1_000.0);
             outcome.forwarding_latency = buckets(40_000).filter(|_| is_left);
@@ -440,46 +523,45 @@ pub(crate) mod tests {
 
     #[test]
     fn delivered_shares_are_compared_though_packets_were_lost() {
-        let mut comparison = Pairing {
+        let contest = Contest {
             metric: Metric::Delivered,
             target: Some(0.9),
             ..pairing()
-        }
-        .run(3, |side| run_of(side, 1_000.0));
-        for outcome in &mut comparison.left {
-            outcome.packets.delivered = 95_000;
-            outcome.verdict = outcome.packets.verdict();
-        }
-        let summary = comparison.summary();
+        };
+        let mut comparison = run_all(contest, 3, |side| run_of(side, 1_000.0));
+        let ratio = |comparison: &Comparison| first_summary(comparison).ratio;
+        change(&mut comparison, 0, |run| {
+            run.packets.delivered = 95_000;
+            run.verdict = run.packets.verdict();
+        });
+        let summary = first_summary(&comparison);
         assert!((summary.ratio.expect("shares").value - 0.95).abs() < 1e-9);
         assert_eq!(summary.is_met, Some(true));
         assert!(comparison.is_complete());
-        for outcome in &mut comparison.left {
-            outcome.verdict = Verdict::NoResult {
-                because: "a transport is not connected".to_owned(),
-            };
-        }
-        assert_eq!(comparison.summary().ratio, None, "more than loss");
+        change(&mut comparison, 0, |run| {
+            run.verdict = no_result("a transport is not connected");
+        });
+        assert_eq!(ratio(&comparison), None, "more than loss");
         assert!(!comparison.is_complete());
-        for outcome in &mut comparison.left {
-            outcome.verdict = outcome.packets.verdict();
-            outcome.packets.generator_drops = 1_001;
-        }
-        assert_eq!(comparison.summary().ratio, None, "the generator's loss");
-        for outcome in &mut comparison.left {
-            outcome.packets.generator_drops = 0;
-            outcome.strangers = Some(crate::outcome::Strangers {
+        change(&mut comparison, 0, |run| {
+            run.verdict = run.packets.verdict();
+            run.packets.generator_drops = 1_001;
+        });
+        assert_eq!(ratio(&comparison), None, "the generator's loss");
+        change(&mut comparison, 0, |run| {
+            run.packets.generator_drops = 0;
+            run.strangers = Some(crate::outcome::Strangers {
                 asked: 100.0,
                 sent: 50.0,
                 state_before: None,
                 state_after: None,
             });
-        }
-        assert_eq!(comparison.summary().ratio, None, "no flood");
-        for outcome in &mut comparison.left {
-            outcome.strangers = None;
-            outcome.packets.wrong = 1;
-        }
-        assert_eq!(comparison.summary().ratio, None);
+        });
+        assert_eq!(ratio(&comparison), None, "no flood");
+        change(&mut comparison, 0, |run| {
+            run.strangers = None;
+            run.packets.wrong = 1;
+        });
+        assert_eq!(ratio(&comparison), None);
     }
 }

@@ -23,6 +23,8 @@ pub struct Plan {
     /// Packets per second that strangers send at the forwarder while it is measured: rubbish of every kind, from many addresses.
     #[serde(default)]
     pub strangers_per_second: u32,
+    /// The share of sends of media that pass the exit that drops, from 0 to 1: of what passes, everything is checked.
+    pub pass_share: f64,
     /// Time between the last join and the measurement.
     pub warm_up: Duration,
     /// How long is measured.
@@ -201,6 +203,7 @@ pub(crate) mod tests {
             joins_per_second: None,
             churn_per_second: 0.0,
             strangers_per_second: 0,
+            pass_share: crate::exit::PASS_SHARE,
             warm_up: Duration::ZERO,
             measure: Duration::from_secs(1),
             seed: 1,

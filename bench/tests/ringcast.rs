@@ -65,6 +65,7 @@ fn plan(session: Session, suite: Suite) -> Plan {
         joins_per_second: None,
         churn_per_second: 0.0,
         strangers_per_second: 0,
+        pass_share: exit::PASS_SHARE,
         warm_up: Duration::ZERO,
         measure: Duration::from_secs(1),
         seed: 5,
@@ -73,7 +74,8 @@ fn plan(session: Session, suite: Suite) -> Plan {
 
 /// Starts a cluster, brings everybody in, and gives both to `work`.
 fn with_people(options: &Options, plan: &Plan, work: impl FnOnce(&Fleet, &mut Ringcast)) {
-    let exit = Exit::prepare(exit::Kind::Loopback).expect("loopback is always there");
+    let exit =
+        Exit::prepare(exit::Kind::Loopback, exit::PASS_SHARE).expect("loopback is always there");
     let fleet = Fleet::start(&Settings::default()).expect("sockets");
     let mut ringcast = Ringcast::start(options, &exit, plan.seed).expect("a cluster");
     let mut told = (0, 0);

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::baseline;
+use crate::compare::{Entrants, Side, take_turns};
 use crate::report::{RampRecord, RampStep, Report};
 use crate::runner::CHECK_EVERY;
 use crate::scenario::{Common, Judgement, Ramp, Scenario};
@@ -76,14 +77,15 @@ enum Command {
     Scenario(Scenario),
     /// Raise a load until 1 % of its packets are lost or its latency breaks the bound.
     Ramp(Ramp),
-    /// Run two subjects in turn and compare them.
+    /// Run two subjects or more in turn and compare them.
+    #[command(subcommand_precedence_over_arg = true)]
     Compare {
-        /// Whose figure is divided.
-        #[arg(value_name = "SUBJECT", value_parser = checked_subject)]
-        left: String,
-        /// By whose it is divided.
-        #[arg(value_name = "SUBJECT", value_parser = checked_subject)]
-        right: String,
+        /// Whose figures are divided by that of one of them. Targets are asked of the first of the others.
+        #[arg(value_name = "SUBJECT", value_parser = checked_subject, num_args = 2.., required = true)]
+        subjects: Vec<String>,
+        /// To whom the others are compared; of two to the second, of more to `conventional` where it takes part.
+        #[arg(long, value_name = "SUBJECT", value_parser = checked_subject)]
+        to: Option<String>,
         /// The load.
         #[command(subcommand)]
         scenario: Scenario,
@@ -127,10 +129,13 @@ fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
         Command::Scenario(scenario) => single(scenario, common, running),
         Command::Ramp(ramp) => raise(ramp, common, running),
         Command::Compare {
-            left,
-            right,
+            subjects,
+            to,
             scenario,
-        } => compare(scenario, [left, right], common, running),
+        } => {
+            let entrants = Entrants::new(subjects.clone(), to.as_deref())?;
+            compare(scenario, &entrants, common, running)
+        }
     }
 }
 
@@ -157,7 +162,7 @@ fn single(scenario: &Scenario, common: &Common, running: &Running) -> anyhow::Re
             if session.is_over() {
                 break;
             }
-            let side = crate::compare::Side::new(&running.subject, load);
+            let side = Side::new(&running.subject, load);
             let outcome = session.run(&side);
             session.report.runs.push(outcome);
             session.save()?;
@@ -168,25 +173,32 @@ fn single(scenario: &Scenario, common: &Common, running: &Running) -> anyhow::Re
 
 fn compare(
     scenario: &Scenario,
-    [left, right]: [&String; 2],
+    entrants: &Entrants,
     common: &Common,
     running: &Running,
 ) -> anyhow::Result<bool> {
-    let pairings = scenario.pairings(common, left, right);
+    let contests = scenario.contests(common, entrants);
     let rounds = running.rounds.unwrap_or(COMPARED_ROUNDS);
-    let mut session = Session::begin(running, pairings.len() * rounds as usize * 2)?;
-    for pairing in &pairings {
+    let sides: usize = { contests.iter().flatten() }
+        .map(|contest| contest.sides.len())
+        .sum();
+    let mut session = Session::begin(running, sides * rounds as usize)?;
+    for in_turn in &contests {
         if session.is_over() {
             break;
         }
-        let comparison = pairing.run(rounds, |side| session.run(side));
-        session.report.comparisons.push(comparison);
+        let comparisons = take_turns(in_turn, rounds, |side| session.run(side));
+        session.report.comparisons.extend(comparisons);
         session.save()?;
     }
     session.end()
 }
 
 fn raise(ramp: &Ramp, common: &Common, running: &Running) -> anyhow::Result<bool> {
+    anyhow::ensure!(
+        common.suite.len() <= 1,
+        "a ramp takes one suite: its steps are of one load"
+    );
     let mut session = Session::begin(running, 0)?;
     let mut growth = ramp.growth();
     let mut record = RampRecord {
@@ -202,7 +214,7 @@ fn raise(ramp: &Ramp, common: &Common, running: &Running) -> anyhow::Result<bool
             .load(common, size)
             .context("`gate` is not one load and can't be raised")?;
         let streams_out = load.plan.streams_out();
-        let outcome = session.run(&crate::compare::Side::new(&running.subject, &load));
+        let outcome = session.run(&Side::new(&running.subject, &load));
         let judgement = ramp.judge(&outcome);
         growth.learn(&judgement);
         record.steps.push(RampStep {
@@ -261,6 +273,11 @@ mod tests {
             .expect("a sane line");
         assert_eq!(line.running.rounds, Some(3));
         assert_eq!(line.common.exit, crate::scenario::ExitChoice::Drop);
+        let line = parse("compare conventional naive janus ringcast --to naive gate --only drop1");
+        let Command::Compare { subjects, to, .. } = line.expect("a sane line").command else {
+            panic!("no comparison");
+        };
+        assert_eq!((subjects.len(), to.as_deref()), (4, Some("naive")));
         assert!(parse("--suite aes128 --json x.json mesh --people 3").is_ok());
         assert!(parse("ramp --from 5 audio --speakers 2").is_ok());
         assert!(parse("table x.json --markdown").is_ok());

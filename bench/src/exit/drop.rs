@@ -18,15 +18,20 @@ const FLEET_DEVICE: &str = "fleet";
 const SUBJECT_MAC: &str = "02:52:43:00:00:02";
 const FLEET_MAC: &str = "02:52:43:00:00:01";
 
-/// A classic BPF program for `tc`: drops RTP over UDP over IPv4, but for one packet in a hundred.
+/// A classic BPF program for `tc`: drops RTP over UDP over IPv4, but for this share of the sends, taken by chance.
 ///
 /// RTP is what begins with 128..=191 (RFC 7983 §7) and whose second octet is no RTCP packet type (192..=223, RFC 5761 §4).
 /// STUN, DTLS, RTCP, QUIC and TCP pass. A segmented send is one decision: dropped or let through as a whole.
-const DROP_RTP: &str = "14,\
-    40 0 0 12,21 0 10 2048,48 0 0 23,21 0 8 17,\
-    48 0 0 42,53 0 6 128,53 5 0 192,\
-    48 0 0 43,53 0 1 192,53 0 2 224,\
-    32 0 0 4294963256,37 1 0 42949672,6 0 0 4294967295,6 0 0 2";
+fn drop_rtp(pass_share: f64) -> String {
+    let bound = (pass_share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+    format!(
+        "14,\
+         40 0 0 12,21 0 10 2048,48 0 0 23,21 0 8 17,\
+         48 0 0 42,53 0 6 128,53 5 0 192,\
+         48 0 0 43,53 0 1 192,53 0 2 224,\
+         32 0 0 4294963256,37 1 0 {bound},6 0 0 4294967295,6 0 0 2"
+    )
+}
 
 /// Lets everything pass; the device counts what it is asked about.
 const PASS_ALL: &str = "1,6 0 0 4294967295";
@@ -41,7 +46,8 @@ pub(super) struct Veth {
 }
 
 impl Veth {
-    pub(super) fn prepare() -> Result<Self, Error> {
+    pub(super) fn prepare(pass_share: f64) -> Result<Self, Error> {
+        let drop_rtp = drop_rtp(pass_share);
         let subject = Namespace::create()?;
         let fleet = Namespace::create()?;
         subject.enter(without_ipv6)?;
@@ -75,7 +81,7 @@ impl Veth {
                 ),
                 &format!("ip route add {PEERS}/16 via {FLEET} dev {SUBJECT_DEVICE}"),
                 &format!("tc qdisc add dev {SUBJECT_DEVICE} clsact"),
-                &format!("tc filter add dev {SUBJECT_DEVICE} egress bpf da bytecode {DROP_RTP:?}"),
+                &format!("tc filter add dev {SUBJECT_DEVICE} egress bpf da bytecode {drop_rtp:?}"),
             ])
         })??;
         let offered = subject.enter(Counter::open)??;
@@ -176,18 +182,36 @@ mod tests {
         (after.offered - before.offered, received)
     }
 
-    #[test]
-    fn rtp_is_dropped_but_for_a_sample_and_everything_else_passes() {
-        let mut veth = match Veth::prepare() {
-            Ok(veth) => veth,
+    /// None where nobody may make one.
+    fn prepare(pass_share: f64) -> Option<Veth> {
+        match Veth::prepare(pass_share) {
+            Ok(veth) => Some(veth),
             Err(error @ Error::NotRoot(_)) => {
                 assert!(
                     std::env::var_os("RINGCAST_NO_SKIP").is_none(),
                     "nothing may be skipped here: {error}"
                 );
-                return eprintln!("SKIPPED: {error}");
+                eprintln!("SKIPPED: {error}");
+                None
             }
             Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_share_that_passes_is_the_one_asked_for() {
+        let Some(mut veth) = prepare(0.25) else {
+            return;
+        };
+        let (offered, received) = send(&mut veth, 0x80, 96, 2000);
+        assert_eq!(offered, 2000);
+        assert!((400..=600).contains(&received), "{received} of 2000");
+    }
+
+    #[test]
+    fn rtp_is_dropped_but_for_a_sample_and_everything_else_passes() {
+        let Some(mut veth) = prepare(super::super::PASS_SHARE) else {
+            return;
         };
         let (offered, received) = send(&mut veth, 0x80, 96, 5000);
         assert_eq!(offered, 5000);

@@ -16,13 +16,16 @@ use serde::{Deserialize, Serialize};
 use drop::Veth;
 pub use namespace::Namespace;
 
+/// The share of sends of media that pass the exit that drops, unless a plan says otherwise: passing costs the forwarder something.
+pub const PASS_SHARE: f64 = 0.01;
+
 /// Which way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Into bound sockets on the same machine.
     Loopback,
-    /// Down to a virtual device, where 99 % of the RTP packets are dropped.
+    /// Down to a virtual device, where nearly all RTP packets are dropped.
     Drop,
 }
 
@@ -83,14 +86,14 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Makes `kind` ready.
+    /// Makes `kind` ready. At the exit that drops this share of the sends of media pass, from 0 to 1.
     ///
     /// # Errors
     /// [`Error::NotRoot`] when the drop exit is asked for without the rights, [`Error::Command`] when `ip` or `tc` are missing.
-    pub fn prepare(kind: Kind) -> Result<Self, Error> {
+    pub fn prepare(kind: Kind, pass_share: f64) -> Result<Self, Error> {
         let veth = match kind {
             Kind::Loopback => None,
-            Kind::Drop => Some(Veth::prepare()?),
+            Kind::Drop => Some(Veth::prepare(pass_share)?),
         };
         Ok(Self { kind, veth })
     }
@@ -128,7 +131,7 @@ impl Exit {
         }
     }
 
-    /// Whether only one RTP packet in a hundred reaches the fleet, and the rest is to be counted by [`Exit::counts`].
+    /// Whether only a small share of the RTP packets reaches the fleet, and the rest is to be counted by [`Exit::counts`].
     pub fn is_sampled(&self) -> bool {
         self.kind == Kind::Drop
     }

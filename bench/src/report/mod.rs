@@ -1,5 +1,6 @@
 //! What was measured, for people and programs: terminal, JSON, Markdown, one HTML page.
 
+mod compared;
 mod live;
 mod number;
 mod page;
@@ -35,7 +36,7 @@ pub struct Report {
     /// Runs that stand for themselves; several of one load are its rounds.
     #[serde(default)]
     pub runs: Vec<Outcome>,
-    /// Runs in pairs.
+    /// Runs of several subjects in turn.
     #[serde(default)]
     pub comparisons: Vec<Comparison>,
     /// Loads that were raised.
@@ -178,7 +179,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::compare::tests::{pairing, run_of};
+    use crate::compare::tests::{first_summary, pairing, run_all, run_of};
     use crate::outcome::{Distribution, Memory, Verdict};
     use core::time::Duration;
 
@@ -214,15 +215,15 @@ pub(crate) mod tests {
             outcome.processor.generator = Duration::from_millis(40);
             outcome
         };
-        let good = pairing().run(5, full);
-        let mut bad = pairing().run(3, |side| run_of(side, 500.0));
+        let good = run_all(pairing(), 5, full);
+        let mut bad = run_all(pairing(), 3, |side| run_of(side, 500.0));
         bad.name = "loopback, 8 < 9 & \"quoted\"".to_owned();
-        for outcome in &mut bad.right {
+        for outcome in &mut bad.sides[1] {
             outcome.verdict = Verdict::NoResult {
                 because: "3 of 100 checked payloads were wrong".to_owned(),
             };
         }
-        let outcome = good.left[0].clone();
+        let outcome = good.sides[0][0].clone();
         let step = |size: usize, judgement: Judgement| RampStep {
             size,
             streams_out: size * 12,
@@ -273,13 +274,13 @@ pub(crate) mod tests {
         assert!(!report.is_good(), "one comparison has no result");
         report.comparisons.truncate(1);
         assert!(report.is_good());
-        let right = report.comparisons[0].right[3].clone();
-        report.comparisons[0].right[3].verdict = Verdict::NoResult {
+        let right = report.comparisons[0].sides[1][3].clone();
+        report.comparisons[0].sides[1][3].verdict = Verdict::NoResult {
             because: "2.00 % of the packets were lost".to_owned(),
         };
         assert!(!report.is_good(), "one round of five has no result");
-        assert_eq!(report.comparisons[0].summary().is_met, None);
-        report.comparisons[0].right[3] = right;
+        assert_eq!(first_summary(&report.comparisons[0]).is_met, None);
+        report.comparisons[0].sides[1][3] = right;
         report.comparisons[0].target = Some(0.1);
         assert!(!report.is_good(), "the target is missed");
         report.comparisons.clear();

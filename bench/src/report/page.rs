@@ -250,7 +250,7 @@ mod tests {
     fn what_was_not_measured_has_no_section() {
         let mut report = example();
         for comparison in &mut report.comparisons {
-            for outcome in comparison.left.iter_mut().chain(&mut comparison.right) {
+            for outcome in comparison.sides.iter_mut().flatten() {
                 outcome.latency = None;
             }
         }

@@ -9,7 +9,7 @@ pub struct Table {
     /// What it is about.
     pub title: String,
     /// Names of the columns; the first is a name, the others are figures.
-    pub head: Vec<&'static str>,
+    pub head: Vec<String>,
     /// As many cells each as there are columns.
     pub rows: Vec<Vec<String>>,
     /// Sentences below.
@@ -45,7 +45,7 @@ impl Table {
             let mut line = String::new();
             for (column, (cell, width)) in cells.zip(&widths).enumerate() {
                 let space = " ".repeat(width - cell.chars().count());
-                if is_name(self.head[column]) {
+                if is_name(&self.head[column]) {
                     line.push_str(cell);
                     line.push_str(&space);
                 } else {
@@ -57,7 +57,7 @@ impl Table {
             line.trim_end().to_owned() + "\n"
         };
         let mut text = format!("{}\n", self.title);
-        text += &line(&mut self.head.iter().copied());
+        text += &line(&mut self.head.iter().map(String::as_str));
         for row in &self.rows {
             text += &line(&mut row.iter().map(String::as_str));
         }
@@ -74,7 +74,7 @@ impl Table {
             format!("| {} |\n", cells.join(" | "))
         };
         let mut text = format!("**{}**\n\n", self.title);
-        text += &line(&mut self.head.iter().map(|name| (*name).to_owned()));
+        text += &line(&mut self.head.iter().cloned());
         text += &line(
             &mut self
                 .head
@@ -121,11 +121,16 @@ impl Table {
     }
 }
 
+/// Names of columns.
+pub(super) fn head(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 /// Columns of words start at the left, figures end at the right.
 fn is_name(column: &str) -> bool {
     matches!(
         column,
-        "load" | "subject" | "left" | "right" | "size" | "verdict" | "met"
+        "row" | "load" | "subject" | "left" | "right" | "size" | "verdict" | "met"
     )
 }
 
@@ -153,7 +158,7 @@ mod tests {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).into();
         Table {
             title: "Costs".to_owned(),
-            head: vec!["load", "ns/packet", "loss"],
+            head: head(&["load", "ns/packet", "loss"]),
             rows: vec![row(["a < b | c", "12", "–"]), row(["µ", "1234", "–"])],
             notes: vec!["So it is.".to_owned()],
         }

@@ -1,8 +1,9 @@
 //! The tables of a report.
 
-use super::number::{NONE, bytes, grouped, nanos, or_none, percent, plain, ratio};
-use super::{RampRecord, Report, Table};
-use crate::compare::{Comparison, Estimate, Figure, Metric, median};
+use super::number::{bytes, grouped, nanos, or_none, percent, plain, ratio};
+use super::table::head;
+use super::{RampRecord, Report, Table, compared};
+use crate::compare::median;
 use crate::measure::Machine;
 use crate::outcome::{Distribution, Memory, Outcome, Verdict};
 use crate::plan::Suite;
@@ -13,21 +14,7 @@ const TRANSPORTS_MIN: u64 = 50;
 
 /// All that have rows.
 pub(super) fn all(report: &Report) -> Vec<Table> {
-    let mut tables = Vec::new();
-    for metric in Metric::ALL {
-        let asked = |comparison: &Comparison| {
-            let also = comparison.also.iter();
-            comparison.metric == metric || also.into_iter().any(|(other, _)| *other == metric)
-        };
-        let of_metric: Vec<&Comparison> = report
-            .comparisons
-            .iter()
-            .filter(|comparison| asked(comparison))
-            .collect();
-        if !of_metric.is_empty() {
-            tables.push(comparisons(metric, &of_metric));
-        }
-    }
+    let mut tables = compared::tables(&report.comparisons);
     let groups = groups(report);
     if !groups.is_empty() {
         tables.push(costs(&groups));
@@ -53,7 +40,7 @@ pub(super) fn groups(report: &Report) -> Vec<Group<'_>> {
     let of_comparisons = report
         .comparisons
         .iter()
-        .flat_map(|comparison| comparison.left.iter().chain(&comparison.right));
+        .flat_map(|comparison| comparison.sides.iter().flatten());
     let mut groups: Vec<Group<'_>> = Vec::new();
     for outcome in of_comparisons.chain(&report.runs) {
         let load = load_name(outcome);
@@ -138,156 +125,8 @@ pub(super) fn merged<'a>(
     })
 }
 
-fn comparisons(metric: Metric, comparisons: &[&Comparison]) -> Table {
-    let mut notes = vec![
-        "Medians over interleaved rounds; in brackets the 95 % interval of the ratio of medians, by bootstrap over rounds."
-            .to_owned(),
-    ];
-    for comparison in comparisons {
-        for outcomes in [&comparison.left, &comparison.right] {
-            notes.extend(failures(&comparison.name, outcomes));
-            if matches!(metric, Metric::Latency | Metric::Inside) {
-                notes.extend(business(outcomes));
-            }
-        }
-    }
-    notes.dedup();
-    let title = match metric {
-        Metric::Cost => "Cost per delivered packet, compared",
-        Metric::Delivered => "Delivered share, compared",
-        Metric::Latency => "Latency that 99 of 100 packets kept, compared",
-        Metric::Inside => "Latency within the forwarder that half of the packets kept",
-        Metric::Memory => "Memory, and what each transport more takes",
-    };
-    Table {
-        title: title.to_owned(),
-        head: vec![
-            "load",
-            "left",
-            "right",
-            "left",
-            "right",
-            "ratio",
-            "by rounds",
-            "of minima",
-            "target",
-            "met",
-            "rounds",
-        ]
-        .into_iter()
-        .enumerate()
-        .map(|(column, name)| match (column, metric) {
-            (3, Metric::Cost) => "left ns",
-            (4, Metric::Cost) => "right ns",
-            (3, Metric::Delivered) => "left share",
-            (4, Metric::Delivered) => "right share",
-            (5, Metric::Inside) => "inside p50",
-            (5, Metric::Memory) => "per transport",
-            _ => name,
-        })
-        .collect(),
-        rows: comparisons
-            .iter()
-            .map(|comparison| comparison_row(comparison, metric))
-            .collect(),
-        notes,
-    }
-    .without_empty_columns()
-}
-
-fn comparison_row(comparison: &Comparison, metric: Metric) -> Vec<String> {
-    let all = comparison.summaries();
-    let Some(summary) = all.into_iter().find(|summary| summary.metric == metric) else {
-        return Vec::new();
-    };
-    let subject = |outcomes: &[Outcome]| {
-        let first = outcomes.first();
-        or_none(first.map(|outcome| outcome.subject.clone()))
-    };
-    let right_load = comparison.right.first().map(|outcome| &outcome.load);
-    let left_load = comparison.left.first().map(|outcome| &outcome.load);
-    let mut right = subject(&comparison.right);
-    if let Some(other) = right_load
-        && Some(other) != left_load
-    {
-        // The same subject under another load.
-        right = format!("{right}, {other}");
-    }
-    let target = |target: f64| match metric {
-        Metric::Delivered => format!("≥ {target:.2}"),
-        Metric::Inside | Metric::Memory => format!("≤ {}", of_metric(metric, target)),
-        Metric::Cost | Metric::Latency => format!("≤ {target:.2}"),
-    };
-    let whole = |estimate: Estimate| match metric.is_compared() {
-        true => interval(estimate, ratio),
-        false => interval(estimate, |value| of_metric(metric, value)),
-    };
-    // A side that the question is not about has no figure, which is no fault of it.
-    let rounds = match metric {
-        Metric::Inside => summary.left.results,
-        _ => summary.left.results.min(summary.right.results),
-    };
-    let verdict = match summary.is_met {
-        Some(true) => "yes",
-        Some(false) => "no",
-        None => "",
-    };
-    let name = comparison
-        .left
-        .first()
-        .map_or_else(|| comparison.name.clone(), load_name);
-    vec![
-        name,
-        subject(&comparison.left),
-        right,
-        figure(metric, &summary.left),
-        match metric {
-            Metric::Inside => NONE.to_owned(),
-            _ => figure(metric, &summary.right),
-        },
-        or_none(summary.ratio.map(whole)),
-        or_none(summary.paired_ratio.map(ratio)),
-        or_none(summary.ratio_of_minima.map(ratio)),
-        or_none(summary.target.map(target)),
-        verdict.to_owned(),
-        format!("{rounds}/{}", summary.left.rounds),
-    ]
-}
-
-fn figure(metric: Metric, figure: &Figure) -> String {
-    let text = |estimate: Estimate| of_metric(metric, estimate.value);
-    figure.median.map_or_else(|| "no result".to_owned(), text)
-}
-
-fn of_metric(metric: Metric, value: f64) -> String {
-    match metric {
-        Metric::Cost => plain(value),
-        Metric::Delivered => percent(value),
-        Metric::Latency | Metric::Inside => nanos(value),
-        Metric::Memory => bytes(value),
-    }
-}
-
-fn interval(estimate: Estimate, text: impl Fn(f64) -> String) -> String {
-    let Estimate { value, low, high } = estimate;
-    format!("{} [{}–{}]", text(value), text(low), text(high))
-}
-
-/// How busy a forwarder was: latency means little where it is not told under what load.
-fn business(outcomes: &[Outcome]) -> Option<String> {
-    let rounds: Vec<&Outcome> = outcomes.iter().collect();
-    let share = median(&values(&rounds, |outcome| Some(outcome.subject_share())))?;
-    let outcome = outcomes.first()?;
-    Some(format!(
-        "{} took {} of one processor under {}.",
-        outcome.subject,
-        percent(share),
-        load_name(outcome)
-    ))
-}
-
 /// Why runs have no result, each reason once.
-fn failures(name: &str, outcomes: &[Outcome]) -> Vec<String> {
+pub(super) fn failures(name: &str, outcomes: &[Outcome]) -> Vec<String> {
     let mut reasons: Vec<(String, usize)> = Vec::new();
     for outcome in outcomes {
         let Verdict::NoResult { because } = &outcome.verdict else {
@@ -323,7 +162,7 @@ fn costs(groups: &[Group<'_>]) -> Table {
     notes.retain(|note| seen.insert(note.clone()));
     Table {
         title: "Runs: what they cost".to_owned(),
-        head: vec![
+        head: head(&[
             "load",
             "subject",
             "ns/packet",
@@ -337,7 +176,7 @@ fn costs(groups: &[Group<'_>]) -> Table {
             "lost",
             "checked",
             "syscalls/packet",
-        ],
+        ]),
         rows: groups.iter().map(cost_row).collect(),
         notes,
     }
@@ -370,7 +209,7 @@ fn cost_row(group: &Group<'_>) -> Vec<String> {
 fn qualities(groups: &[&Group<'_>]) -> Table {
     Table {
         title: "Runs: latency, sends, memory, joins".to_owned(),
-        head: vec![
+        head: head(&[
             "load",
             "subject",
             "latency p50",
@@ -385,7 +224,7 @@ fn qualities(groups: &[&Group<'_>]) -> Table {
             "join p99",
             "join whole p50",
             "all joined",
-        ],
+        ]),
         rows: groups.iter().map(|group| quality_row(group)).collect(),
         notes: memory_slopes(groups),
     }
@@ -522,7 +361,7 @@ fn ramp(ramp: &RampRecord) -> Table {
             ramp.subject,
             load.unwrap_or_default()
         ),
-        head: vec![
+        head: head(&[
             "size",
             "streams out",
             "packets/s",
@@ -531,7 +370,7 @@ fn ramp(ramp: &RampRecord) -> Table {
             "processor",
             "generator",
             "verdict",
-        ],
+        ]),
         rows: ramp.steps.iter().map(row).collect(),
         notes,
     }
@@ -571,8 +410,8 @@ mod tests {
         let mut report = example();
         report.comparisons.truncate(1);
         let comparison = &mut report.comparisons[0];
-        comparison.metric = Metric::Latency;
-        for outcome in &mut comparison.left {
+        comparison.metric = crate::compare::Metric::Latency;
+        for outcome in &mut comparison.sides[0] {
             outcome.processor.subject = outcome.measured / 2;
             outcome.forwarding_latency =
                 Distribution::from_open_buckets(&[(50_000, 90), (5_000_000, 0)], 10);

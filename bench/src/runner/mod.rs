@@ -148,7 +148,7 @@ impl<'a> Watch<'a> {
 
 fn try_run(settings: &Settings, watch: &Watch<'_>) -> anyhow::Result<Outcome> {
     watch.report(Event::Preparing(format!("{} exit", settings.exit)));
-    let mut exit = Exit::prepare(settings.exit)?;
+    let mut exit = Exit::prepare(settings.exit, settings.plan.pass_share)?;
     // Everything of a run lives in the fleet's network, threads that are started on the way included.
     let network = exit.fleet_network();
     network.enter(|| in_network(settings, &mut exit, watch))?
@@ -162,6 +162,8 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let coming = Instant::now();
     subject.connect(&fleet, plan, watch)?;
     let all_joined = coming.elapsed();
+    warm_up(plan, watch)?;
+    // Handshakes that go on just after somebody connected are over now, so whatever is more later is the strangers'.
     let alone = subject.readings()?.state;
     let strangers = match plan.strangers_per_second {
         0 => None,
@@ -171,10 +173,9 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
             exit,
         )?),
     };
-    watch.report(Event::WarmingUp {
-        remaining: plan.warm_up,
-    });
-    watch.sleep(plan.warm_up)?;
+    if strangers.is_some() {
+        warm_up(plan, watch)?;
+    }
 
     let copies = verdict::copies_per_packet(plan).unwrap_or(0.0);
     fleet.begin_checks()?;
@@ -220,6 +221,13 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
         verdict::with_strangers(&mut outcome, flood);
     }
     Ok(outcome)
+}
+
+fn warm_up(plan: &Plan, watch: &Watch<'_>) -> anyhow::Result<()> {
+    watch.report(Event::WarmingUp {
+        remaining: plan.warm_up,
+    });
+    watch.sleep(plan.warm_up)
 }
 
 fn start_subject(

@@ -1,7 +1,7 @@
 //! From two snapshots to an outcome: what was delivered, what it cost, and whether that counts.
 
 use super::{Settings, Snapshot};
-use crate::exit::Counts;
+use crate::exit::{self, Counts};
 use crate::fleet::Counters;
 use crate::outcome::{Churn, Distribution, Outcome, Packets, Processor, Strangers, Verdict};
 use crate::plan::{Medium, Packets as FramePackets, Plan};
@@ -61,6 +61,11 @@ pub(super) fn outcome(settings: &Settings, before: &Snapshot, after: &Snapshot) 
         outcome
             .notes
             .push("run lengths are those seen by subscribers".to_owned());
+    }
+    if after.exit.is_some() && plan.pass_share != exit::PASS_SHARE {
+        let percent = plan.pass_share * 100.0;
+        let note = format!("{percent:.1} % of the sends passed the exit, to be checked");
+        outcome.notes.push(note);
     }
     said_by_generator(&mut outcome, plan, &fleet);
     outcome

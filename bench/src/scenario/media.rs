@@ -67,6 +67,24 @@ pub enum VideoCodec {
     H264,
 }
 
+/// What they are where nothing is said.
+impl Default for MediaArguments {
+    fn default() -> Self {
+        Self {
+            media: None,
+            codec: VideoCodec::Vp8,
+            bitrate: None,
+            fps: 30.0,
+            packet_bytes: 1_200,
+            burst: None,
+            spacing: Duration::ZERO,
+            key_frame_every: None,
+            recording: None,
+            audio_recording: None,
+        }
+    }
+}
+
 impl MediaArguments {
     /// A publisher's stream. Kind and bits per second are the scenario's unless they were given.
     pub(super) fn stream(&self, kind: MediaKind, bitrate: f64) -> Stream {

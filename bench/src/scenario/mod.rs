@@ -14,7 +14,7 @@ pub use media::{MediaArguments, MediaKind};
 pub use ramp::{Growth, Judgement, Ramp};
 pub use shapes::{Audio, Churn, Fanout, Mesh, Webinar};
 
-use crate::compare::{Metric, Pairing, Side};
+use crate::compare::{Contest, Entrants};
 use crate::exit;
 use crate::plan::{Plan, Session, Suite};
 
@@ -24,9 +24,16 @@ pub struct Common {
     /// Where the packets go: `loopback` charges receivers' kernel work to the sender; `drop` needs root.
     #[arg(long, value_enum, default_value_t = ExitChoice::Loopback, global = true)]
     pub exit: ExitChoice,
-    /// What the peers offer for SRTP.
-    #[arg(long, value_enum, default_value_t = SuiteChoice::Aes256, global = true)]
-    pub suite: SuiteChoice,
+    /// What the peers offer for SRTP. With several the load is run with each of them, in turn. aes256 unless said otherwise, and
+    /// with `gate` aes256,aes128 for drop1, drop4 and drop8.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "SUITES",
+        global = true
+    )]
+    pub suite: Vec<SuiteChoice>,
     /// How long is measured.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, global = true)]
     pub duration: Duration,
@@ -46,7 +53,7 @@ pub struct Common {
 pub enum ExitChoice {
     /// Into bound sockets on the same machine.
     Loopback,
-    /// Down to a virtual device that drops 99 % of the RTP packets.
+    /// Down to a virtual device that drops nearly all RTP packets.
     Drop,
 }
 
@@ -88,28 +95,25 @@ pub struct Load {
 }
 
 impl Scenario {
-    /// The scenario's loads; all but `gate` have one.
+    /// The scenario's loads; all but `gate` have one for each suite.
     pub fn loads(&self, common: &Common) -> Vec<Load> {
         if let Self::Gate(gate) = self {
             return gate.loads(common);
         }
-        vec![common.load(self.plan(common))]
+        let load = |common: Common| common.load(self.plan(&common));
+        common
+            .each_suite(&[SuiteChoice::Aes256])
+            .map(load)
+            .collect()
     }
 
-    /// What is to be compared for subjects `left` and `right` under this scenario.
-    pub fn pairings(&self, common: &Common, left: &str, right: &str) -> Vec<Pairing> {
+    /// What is to be compared under this scenario. The contests of an inner list are run in turn, round by round.
+    pub fn contests(&self, common: &Common, entrants: &Entrants) -> Vec<Vec<Contest>> {
         if let Self::Gate(gate) = self {
-            return gate.pairings(common, left, right);
+            return gate.contests(common, entrants);
         }
-        let load = common.load(self.plan(common));
-        vec![Pairing {
-            name: load.plan.name.clone(),
-            left: Side::new(left, &load),
-            right: Side::new(right, &load),
-            metric: Metric::Cost,
-            target: None,
-            also: Vec::new(),
-        }]
+        let loads = self.loads(common);
+        vec![loads.iter().map(|load| entrants.under(load)).collect()]
     }
 
     fn plan(&self, common: &Common) -> Plan {
@@ -131,14 +135,31 @@ impl Common {
         Plan {
             name,
             sessions,
-            suite: self.suite.into(),
+            suite: self.first_suite().into(),
             joins_per_second: None,
             churn_per_second: 0.0,
             strangers_per_second: self.strangers,
+            pass_share: exit::PASS_SHARE,
             warm_up: self.warm_up,
             measure: self.duration,
             seed: self.seed,
         }
+    }
+
+    fn first_suite(&self) -> SuiteChoice {
+        self.suite.first().copied().unwrap_or(SuiteChoice::Aes256)
+    }
+
+    /// The same with one suite each: those that were asked for, or else `default`.
+    fn each_suite(&self, default: &[SuiteChoice]) -> impl Iterator<Item = Self> {
+        let suites = match self.suite.as_slice() {
+            [] => default.to_vec(),
+            asked => asked.to_vec(),
+        };
+        suites.into_iter().map(|suite| Self {
+            suite: vec![suite],
+            ..self.clone()
+        })
     }
 
     fn load(&self, plan: Plan) -> Load {
@@ -235,6 +256,24 @@ pub(crate) mod tests {
         assert_eq!(video(&plan).packet_bytes, Sizes::Fixed(1_200));
         assert_eq!(plan.suite, Suite::Aes128Gcm);
         assert_eq!(plan.measure, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn several_suites_are_several_loads_in_turn() {
+        let (common, scenario) = parse("fanout --suite aes256,cm80");
+        let suites =
+            |loads: Vec<Load>| -> Vec<Suite> { loads.iter().map(|load| load.plan.suite).collect() };
+        let both = [Suite::Aes256Gcm, Suite::AesCm80];
+        assert_eq!(suites(scenario.loads(&common)), both);
+        let names = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let entrants = Entrants::new(names, None).expect("three");
+        let contests = scenario.contests(&common, &entrants);
+        let [contests] = contests.as_slice() else {
+            panic!("they take turns");
+        };
+        let of = |contest: &Contest| contest.sides.iter().map(|side| side.plan.suite).collect();
+        let found: Vec<Vec<Suite>> = contests.iter().map(of).collect();
+        assert_eq!(found, [[Suite::Aes256Gcm; 3], [Suite::AesCm80; 3]]);
     }
 
     #[test]
