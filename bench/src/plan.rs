@@ -2,6 +2,7 @@
 //!
 //! Scenarios make plans, the runner follows them. A plan says nothing about who forwards.
 
+use std::fmt;
 use std::time::Duration;
 
 use proto::srtp::Profile;
@@ -171,6 +172,16 @@ impl Suite {
             Self::Aes128Gcm => Profile::AeadAes128Gcm,
             Self::AesCm80 => Profile::Aes128CmHmacSha1_80,
         }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aes256Gcm => "AES-256-GCM",
+            Self::Aes128Gcm => "AES-128-GCM",
+            Self::AesCm80 => "AES-CM-SHA1-80",
+        })
     }
 }
 

@@ -45,8 +45,10 @@ impl<'a> Session<'a> {
             0 => self.done.to_string(),
             of => format!("{}/{of}", self.done),
         };
-        let (subject, load) = (&side.subject, &side.plan.name);
-        self.live.begin(format!("[{count}] {subject}: {load}"));
+        let subject = &side.subject;
+        let (load, suite) = (&side.plan.name, side.plan.suite);
+        self.live
+            .begin(format!("[{count}] {subject}: {load}, {suite}"));
         let mut outcome = self.try_run(side).unwrap_or_else(|error| {
             let because = format!("{error:#}");
             Outcome::impossible(subject, side.exit, &side.plan, because)

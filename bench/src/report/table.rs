@@ -2,6 +2,8 @@
 
 /// More notes than these are folded on a page.
 const NOTES_OPEN: usize = 3;
+/// Of more characters than these no figure is.
+const FIGURE_MAX: usize = 28;
 
 /// Rows of text under a heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +105,7 @@ impl Table {
         for row in &self.rows {
             text += "<tr>";
             for (name, cell) in self.head.iter().zip(row) {
-                text += &format!("<td{}>{}</td>", class(name), escape(cell));
+                text += &format!("<td{}>{}</td>", class_of(name, cell), escape(cell));
             }
             text += "</tr>\n";
         }
@@ -139,6 +141,17 @@ fn class(column: &str) -> &'static str {
         " class=\"name\""
     } else {
         ""
+    }
+}
+
+/// The same of a cell: what is a sentence rather than a figure may take several lines.
+fn class_of(column: &str, cell: &str) -> &'static str {
+    if column == "load" {
+        " class=\"name long\""
+    } else if cell.chars().count() > FIGURE_MAX {
+        " class=\"long\""
+    } else {
+        class(column)
     }
 }
 
@@ -187,7 +200,7 @@ mod tests {
         assert!(
             example()
                 .html()
-                .contains("<td class=\"name\">a &lt; b | c</td>")
+                .contains("<td class=\"name long\">a &lt; b | c</td>")
         );
     }
 }

@@ -6,7 +6,6 @@ use super::{RampRecord, Report, Table, compared};
 use crate::compare::median;
 use crate::measure::Machine;
 use crate::outcome::{Distribution, Memory, Outcome, Verdict};
-use crate::plan::Suite;
 use crate::scenario::Judgement;
 
 /// With fewer transports their memory is not told.
@@ -62,19 +61,11 @@ pub(super) fn groups(report: &Report) -> Vec<Group<'_>> {
 /// The load with its exit, which only some names tell, and its suite.
 pub(super) fn load_name(outcome: &Outcome) -> String {
     let exit = outcome.exit.to_string();
-    let suite = suite_name(outcome.suite);
+    let suite = outcome.suite;
     if outcome.load.starts_with(&exit) {
         format!("{}, {suite}", outcome.load)
     } else {
         format!("{exit}, {}, {suite}", outcome.load)
-    }
-}
-
-pub(super) fn suite_name(suite: Suite) -> &'static str {
-    match suite {
-        Suite::Aes256Gcm => "AES-256-GCM",
-        Suite::Aes128Gcm => "AES-128-GCM",
-        Suite::AesCm80 => "AES-CM-SHA1-80",
     }
 }
 
