@@ -1,7 +1,8 @@
 //! What a server must still be able to do once the handshake is complete, in a few hundred bytes: repeat its last flight
 //! for a peer that did not get it (RFC 6347 §4.2.4), hear the peer's good-bye, and say its own (RFC 5246 §7.2.1).
 //!
-//! Only authentic records count. Everything else, such as a new ClientHello, is ignored.
+//! Authentic records count. Of the others only those do, and not for ever, that a client's last flight has before its
+//! Finished: where much is lost, the Finished alone may be lost each time. A new ClientHello is ignored.
 
 use clock::{Duration, Instant};
 
@@ -15,8 +16,9 @@ const HANDSHAKE: u8 = 22;
 const VERSION: [u8; 2] = [254, 253];
 /// The epoch of the keys that the handshake made.
 const EPOCH: u16 = 1;
-/// Handshake type of a Finished (RFC 5246 §7.4).
+/// Handshake types (RFC 5246 §7.4): a Finished, and what precedes it in a client's last flight.
 const FINISHED: u8 = 20;
+const BEFORE_FINISHED: [u8; 3] = [11, 15, 16];
 /// Alert level and description (RFC 5246 §7.2).
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
@@ -25,6 +27,9 @@ const WARNING: u8 = 1;
 const RECORDS_MAX: usize = 8;
 /// The last flight is not repeated sooner than this: browsers begin with as long a pause.
 const REPEAT_PAUSE: Duration = Duration::from_millis(50);
+/// So often it is repeated for records that are not authentic. More than a client repeats its own, and little to have of us
+/// for somebody who writes in its name.
+const HINTS: u8 = 16;
 
 /// A complete association of a server.
 pub(super) struct Settled {
@@ -33,6 +38,7 @@ pub(super) struct Settled {
     /// The datagrams of our last flight, as they were sent.
     flight: Box<[Vec<u8>]>,
     repeat_from: Instant,
+    hints_left: u8,
 }
 
 /// What a datagram said.
@@ -42,6 +48,8 @@ pub(super) enum Heard {
     Nothing,
     /// The peer sent its Finished again: it lacks our last flight.
     Finished,
+    /// So it seems.
+    Hint,
     /// It says good-bye.
     GoodBye,
     /// It gives up.
@@ -56,30 +64,34 @@ impl Settled {
             sealing,
             flight: flight.into(),
             repeat_from: Instant::ZERO,
+            hints_left: HINTS,
         }
     }
 
-    /// The first thing of interest in a datagram.
+    /// What is of most interest in a datagram.
     pub(super) fn hear(&self, datagram: &[u8]) -> Heard {
-        let mut rest = datagram;
+        let (mut rest, mut hint) = (datagram, Heard::Nothing);
         for _ in 0..RECORDS_MAX {
             let Some((record, tail)) = Record::split(rest) else {
                 break;
             };
             rest = tail;
-            let heard = self.hear_record(&record);
-            if heard != Heard::Nothing {
-                return heard;
+            match self.hear_record(&record) {
+                Heard::Nothing => {}
+                Heard::Hint => hint = Heard::Hint,
+                heard => return heard,
             }
         }
-        Heard::Nothing
+        hint
     }
 
     /// The last flight again, unless that was just done. The very same records: whoever has them takes them for replayed.
-    pub(super) fn repeat(&mut self, now: Instant) -> &[Vec<u8>] {
-        if now < self.repeat_from {
+    pub(super) fn repeat(&mut self, now: Instant, heard: Heard) -> &[Vec<u8>] {
+        let is_hint = heard == Heard::Hint;
+        if now < self.repeat_from || (is_hint && self.hints_left == 0) {
             return &[];
         }
+        self.hints_left = self.hints_left.saturating_sub(u8::from(is_hint));
         self.repeat_from = later(now, REPEAT_PAUSE);
         &self.flight
     }
@@ -101,9 +113,17 @@ impl Settled {
     }
 
     fn hear_record(&self, record: &Record<'_>) -> Heard {
-        let fits = record.version == VERSION && record.epoch() == EPOCH;
-        if !fits || !matches!(record.content, ALERT | HANDSHAKE) {
+        let fits = record.version == VERSION && matches!(record.content, ALERT | HANDSHAKE);
+        if !fits || record.epoch() > EPOCH {
             return Heard::Nothing;
+        }
+        if record.epoch() < EPOCH {
+            let kind = record.fragment.first();
+            let is_hint = kind.is_some_and(|kind| BEFORE_FINISHED.contains(kind));
+            return match is_hint && record.content == HANDSHAKE {
+                true => Heard::Hint,
+                false => Heard::Nothing,
+            };
         }
         match (record.content, record.open(&self.opening).as_deref()) {
             (ALERT, Some([_, CLOSE_NOTIFY])) => Heard::GoodBye,
