@@ -47,6 +47,32 @@ impl Rng {
     }
 }
 
+/// A generator that is asked seldom: it is no larger than its seed, and each draw costs as much as making one.
+#[derive(Clone)]
+pub struct SeldomRng([u8; 32]);
+
+impl SeldomRng {
+    /// Draws independently of `rng` from now on.
+    pub fn new(rng: &mut Rng) -> Self {
+        let mut seed = [0; 32];
+        rng.fill(&mut seed);
+        Self(seed)
+    }
+
+    /// A generator for now, and another seed for the next time. What was drawn can't be told from that seed.
+    pub fn draw(&mut self) -> Rng {
+        let mut rng = Rng::from_seed(self.0);
+        rng.fill(&mut self.0);
+        rng
+    }
+}
+
+impl core::fmt::Debug for SeldomRng {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SeldomRng").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +84,16 @@ mod tests {
         assert_ne!(a.fork().next_u64(), b.next_u64());
         assert!((0..1000).all(|_| a.below(3) < 3));
         assert_eq!(a.below(0), 0);
+    }
+
+    #[test]
+    fn every_draw_is_another() {
+        let mut first = SeldomRng::new(&mut Rng::from_number(7));
+        let mut second = first.clone();
+        let drawn: Vec<u64> = (0..3).map(|_| first.draw().next_u64()).collect();
+        let same: Vec<u64> = (0..3).map(|_| second.draw().next_u64()).collect();
+        assert_eq!(drawn, same);
+        assert!(drawn[0] != drawn[1] && drawn[1] != drawn[2] && drawn[0] != drawn[2]);
+        assert_eq!(size_of::<SeldomRng>(), 32);
     }
 }

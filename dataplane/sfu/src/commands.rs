@@ -110,7 +110,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
     let bad = "the ICE credentials are not valid";
     let local = Credentials::new(&spec.local_ufrag, &spec.local_pwd).map_err(|_| bad)?;
     let rng = engine.rng.fork();
-    let mut ice = lite::Lite::new(now, local, lite::Config::default(), rng).map_err(|_| bad)?;
+    let mut ice = lite::Lite::new(now, local, engine.ice.clone(), rng).map_err(|_| bad)?;
     if let Some((ufrag, pwd)) = &spec.remote {
         ice.set_remote(now, Credentials::new(ufrag, pwd).map_err(|_| bad)?);
     }

@@ -1,6 +1,7 @@
 //! The forwarding engine: the one public type.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use clock::{Instant, NtpTime, Rng};
 use packet::{Arena, Batch, BurstId, Bursts, MAX_BATCH, SlotId};
@@ -76,6 +77,8 @@ pub struct Engine {
     /// Empty between two lists of jobs, whose memory it keeps.
     pub(crate) jobs: Vec<Job<'static>>,
     due: Vec<u32>,
+    /// Of all transports.
+    pub(crate) ice: Arc<ice::lite::Config>,
 }
 
 /// What waits in the queue since the last flush.
@@ -116,6 +119,7 @@ impl Engine {
             headers: Vec::with_capacity(2 * FLUSHED_MAX * USUAL_HEADER),
             jobs: Vec::new(),
             due: Vec::with_capacity(TIMERS_MAX),
+            ice: Arc::default(),
             config,
         }
     }

@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use clock::{Duration, Instant, Rng};
+use clock::{Duration, Instant, Rng, SeldomRng};
 
 use super::{
     BadCredentials, Credentials, Datagram, Event, Ignored, MAX_OWN_UFRAG, Output,
@@ -19,13 +20,15 @@ use crate::stun::{self, BindingRequest, IntegrityKey, Message, Role, Transaction
 /// Addresses of the peer that are remembered.
 pub const MAX_CANDIDATES: usize = 8;
 /// For so many of them there is memory from the beginning; further ones cost an allocation.
-pub const USUAL_CANDIDATES: usize = 4;
+pub const USUAL_CANDIDATES: usize = 2;
 /// Questions to one address in a row.
 const MAX_TRIES: u32 = 6;
 /// The pause between questions to one address doubles up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 /// Outputs that wait to be polled; one input makes at most `MAX_CANDIDATES` + 3.
 const MAX_QUEUED: usize = 64;
+/// For so many there is memory from the beginning: a new address, its selection, and a question to it.
+const USUAL_QUEUED: usize = 3;
 
 /// Times of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +69,8 @@ impl Default for Config {
 /// ICE-lite for one transport.
 #[derive(Debug)]
 pub struct Lite {
-    config: Config,
-    rng: Rng,
+    config: Arc<Config>,
+    rng: SeldomRng,
     local: Credentials,
     local_key: IntegrityKey,
     remote: Option<Remote>,
@@ -139,26 +142,26 @@ enum Queued {
 }
 
 impl Lite {
-    /// An agent that waits for the first check.
+    /// An agent that waits for the first check. Agents can share `config`.
     ///
     /// # Errors
     /// [`BadCredentials::Ufrag`] if our own ufrag has more than 32 characters.
     pub fn new(
         now: Instant,
         local: Credentials,
-        config: Config,
+        config: impl Into<Arc<Config>>,
         mut rng: Rng,
     ) -> Result<Self, BadCredentials> {
         if local.ufrag().len() > MAX_OWN_UFRAG {
             return Err(BadCredentials::Ufrag);
         }
         Ok(Self {
-            config,
+            config: config.into(),
             local_key: IntegrityKey::new(local.password().as_bytes()),
             local,
             remote: None,
             tie_breaker: rng.next_u64(),
-            rng,
+            rng: SeldomRng::new(&mut rng),
             candidates: Vec::with_capacity(USUAL_CANDIDATES),
             selected: None,
             nominations: 0,
@@ -166,7 +169,7 @@ impl Lite {
             last_check: now,
             consent_until: now,
             rtt: None,
-            queue: VecDeque::with_capacity(USUAL_CANDIDATES + 3),
+            queue: VecDeque::with_capacity(USUAL_QUEUED),
             ended: false,
         })
     }
@@ -261,7 +264,7 @@ impl Lite {
             .ok_or(Ignored::UnknownTransaction)?;
         let sent_at = authenticate_response(message, &candidate.pending, &remote.key)?;
         candidate.pending.clear();
-        let interval = randomized(self.config.consent_interval, &mut self.rng);
+        let interval = randomized(self.config.consent_interval, &mut self.rng.draw());
         candidate.proof = Proof::Proven {
             at: now,
             next_at: later(sent_at, interval),
@@ -367,7 +370,7 @@ impl Lite {
         }
         let index = self.find_or_insert(now, from);
         let is_selected = self.selected() == Some(from);
-        let (has_remote, config) = (self.remote.is_some(), self.config);
+        let (has_remote, config) = (self.remote.is_some(), *self.config);
         let half_life = config.consent_timeout.checked_div(2).unwrap_or_default();
         let Some(candidate) = self.candidates.get_mut(index) else {
             return;
@@ -424,7 +427,7 @@ impl Lite {
     }
 
     fn on_candidate_timeout(&mut self, now: Instant, index: usize) {
-        let (selected, config) = (self.selected(), self.config);
+        let (selected, config) = (self.selected(), *self.config);
         let Some(candidate) = self.candidates.get_mut(index) else {
             return;
         };
@@ -466,7 +469,7 @@ impl Lite {
         let Some(candidate) = self.candidates.get_mut(index) else {
             return;
         };
-        let transaction = candidate.pending.begin(now, &mut self.rng);
+        let transaction = candidate.pending.begin(now, &mut self.rng.draw());
         let to = candidate.address;
         self.push(Queued::Check { to, transaction });
     }

@@ -198,8 +198,8 @@ pub struct UnknownUri;
 /// One map serves a whole BUNDLE group, for an id means the same in all its media sections (RFC 9143 §7.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtensionMap {
-    /// By id: 0 if unused, else 1 + the URI.
-    uris: [u8; 256],
+    /// By id, as far as the one-byte form reaches: 0 if unused, else 1 + the URI. Greater ones are looked for among `ids`.
+    uris: [u8; 16],
     /// By URI: 0 if not negotiated.
     ids: [u8; Uri::ALL.len()],
 }
@@ -207,7 +207,7 @@ pub struct ExtensionMap {
 impl Default for ExtensionMap {
     fn default() -> Self {
         Self {
-            uris: [0; 256],
+            uris: [0; 16],
             ids: [0; Uri::ALL.len()],
         }
     }
@@ -236,8 +236,10 @@ impl ExtensionMap {
 
     /// What `id` stands for.
     pub fn uri(&self, id: u8) -> Option<Uri> {
-        let stored = self.uris.get(usize::from(id)).copied()?;
-        Uri::ALL.get(usize::from(stored).checked_sub(1)?).copied()
+        match self.uris.get(usize::from(id)) {
+            Some(stored) => Uri::ALL.get(usize::from(*stored).checked_sub(1)?).copied(),
+            None => Uri::ALL.into_iter().find(|uri| self.id(*uri) == Some(id)),
+        }
     }
 
     /// The id of `uri`, if it was negotiated.

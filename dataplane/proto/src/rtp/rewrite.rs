@@ -61,13 +61,14 @@ pub struct Rewriter {
     current: Segment,
     /// The lowest index that has not been given away or reserved.
     next: u64,
-    /// Where in `older` the last one lies.
+    /// Where in `older` the last one lies, if there is any.
     newest: usize,
     started: bool,
     /// What was sent of the `WINDOW` indices below `next`: bit `index % WINDOW`.
     sent: [u64; (WINDOW / 64) as usize],
-    /// A ring of those before the current one.
-    older: [Segment; SEGMENTS - 1],
+    /// Those before the current one; a ring once there are as many as are remembered. Most RTP streams never have one, and
+    /// growing is over soon where frames are skipped.
+    older: Vec<Segment>,
 }
 
 /// Source numbers `first .. first + length` became `out ..`, with a constant added to the timestamps.
@@ -110,7 +111,7 @@ impl Rewriter {
             newest: 0,
             started: false,
             sent: [0; (WINDOW / 64) as usize],
-            older: [Segment::default(); SEGMENTS - 1],
+            older: Vec::new(),
         }
     }
 
@@ -261,9 +262,14 @@ impl Rewriter {
     /// Makes `segment` the current one; an empty one before it is replaced, so that a skipped run costs one place.
     fn open(&mut self, segment: Segment) {
         if self.current.length > 0 {
-            self.newest = self.newest.wrapping_add(1) % (SEGMENTS - 1);
-            if let Some(slot) = self.older.get_mut(self.newest) {
-                *slot = self.current;
+            if self.older.len() < SEGMENTS - 1 {
+                self.newest = self.older.len();
+                self.older.push(self.current);
+            } else {
+                self.newest = self.newest.wrapping_add(1) % (SEGMENTS - 1);
+                if let Some(slot) = self.older.get_mut(self.newest) {
+                    *slot = self.current;
+                }
             }
         }
         self.current = segment;
@@ -271,7 +277,7 @@ impl Rewriter {
 
     /// All segments, the current one first.
     fn recent(&self) -> impl Iterator<Item = &Segment> {
-        let split = self.newest.saturating_add(1).min(SEGMENTS - 1);
+        let split = self.newest.saturating_add(1).min(self.older.len());
         let (young, old) = self.older.split_at(split);
         let older = young.iter().rev().chain(old.iter().rev());
         core::iter::once(&self.current).chain(older)

@@ -8,7 +8,7 @@ use crate::api::{Kind, PayloadType, PublisherId, SubscriberId};
 use crate::path::rewrite::Block;
 
 /// Retransmissions that are remembered per RTP stream, so that none is repeated within a round trip.
-const RESENT: usize = 128;
+const RESENT: usize = 64;
 /// A retransmission is not repeated sooner than this, however short the round trip.
 const RESEND_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Retransmissions may take this part of what media takes.
@@ -81,8 +81,9 @@ pub(crate) struct Rtx {
     /// Index of the next packet.
     pub(crate) next: u64,
     pub(crate) sent: Sent,
-    /// By place of the index: its lower bits, and when it was sent again, in milliseconds.
-    resent: [(u32, u32); RESENT],
+    /// By place of the index: its lower bits, and when it was sent again, the lower bits of milliseconds. A mistake after 65 s or
+    /// 65 536 packets costs one retransmission.
+    resent: [(u16, u16); RESENT],
     /// Bytes that may be sent.
     allowance: u64,
     /// Octets of media that the allowance has grown with.
@@ -96,7 +97,8 @@ impl Rtx {
             ssrc,
             next,
             sent: Sent::default(),
-            resent: [(u32::MAX, 0); RESENT],
+            // Nothing that belongs into its place.
+            resent: core::array::from_fn(|place| (place as u16 + 1, 0)),
             allowance: RESEND_BYTES_MAX,
             earned: 0,
         }
@@ -115,16 +117,16 @@ impl Rtx {
         let earned = u64::from(media.wrapping_sub(self.earned)) / RESEND_SHARE;
         self.allowance = RESEND_BYTES_MAX.min(self.allowance + earned);
         self.earned = media;
-        let now_ms = now.as_millis() as u32;
+        let now_ms = now.as_millis() as u16;
         let (last_index, last) = &mut self.resent[(index % RESENT as u64) as usize];
         let interval = rtt.max(RESEND_INTERVAL_MIN).as_millis();
         let recently =
-            *last_index == index as u32 && u128::from(now_ms.wrapping_sub(*last)) < interval;
+            *last_index == index as u16 && u128::from(now_ms.wrapping_sub(*last)) < interval;
         if recently || self.allowance < bytes as u64 {
             return false;
         }
         self.allowance -= bytes as u64;
-        (*last_index, *last) = (index as u32, now_ms);
+        (*last_index, *last) = (index as u16, now_ms);
         true
     }
 }
