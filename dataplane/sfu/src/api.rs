@@ -90,6 +90,15 @@ pub enum Command {
     AddSubscriber(Box<SubscriberSpec>),
     /// Stop sending it.
     RemoveSubscriber(SubscriberId),
+    /// What one medium of a subscriber gets at most, from now on: at once where the codec allows, with a key frame otherwise.
+    LimitLayers {
+        /// Whose.
+        subscriber: SubscriberId,
+        /// Place among the media of its description, from zero.
+        medium: u8,
+        /// The most.
+        limit: LayerLimit,
+    },
     /// Hand every packet of a stream that arrives here to another worker too, once. Without the publisher nothing happens; with
     /// it the tap ends.
     AddTap {
@@ -212,6 +221,30 @@ pub struct SubscriberSpec {
     pub publisher: PublisherId,
     /// Its media sections.
     pub media: Vec<SubscribedMedia>,
+}
+
+/// What is forwarded of a medium at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LayerLimit {
+    /// Place of the highest encoding among those of the publisher's medium, from zero, lowest first; `None` for no picture at
+    /// all. If neither this nor a lower one arrives, the lowest that does is forwarded.
+    pub encoding: Option<u8>,
+    /// The highest temporal layer, from zero, where the codec has such (VP8: RFC 7741 §4.2, TID).
+    pub temporal: u8,
+}
+
+impl LayerLimit {
+    /// Everything is forwarded.
+    pub const NONE: Self = Self {
+        encoding: Some(u8::MAX),
+        temporal: u8::MAX,
+    };
+}
+
+impl Default for LayerLimit {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 /// One media section of a subscriber.

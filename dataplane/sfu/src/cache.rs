@@ -209,7 +209,7 @@ mod tests {
             payload_type: 96,
             marker: false,
             key_frame: false,
-            recovered: false,
+            late: false,
             elements: Elements::default(),
         }
     }

@@ -17,10 +17,12 @@ use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::feedback::{REMB_START, REPORT_INTERVAL};
 use crate::model::exit::Keys;
+use crate::model::layers::ENCODINGS_MAX;
 use crate::model::publisher::Origin;
 use crate::model::subscriber::{Described, Rtx, first_index};
 use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
+use crate::select;
 use crate::stats::PacketKind;
 use crate::tap;
 
@@ -30,8 +32,6 @@ const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
 const PER_TRANSPORT_MAX: usize = 256;
 /// Most media sections of a stream.
 const MEDIA_MAX: usize = 16;
-/// Most encodings of a medium.
-const ENCODINGS_MAX: usize = 8;
 /// Longest DTLS datagram that is sent.
 const DTLS_MAX: usize = 1500;
 
@@ -74,6 +74,11 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
         Command::RemovePublisher(id) => return remove_publisher(engine, id),
         Command::AddSubscriber(spec) => (spec.transport, add_subscriber(engine, now, *spec)),
         Command::RemoveSubscriber(id) => return remove_subscriber(engine, id),
+        Command::LimitLayers {
+            subscriber,
+            medium,
+            limit,
+        } => return select::limit_medium(engine, subscriber, medium, limit),
         Command::AddTap {
             tap,
             publisher,
@@ -373,27 +378,20 @@ fn add_medium(engine: &mut Engine, origin: Origin, place: u8, spec: PublishedMed
             known.insert(*id, *uri);
         }
     }
-    let medium = engine.model.media.insert(Medium {
-        kind: spec.kind,
-        origin,
-        place,
-        mid: spec.mid.into_bytes().into(),
-        codecs: spec.codecs,
-        extensions,
-        encodings: Vec::new(),
-        selected: None,
-        listeners: Vec::new(),
-        taps: Vec::new(),
-    });
-    for encoding in spec.encodings {
-        let encoding = new_encoding(engine, medium, origin, encoding);
+    let names = (spec.kind, origin, place);
+    let mid = spec.mid.into_bytes().into();
+    let medium = Medium::new(names, mid, spec.codecs, extensions);
+    let medium = engine.model.media.insert(medium);
+    for (nth, encoding) in (0..).zip(spec.encodings) {
+        let encoding = new_encoding(engine, (medium, nth), origin, encoding);
         let encoding = engine.model.encodings.insert(encoding);
         engine.model.media[medium].encodings.push(encoding);
     }
+    let of = &mut engine.model.media[medium];
+    if !of.has_layers() {
+        of.arriving = of.places();
+    }
     let Origin::Transport(transport) = origin else {
-        // Which of them is forwarded is settled where they arrive; until the first packet comes any may be asked for.
-        let of = &mut engine.model.media[medium];
-        of.selected = of.encodings.first().copied();
         return medium;
     };
     let feedback = &mut engine.model.transports[transport].feedback;
@@ -403,7 +401,12 @@ fn add_medium(engine: &mut Engine, origin: Origin, place: u8, spec: PublishedMed
     medium
 }
 
-fn new_encoding(engine: &mut Engine, medium: u32, origin: Origin, spec: EncodingSpec) -> Encoding {
+fn new_encoding(
+    engine: &mut Engine,
+    (medium, place): (u32, u8),
+    origin: Origin,
+    spec: EncodingSpec,
+) -> Encoding {
     let source = engine.next_source();
     let of = &engine.model.media[medium];
     let nack = engine.config.nack && of.any(|codec| codec.nack);
@@ -413,7 +416,7 @@ fn new_encoding(engine: &mut Engine, medium: u32, origin: Origin, spec: Encoding
         0
     };
     let clock_rate = of.codecs.first().map_or(90_000, |codec| codec.clock_rate);
-    let mut encoding = Encoding::new(medium, source, spec, clock_rate);
+    let mut encoding = Encoding::new((medium, place), source, spec, clock_rate);
     // What is missing is asked for by the worker that has the publisher's transport.
     let asks = nack && matches!(origin, Origin::Transport(_));
     encoding.nack = asks.then(NackGenerator::new);
@@ -584,12 +587,9 @@ fn drop_subscriber(engine: &mut Engine, key: u32) {
     engine.model.subscriber_keys.remove(&subscriber.id);
     for stream in subscriber.outgoing {
         engine.drop_runs(subscriber.transport, |outgoing| outgoing == stream);
+        engine.model.unbind(stream);
         let outgoing = engine.model.outgoing.remove(stream);
         let outgoing = outgoing.expect("a subscriber's RTP streams exist");
-        if let Some(medium) = outgoing.medium {
-            let listeners = &mut engine.model.media[medium].listeners;
-            listeners.retain(|listener| listener.outgoing != stream);
-        }
         let transport = &mut engine.model.transports[subscriber.transport];
         transport.outgoing.retain(|other| *other != stream);
         if outgoing.sent.packets > 0 {

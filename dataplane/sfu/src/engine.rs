@@ -22,6 +22,7 @@ use crate::path::queue::Queue;
 use crate::path::rewrite::DATAGRAM_MAX;
 use crate::path::rewrite::Rewritten;
 use crate::path::{Arrived, Plain, classify, ingest, protect, rewrite, route, unprotect};
+use crate::select;
 use crate::stats::{PacketKind, Stats};
 use crate::tap;
 use crate::tap::Taps;
@@ -287,9 +288,7 @@ impl Engine {
         let wanted: Vec<u32> = transport
             .outgoing
             .iter()
-            .map(|key| &self.model.outgoing[*key])
-            .filter(|outgoing| outgoing.awaiting_key_frame)
-            .filter_map(|outgoing| self.model.media[outgoing.medium?].selected)
+            .filter_map(|outgoing| select::needed_by(self, *outgoing))
             .collect();
         for encoding in wanted {
             // Others may have asked in vain for long; who is new does not wait for that.

@@ -17,6 +17,7 @@ use crate::engine::{Engine, Gathering};
 use crate::model::exit::WAITING_MAX;
 use crate::model::{Model, Transport};
 use crate::path::{Plain, Run};
+use crate::select;
 use crate::stats::PacketKind;
 
 /// Reports leave this often, give or take half of it (RFC 3550 §6.2: randomized, so that ends do not fall into step).
@@ -145,11 +146,10 @@ fn on_blocks(engine: &mut Engine, now: Instant, key: u32, blocks: ReportBlocks<'
 
 fn on_key_frame_request(engine: &mut Engine, key: u32, ssrc: u32) {
     engine.stats.key_frame_requests_received += 1;
-    let selected = outgoing_with(&engine.model, key, ssrc)
-        .map(|outgoing| &engine.model.outgoing[outgoing])
-        .filter(|outgoing| outgoing.kind == Kind::Video)
-        .and_then(|outgoing| engine.model.media[outgoing.medium?].selected);
-    if let Some(encoding) = selected {
+    let shown = outgoing_with(&engine.model, key, ssrc)
+        .filter(|outgoing| engine.model.outgoing[*outgoing].kind == Kind::Video)
+        .and_then(|outgoing| select::shown_by(engine, outgoing));
+    if let Some(encoding) = shown {
         engine.want_key_frame(encoding);
     }
 }
@@ -474,7 +474,7 @@ fn request_key_frame(engine: &mut Engine, now: Instant, key: u32, encoding: u32,
     let sender = engine.model.transports[key].ssrc;
     let of = &mut engine.model.encodings[encoding];
     let medium = &engine.model.media[of.medium];
-    if !medium.has_audience() {
+    if !medium.is_wanted(of.place) {
         of.key_frame.give_up();
         return;
     }
@@ -499,6 +499,7 @@ fn request_key_frame(engine: &mut Engine, now: Instant, key: u32, encoding: u32,
             rtcp::Fir::write(sender, &[entry], out)
         }
     });
+    select::on_request(engine, now, encoding);
 }
 
 /// So many feedbacks at most leave for one transport at once; the rest follows.

@@ -26,6 +26,7 @@ mod feedback;
 mod model;
 mod outbox;
 mod path;
+mod select;
 pub mod stats;
 pub mod tap;
 mod timers;

@@ -22,6 +22,7 @@ use crate::model::encoding::Sighting;
 use crate::model::packet::Packet;
 use crate::model::publisher::{Origin, Tap};
 use crate::model::{Map, Medium, Publisher};
+use crate::select;
 use crate::stats::Stats;
 
 /// Wishes that may wait for the mailbox. What finds no room is wished again, as everything is that remains unfulfilled.
@@ -45,12 +46,14 @@ pub struct Crossed {
 /// What a worker with subscribers wants of the one with the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// A key frame of the encoding that crosses.
+    /// A key frame of an encoding.
     KeyFrame {
         /// Through which tap.
         tap: TapId,
         /// Place among the publisher's media.
         medium: u8,
+        /// Place among the encodings of the medium.
+        encoding: u8,
     },
 }
 
@@ -160,7 +163,11 @@ impl Engine {
 
     /// Hears what another worker wants.
     pub fn on_wish(&mut self, wish: Wish) {
-        let Wish::KeyFrame { tap, medium } = wish;
+        let Wish::KeyFrame {
+            tap,
+            medium,
+            encoding,
+        } = wish;
         self.stats.key_frame_wishes_received += 1;
         let Some(&publisher) = self.taps.outgoing.get(&tap) else {
             return;
@@ -169,7 +176,8 @@ impl Engine {
         let Some(&medium) = media.get(usize::from(medium)) else {
             return;
         };
-        if let Some(encoding) = self.model.media[medium].selected {
+        let encodings = &self.model.media[medium].encodings;
+        if let Some(&encoding) = encodings.get(usize::from(encoding)) {
             // How often it was asked for in vain is reckoned over there.
             self.model.encodings[encoding].key_frame.renew();
             self.want_key_frame(encoding);
@@ -271,6 +279,8 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant) {
     }
     let mut wanting = core::mem::take(&mut engine.taps.wanting);
     wanting.retain(|key| ask(engine, now, *key));
+    // Those whom that made choose another encoding may want one of it.
+    wanting.append(&mut engine.taps.wanting);
     engine.taps.wanting = wanting;
 }
 
@@ -283,17 +293,21 @@ fn ask(engine: &mut Engine, now: Instant, key: u32) -> bool {
     let Origin::Tap { tap, worker } = medium.origin else {
         return false;
     };
-    if !medium.has_audience() {
+    if !medium.is_wanted(encoding.place) {
         encoding.key_frame.give_up();
     }
     if encoding.key_frame.deadline().is_none() {
         return false;
     }
     if engine.taps.wishes.len() < WISHES_MAX && encoding.key_frame.poll(now) {
-        let medium = medium.place;
-        let wish = Wish::KeyFrame { tap, medium };
+        let wish = Wish::KeyFrame {
+            tap,
+            medium: medium.place,
+            encoding: encoding.place,
+        };
         engine.taps.wishes.push_back((worker, wish));
         engine.stats.key_frame_wishes_sent += 1;
+        select::on_request(engine, now, key);
     }
     true
 }
@@ -313,14 +327,10 @@ fn depart(engine: &Engine, tap: Tap, packet: &Packet) -> Result<Crossed, DropRea
         return Err(DropReason::Superseded);
     }
     let medium = &engine.model.media[encoding.medium];
-    let place = medium
-        .encodings
-        .iter()
-        .position(|key| *key == packet.encoding);
     Ok(Crossed {
         tap: tap.id,
         medium: medium.place,
-        encoding: place.ok_or(DropReason::Gone)? as u8,
+        encoding: encoding.place,
         source: encoding.source,
         arrival: encoding.last_arrival,
         sender_report: encoding.sender_report,
@@ -342,13 +352,11 @@ fn arrive(
     let medium = *media
         .get(usize::from(crossed.medium))
         .ok_or(DropReason::Gone)?;
-    let of = &mut engine.model.media[medium];
+    let of = &engine.model.media[medium];
     let key = *of
         .encodings
         .get(usize::from(crossed.encoding))
         .ok_or(DropReason::Gone)?;
-    // Only what is forwarded crosses, so the choice is made already.
-    of.selected = Some(key);
     if engine.model.encodings[key].crossed_source != Some(crossed.source) {
         change_source(engine, key, crossed.source);
     }
@@ -364,9 +372,13 @@ fn arrive(
         engine.report_soon(now, medium);
     }
     if crossed.packet.key_frame {
-        for encoding in &engine.model.media[medium].encodings {
-            engine.model.encodings[*encoding].key_frame.satisfied();
-        }
+        let encoding = &mut engine.model.encodings[key];
+        encoding.key_frame.satisfied();
+        encoding.deaf_until = None;
+    }
+    if engine.model.media[medium].has_layers() && !crossed.packet.late {
+        let arrival = crossed.arrival.unwrap_or(now);
+        select::on_arrival(engine, key, crossed.packet.timestamp, arrival);
     }
     let mut packet = crossed.packet.moved(slot, 0);
     packet.encoding = key;

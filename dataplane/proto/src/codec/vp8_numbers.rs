@@ -96,6 +96,12 @@ impl Vp8Numbers {
         current.picture = current.picture.wrapping_sub(1);
         let offsets = *current;
         self.remember(id.value(), true, offsets);
+        // The picture before it may still come, and has its number.
+        let before = id.value().wrapping_add(offsets.picture) & mask(id);
+        let tl0 = descriptor
+            .tl0_picture_index
+            .map(|index| index.wrapping_add(offsets.tl0));
+        self.note_last(offsets, before, tl0, mask(id));
     }
 
     fn is_current(&self, source: u32) -> bool {
@@ -258,6 +264,20 @@ mod tests {
             numbers_of(numbers.forward(1, &picture(51, 3))),
             Some((105, 10))
         );
+    }
+
+    #[test]
+    fn a_lost_picture_before_a_skipped_one_keeps_its_number_over_a_switch() {
+        let mut numbers = Vp8Numbers::new();
+        numbers.switch(1);
+        numbers.forward(1, &picture(100, 7)).unwrap();
+        // Picture 101 has not come.
+        numbers.skip(1, &picture(102, 8));
+        numbers.switch(2);
+        let key = numbers_of(numbers.forward(2, &picture(9, 1)));
+        assert_eq!(key, Some((102, 9)));
+        let late = numbers_of(numbers.forward(1, &picture(101, 8)));
+        assert_eq!(late, Some((101, 8)));
     }
 
     #[test]

@@ -160,6 +160,14 @@ impl Rewriter {
         if selected && sequence >= self.current.end() {
             return self.advance(sequence, timestamp);
         }
+        self.fill(source, sequence, timestamp)
+    }
+
+    /// The numbers for a packet whose place was kept for it: it is late, and its source need not be the current one any more.
+    ///
+    /// # Errors
+    /// [`Refused`] says why the packet must not be sent; nothing has changed then.
+    pub fn fill(&mut self, source: u32, sequence: u64, timestamp: u32) -> Result<Mapped, Refused> {
         let found = self.recent().find_map(|segment| {
             let index = segment.find(source, sequence)?;
             Some((index, segment.timestamp_offset))

@@ -2,8 +2,10 @@
 
 use clock::{Duration, Instant, NtpTime};
 use proto::loss::NackGenerator;
-use proto::rtp::{Reception, Unwrapper};
+use proto::rtcp::SenderInfo;
+use proto::rtp::{Reception, SenderClock, Unwrapper};
 
+use super::layers::Pace;
 use super::publisher::Role;
 use crate::api::EncodingSpec;
 use crate::cache::Cache;
@@ -21,6 +23,8 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Encoding {
     pub(crate) medium: u32,
+    /// Its place among the encodings of the medium, lowest first.
+    pub(crate) place: u8,
     /// Names the RTP stream to rewriters. Never given twice, and new when the SSRC changes.
     pub(crate) source: u32,
     /// The same on the worker that it comes from, if that is another one.
@@ -35,6 +39,10 @@ pub(crate) struct Encoding {
     pub(crate) cache: Cache,
     pub(crate) key_frame: KeyFrameRequest,
     pub(crate) last_arrival: Option<Instant>,
+    /// Kept where there are several encodings.
+    pub(crate) pace: Pace,
+    /// Until then it counts as one that does not arrive, for nobody can begin with it.
+    pub(crate) deaf_until: Option<Instant>,
     /// The last sender report: NTP time, RTP timestamp, arrival.
     pub(crate) sender_report: Option<(NtpTime, u32, Instant)>,
     pub(crate) clock_rate: u32,
@@ -49,10 +57,16 @@ pub(crate) struct Encoding {
 }
 
 impl Encoding {
-    /// A version of `medium` of which nothing has come yet.
-    pub(crate) fn new(medium: u32, source: u32, spec: EncodingSpec, clock_rate: u32) -> Self {
+    /// The version in that place of a medium, of which nothing has come yet.
+    pub(crate) fn new(
+        (medium, place): (u32, u8),
+        source: u32,
+        spec: EncodingSpec,
+        clock_rate: u32,
+    ) -> Self {
         Self {
             medium,
+            place,
             source,
             crossed_source: None,
             rid: spec.rid.map(|rid| rid.into_bytes().into()),
@@ -65,6 +79,8 @@ impl Encoding {
             cache: Cache::default(),
             key_frame: KeyFrameRequest::default(),
             last_arrival: None,
+            pace: Pace::default(),
+            deaf_until: None,
             sender_report: None,
             clock_rate,
             fir_sequence: 0,
@@ -93,6 +109,17 @@ impl Encoding {
         !rests
     }
 
+    /// How its timestamps tell the time, once it has said so.
+    pub(crate) fn clock(&self) -> Option<SenderClock> {
+        let (ntp, timestamp, _) = self.sender_report?;
+        let info = SenderInfo {
+            ntp,
+            timestamp,
+            ..SenderInfo::default()
+        };
+        SenderClock::new(&info, self.clock_rate)
+    }
+
     /// Another RTP stream takes its place: nothing of the old one says anything about it.
     pub(crate) fn restart(&mut self, source: u32) {
         self.source = source;
@@ -103,6 +130,8 @@ impl Encoding {
             *nack = NackGenerator::new();
         }
         self.last_arrival = None;
+        self.pace = Pace::default();
+        self.deaf_until = None;
         self.sender_report = None;
         self.measured = (0, 0);
     }
@@ -131,6 +160,11 @@ impl KeyFrameRequest {
     /// Something has changed: to ask is worth a try again, as soon as the shortest interval allows.
     pub(crate) fn renew(&mut self) {
         self.in_vain = 0;
+    }
+
+    /// How often it was asked for since one came.
+    pub(crate) fn in_vain(&self) -> u32 {
+        self.in_vain
     }
 
     /// Nobody needs it any more.

@@ -3,6 +3,7 @@
 
 pub(crate) mod encoding;
 pub(crate) mod exit;
+pub(crate) mod layers;
 pub(crate) mod packet;
 pub(crate) mod publisher;
 mod slab;
@@ -112,13 +113,26 @@ impl Model {
             if let Some(&medium) = found
                 && stream.medium.is_none()
             {
-                stream.medium = Some(medium);
-                stream.awaiting_key_frame = stream.kind == Kind::Video;
-                self.media[medium].listeners.push(Listener {
+                let of = &mut self.media[medium];
+                let wants = stream.begin(medium, of);
+                stream.listens_at = of.listen(Listener {
                     outgoing,
                     transport: stream.transport,
+                    wants,
                 });
             }
+        }
+    }
+
+    /// An RTP stream no longer listens to its medium.
+    pub(crate) fn unbind(&mut self, outgoing: u32) {
+        let stream = &mut self.outgoing[outgoing];
+        let at = stream.listens_at;
+        let Some(medium) = stream.medium.take() else {
+            return;
+        };
+        if let Some(moved) = self.media[medium].unlisten(at) {
+            self.outgoing[moved.outgoing].listens_at = at;
         }
     }
 

@@ -26,8 +26,8 @@ pub(crate) struct Packet {
     pub(crate) marker: bool,
     /// The first packet of a picture that needs no other.
     pub(crate) key_frame: bool,
-    /// It came by retransmission, after others that follow it.
-    pub(crate) recovered: bool,
+    /// Others that follow it came before: it was sent again, or overtaken.
+    pub(crate) late: bool,
     pub(crate) elements: Elements,
 }
 

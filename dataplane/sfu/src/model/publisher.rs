@@ -1,7 +1,9 @@
 //! A published stream and its media sections.
 
+use clock::Instant;
 use proto::rtp::{ExtensionMap, Uri};
 
+use super::layers::{ENCODINGS_MAX, Places};
 use crate::api::{Kind, PayloadType, PublisherId, TapId};
 
 /// Where a stream comes from.
@@ -41,10 +43,14 @@ pub(crate) struct Medium {
     pub(crate) extensions: ExtensionMap,
     /// Keys, lowest first.
     pub(crate) encodings: Vec<u32>,
-    /// Key of the encoding that is forwarded.
-    pub(crate) selected: Option<u32>,
+    /// Which encodings arrive; the only one of a medium counts as if it always did.
+    pub(crate) arriving: Places,
     /// The outgoing RTP streams that copy it.
     pub(crate) listeners: Vec<Listener>,
+    /// How many of those want each encoding.
+    audience: [u32; ENCODINGS_MAX],
+    /// When somebody last went from one encoding to another. Packets of the former may still come late.
+    pub(crate) left: Option<Instant>,
     /// Workers where somebody subscribes.
     pub(crate) taps: Vec<Tap>,
 }
@@ -54,9 +60,64 @@ pub(crate) struct Medium {
 pub(crate) struct Listener {
     pub(crate) outgoing: u32,
     pub(crate) transport: u32,
+    /// The encodings that it gets a copy of.
+    pub(crate) wants: Places,
 }
 
 impl Medium {
+    /// A medium that nobody listens to; `encodings` are to be added.
+    pub(crate) fn new(
+        (kind, origin, place): (Kind, Origin, u8),
+        mid: Box<[u8]>,
+        codecs: Vec<PayloadType>,
+        extensions: ExtensionMap,
+    ) -> Self {
+        Self {
+            kind,
+            origin,
+            place,
+            mid,
+            codecs,
+            extensions,
+            encodings: Vec::new(),
+            arriving: Places::NONE,
+            listeners: Vec::new(),
+            audience: [0; ENCODINGS_MAX],
+            left: None,
+            taps: Vec::new(),
+        }
+    }
+
+    /// Lets one more listen, and says at which place.
+    pub(crate) fn listen(&mut self, listener: Listener) -> u32 {
+        let at = self.listeners.len();
+        self.listeners.push(Listener {
+            wants: Places::NONE,
+            ..listener
+        });
+        self.want(at as u32, listener.wants);
+        at as u32
+    }
+
+    /// The listener at `at` goes. Returns who has its place now.
+    pub(crate) fn unlisten(&mut self, at: u32) -> Option<Listener> {
+        self.want(at, Places::NONE);
+        self.listeners.swap_remove(at as usize);
+        self.listeners.get(at as usize).copied()
+    }
+
+    /// The listener at `at` wants these encodings, and no others.
+    pub(crate) fn want(&mut self, at: u32, wants: Places) {
+        let listener = &mut self.listeners[at as usize];
+        for place in listener.wants.iter() {
+            self.audience[usize::from(place)] -= 1;
+        }
+        for place in wants.iter() {
+            self.audience[usize::from(place)] += 1;
+        }
+        listener.wants = wants;
+    }
+
     /// What a payload type stands for, its own or that of its RTX.
     pub(crate) fn codec(&self, payload_type: u8) -> Option<(&PayloadType, Role)> {
         self.codecs.iter().find_map(|codec| {
@@ -70,9 +131,35 @@ impl Medium {
         })
     }
 
-    /// Whether a key frame would be seen by anybody.
+    /// Whether anybody listens to any encoding of it.
     pub(crate) fn has_audience(&self) -> bool {
         !(self.listeners.is_empty() && self.taps.is_empty())
+    }
+
+    /// How many want a copy of the encoding in that place.
+    pub(crate) fn audience(&self, place: u8) -> u32 {
+        self.audience[usize::from(place)]
+    }
+
+    /// How many want any encoding at all.
+    pub(crate) fn awake(&self) -> u32 {
+        let awake = self.listeners.iter().filter(|one| !one.wants.is_empty());
+        awake.count() as u32
+    }
+
+    /// Whether the encoding in that place is of use to anybody.
+    pub(crate) fn is_wanted(&self, place: u8) -> bool {
+        self.audience(place) > 0 || !self.taps.is_empty()
+    }
+
+    /// Those of all its encodings.
+    pub(crate) fn places(&self) -> Places {
+        Places::up_to(self.encodings.len().saturating_sub(1) as u8)
+    }
+
+    /// Whether there is a choice.
+    pub(crate) fn has_layers(&self) -> bool {
+        self.encodings.len() > 1
     }
 
     pub(crate) fn any(&self, property: impl Fn(&PayloadType) -> bool) -> bool {

@@ -4,7 +4,9 @@ use clock::{Duration, Instant, NtpTime, Rng};
 use proto::rtp::sequence::timestamp_distance;
 use proto::rtp::{ExtensionMap, Rewriter, Uri};
 
-use crate::api::{Kind, PayloadType, PublisherId, SubscriberId};
+use super::Medium;
+use super::layers::{Layers, Places};
+use crate::api::{Kind, LayerLimit, PayloadType, PublisherId, SubscriberId};
 use crate::path::rewrite::Block;
 
 /// Retransmissions that are remembered per RTP stream, so that none is repeated within a round trip.
@@ -36,7 +38,7 @@ pub(crate) struct Outgoing {
     /// [`Encoding::source`](super::Encoding) that the rewriter follows.
     pub(crate) source: Option<u32>,
     pub(crate) kind: Kind,
-    pub(crate) awaiting_key_frame: bool,
+    pub(crate) stance: Stance,
     /// The publisher's payload type that came last, and ours for it.
     last_codec: Option<(u8, u8)>,
     pub(crate) sent: Sent,
@@ -47,11 +49,36 @@ pub(crate) struct Outgoing {
     pub(crate) rtx: Option<Box<Rtx>>,
     /// Key of the medium that it copies.
     pub(crate) medium: Option<u32>,
+    /// Its place among the listeners of that.
+    pub(crate) listens_at: u32,
+    /// What is forwarded of the medium, if that is not simply all of it.
+    pub(crate) layers: Option<Box<Layers>>,
     /// The newest packet that was passed over while waiting: its source and its number there.
     pub(crate) passed_over: Option<(u32, u64)>,
     /// The last sender report: the middle of its NTP time, and when it left.
     pub(crate) reported: Option<(u32, Instant)>,
     pub(crate) described: Box<Described>,
+}
+
+/// What decides about the next packet of an RTP stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stance {
+    /// It is forwarded if it is of the same source as those before.
+    Following,
+    /// Only a key frame is.
+    Awaiting,
+    /// [`Outgoing::layers`].
+    Layered,
+}
+
+impl Stance {
+    /// What it takes to begin.
+    fn starting(kind: Kind) -> Self {
+        match kind {
+            Kind::Audio => Self::Following,
+            Kind::Video => Self::Awaiting,
+        }
+    }
 }
 
 /// An RTP stream as it was negotiated.
@@ -171,7 +198,7 @@ impl Outgoing {
             transport,
             source: None,
             kind,
-            awaiting_key_frame: kind == Kind::Video,
+            stance: Stance::starting(kind),
             last_codec: None,
             sent: Sent {
                 timestamp: first_timestamp,
@@ -181,6 +208,8 @@ impl Outgoing {
             rewriter,
             rtx: rtx.map(Box::new),
             medium: None,
+            listens_at: 0,
+            layers: None,
             passed_over: None,
             reported: None,
             described: Box::new(described),
@@ -199,6 +228,22 @@ impl Outgoing {
         }
     }
 
+    /// Begins with a medium. Returns which of its encodings it wants.
+    pub(crate) fn begin(&mut self, key: u32, medium: &Medium) -> Places {
+        self.medium = Some(key);
+        let limit = self.layers.take().map(|layers| layers.limit);
+        if !medium.has_layers() && limit.is_none_or(|limit| limit == LayerLimit::NONE) {
+            self.stance = Stance::starting(self.kind);
+            return medium.places();
+        }
+        self.stance = Stance::Layered;
+        let mut layers = Box::new(Layers::new(limit.unwrap_or_default()));
+        layers.aim(medium.arriving);
+        let wants = layers.wants(medium.arriving);
+        self.layers = Some(layers);
+        wants
+    }
+
     /// Follows another source from the packet with these numbers on. The medium's clock runs on meanwhile.
     pub(crate) fn switch(
         &mut self,
@@ -208,15 +253,27 @@ impl Outgoing {
         clock_rate: u32,
         now: Instant,
     ) {
+        let continued = self.continued(clock_rate, now);
+        self.follow(source, sequence, timestamp, continued);
+    }
+
+    /// The timestamp of now, by when the last packet left.
+    pub(crate) fn continued(&self, clock_rate: u32, now: Instant) -> u32 {
         let passed = self.sent.at.map_or(0, |last| {
             let units = (now - last).as_nanos() * u128::from(clock_rate) / 1_000_000_000;
             // Two pictures never share a timestamp, even if they leave in the same turn.
             (units as u32).max(1)
         });
-        let continued = self.sent.timestamp.wrapping_add(passed);
+        self.sent.timestamp.wrapping_add(passed)
+    }
+
+    /// The same as [`Outgoing::switch`], with `continued` for a first timestamp.
+    pub(crate) fn follow(&mut self, source: u32, sequence: u64, timestamp: u32, continued: u32) {
         self.rewriter.switch(source, sequence, timestamp, continued);
         self.source = Some(source);
-        self.awaiting_key_frame = false;
+        if self.stance == Stance::Awaiting {
+            self.stance = Stance::Following;
+        }
         // Sender reports of the old source say nothing about the new one.
         self.reported = None;
     }

@@ -20,6 +20,7 @@ use crate::model::packet::{ElementAt, Elements, Packet};
 use crate::model::publisher::Role;
 use crate::model::transport::{SOURCES_MAX, Source};
 use crate::model::{Encoding, Medium};
+use crate::select;
 use crate::stats::Consumed;
 
 /// `plain` → `media`.
@@ -86,7 +87,7 @@ fn ingest(
     let Some((sequence, payload)) = place(encoding, role, bytes, header)? else {
         return Ok(Outcome::Consumed(Consumed::Probe));
     };
-    note_arrival(engine, now, plain, header, &source, sequence)?;
+    let late = note_arrival(engine, now, plain, header, &source, sequence)?;
     let medium = &engine.model.media[engine.model.encodings[source.encoding].medium];
     let key_frame =
         medium.kind == Kind::Video && is_key_frame_start(codec, &bytes[payload.clone()]);
@@ -102,18 +103,24 @@ fn ingest(
         payload_type,
         marker: header.marker,
         key_frame,
-        recovered: source.role == Role::Rtx,
+        late,
         elements: elements(medium, bytes, plain, header),
     };
+    let encoding = &mut engine.model.encodings[source.encoding];
     if key_frame {
         engine.stats.key_frames_received += 1;
-        let encoding = &mut engine.model.encodings[source.encoding];
         encoding.key_frame.satisfied();
+        encoding.deaf_until = None;
         if let Some(nack) = &mut encoding.nack {
             nack.forget_before(sequence);
         }
     }
-    select(engine, now, &packet);
+    if engine.model.media[encoding.medium].has_layers()
+        && source.role == Role::Media
+        && packet.payload_len() > 0
+    {
+        select::on_arrival(engine, source.encoding, packet.timestamp, plain.arrival);
+    }
     Ok(Outcome::Media(packet))
 }
 
@@ -161,7 +168,7 @@ fn note_transport_sequence(engine: &mut Engine, bytes: &[u8], plain: &Plain, hea
     }
 }
 
-/// Reception statistics, duplicates and losses.
+/// Reception statistics, duplicates and losses. Whether others that follow it came before.
 fn note_arrival(
     engine: &mut Engine,
     now: Instant,
@@ -169,7 +176,7 @@ fn note_arrival(
     header: &Header,
     source: &Source,
     sequence: u64,
-) -> Result<(), DropReason> {
+) -> Result<bool, DropReason> {
     let encoding = &mut engine.model.encodings[source.encoding];
     if source.role == Role::Media {
         encoding
@@ -184,6 +191,7 @@ fn note_arrival(
             }
         }
     }
+    let late = encoding.seen.highest() > Some(sequence);
     match encoding.seen.note(sequence) {
         Sighting::New => {}
         Sighting::Again => return Err(DropReason::Duplicate),
@@ -193,7 +201,7 @@ fn note_arrival(
         engine.stats.retransmissions_received += 1;
     }
     let Some(nack) = &mut encoding.nack else {
-        return Ok(());
+        return Ok(late);
     };
     let arrival = nack.on_packet(now, sequence);
     if let Some(deadline) = nack.deadline() {
@@ -202,7 +210,7 @@ fn note_arrival(
     if arrival == Arrival::KeyFrameNeeded {
         engine.want_key_frame(source.encoding);
     }
-    Ok(())
+    Ok(late)
 }
 
 fn elements(medium: &Medium, bytes: &[u8], plain: &Plain, header: &Header) -> Elements {
@@ -218,29 +226,6 @@ fn elements(medium: &Medium, bytes: &[u8], plain: &Plain, header: &Header) -> El
         }
     }
     elements
-}
-
-/// Which encoding of a medium is forwarded: the highest that arrives, changed at its key frames; another one when it has
-/// fallen silent.
-fn select(engine: &mut Engine, now: Instant, packet: &Packet) {
-    let medium = engine.model.encodings[packet.encoding].medium;
-    let medium = &mut engine.model.media[medium];
-    let Some(selected) = medium.selected else {
-        medium.selected = Some(packet.encoding);
-        return;
-    };
-    if selected == packet.encoding {
-        return;
-    }
-    let rank = |key: u32| medium.encodings.iter().position(|other| *other == key);
-    let is_higher = rank(packet.encoding) > rank(selected);
-    let last = engine.model.encodings[selected].last_arrival;
-    let is_silent = last.is_none_or(|last| now - last > SILENCE);
-    if (is_higher || is_silent) && (packet.key_frame || medium.kind == Kind::Audio) {
-        medium.selected = Some(packet.encoding);
-    } else if is_silent {
-        engine.want_key_frame(packet.encoding);
-    }
 }
 
 /// What the RTP stream of a packet is: known already, announced, or told by MID and RID (RFC 8843 §9.2, RFC 8852 §3),

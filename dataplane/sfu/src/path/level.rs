@@ -26,12 +26,9 @@ pub(crate) fn level(list: &mut [Rewritten], headers: &mut [u8], most: u16) -> u6
                 headers[header] |= PADDING_BIT;
                 added += u64::from(padding);
             }
-            header += usize::from(one.header_len);
+            header += one.written_len();
         }
-        header += last
-            .iter()
-            .map(|one| usize::from(one.header_len))
-            .sum::<usize>();
+        header += last.iter().map(Rewritten::written_len).sum::<usize>();
         start += end;
     }
     added

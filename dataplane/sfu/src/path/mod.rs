@@ -4,6 +4,7 @@
 
 pub(crate) mod classify;
 pub(crate) mod ingest;
+pub(crate) mod layered;
 pub(crate) mod level;
 pub(crate) mod protect;
 pub(crate) mod queue;

@@ -48,7 +48,8 @@ fn protect<'a>(
     if let Some(mut room) = bursts.reserve_run(bytes, list.len()) {
         let mut jobs = recycled(core::mem::take(&mut engine.jobs));
         for one in list {
-            let (header, other_headers) = headers.split_at(usize::from(one.header_len));
+            let (header, others) = headers.split_at(usize::from(one.header_len));
+            let (prefix, other_headers) = others.split_at(usize::from(one.prefix_len));
             let (out, other_room) = room.split_at_mut(usize::from(one.len));
             (headers, room) = (other_headers, other_room);
             jobs.push(Job {
@@ -56,9 +57,10 @@ fn protect<'a>(
                 index: one.index,
                 ssrc: one.ssrc,
                 header,
-                prefix: one.prefix(),
+                prefix,
                 padding: one.padding,
-                payload: engine.queue.packet(one.packet).payload(arena),
+                payload: &engine.queue.packet(one.packet).payload(arena)
+                    [usize::from(one.left_out)..],
                 out,
                 outcome: Ok(0),
             });
@@ -69,7 +71,7 @@ fn protect<'a>(
         }
         engine.jobs = recycled(jobs);
     } else {
-        let skipped = list.iter().map(|one| usize::from(one.header_len)).sum();
+        let skipped = list.iter().map(Rewritten::written_len).sum();
         headers = &headers[skipped..];
     }
     commit(engine, bursts, list, &outcomes);
@@ -121,10 +123,11 @@ fn begin(engine: &Engine, bursts: &mut Bursts, one: &Rewritten) {
 #[cold]
 fn failed(engine: &mut Engine, one: &Rewritten, reason: DropReason) {
     engine.stats.drop_at(Stage::Protect, reason);
-    let octets = engine.queue.packet(one.packet).payload_len() + one.prefix().len();
+    let payload_len = engine.queue.packet(one.packet).payload_len();
+    let octets = payload_len - usize::from(one.left_out) + usize::from(one.prefix_len);
     let outgoing = &mut engine.model.outgoing[one.outgoing];
     match &mut outgoing.rtx {
-        Some(rtx) if one.is_retransmission() => {
+        Some(rtx) if one.is_again => {
             rtx.sent.uncount(octets);
             engine.stats.retransmissions_sent -= 1;
         }

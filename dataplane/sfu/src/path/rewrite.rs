@@ -3,21 +3,23 @@
 //! The payload stays where it is; only a header is written, and the two bytes that RTX puts before the payload.
 
 use clock::Instant;
-use packet::Arena;
+use packet::{Arena, SlotId};
+use proto::codec::vp8;
 use proto::rtp::{Element, FIXED_LENGTH, Fields, Refused, Uri, write_header};
 use proto::rtx;
 use proto::srtp::Handle;
 
-use super::Run;
 use super::level::level;
 use super::queue::{Queue, STAY_MAX};
+use super::{Run, layered};
 use crate::api::Kind;
 use crate::cache::PACKETS_MAX;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::model::exit::Exit;
-use crate::model::packet::{ELEMENTS_MAX, Packet};
-use crate::model::{Encoding, Model, Outgoing};
+use crate::model::packet::{ELEMENTS_MAX, ElementAt, Packet};
+use crate::model::subscriber::Stance;
+use crate::model::{Encoding, Medium, Model, Outgoing, Slab};
 
 /// Longest packet that we send: what fits into an Ethernet frame with IPv4 and UDP.
 pub(crate) const DATAGRAM_MAX: usize = 1472;
@@ -27,6 +29,8 @@ const HEADER_MAX: usize = 320;
 const ELEMENTS_OUT_MAX: usize = ELEMENTS_MAX + 2;
 /// Longest header extension that is passed on: a dependency descriptor with its template structure.
 const ELEMENT_MAX: usize = 200;
+/// Most octets that go before a payload.
+pub(super) const PREFIX_MAX: usize = 8;
 /// How many transports ahead the way out is fetched, and the RTP stream that comes first on it.
 const EXIT_AHEAD: usize = 8;
 const OUTGOING_AHEAD: usize = 4;
@@ -44,12 +48,16 @@ pub(crate) struct Rewritten {
     pub(crate) context: Handle,
     /// Which packet of the queue has the payload.
     pub(crate) packet: u32,
-    /// Of the header, which lies behind that of the packet before.
+    /// Of the header, which lies behind what was written of the packet before.
     pub(crate) header_len: u16,
     /// Of the protected packet.
     pub(crate) len: u16,
-    prefix: [u8; rtx::PREFIX_LENGTH],
-    prefix_len: u8,
+    /// Octets that go before the payload, encrypted like it. They lie behind the header.
+    pub(crate) prefix_len: u8,
+    /// Octets at the start of the payload that do not go with it.
+    pub(crate) left_out: u8,
+    /// It is a retransmission.
+    pub(crate) is_again: bool,
     /// Octets of padding behind the payload; `len` has them, and the header its P bit.
     pub(crate) padding: u8,
     /// Pictures may be padded.
@@ -57,8 +65,9 @@ pub(crate) struct Rewritten {
 }
 
 impl Rewritten {
-    pub(crate) fn prefix(&self) -> &[u8] {
-        &self.prefix[..usize::from(self.prefix_len)]
+    /// How much was written for it: header and prefix.
+    pub(crate) fn written_len(&self) -> usize {
+        usize::from(self.header_len) + usize::from(self.prefix_len)
     }
 
     /// One of that length, to try levelling with.
@@ -77,16 +86,12 @@ impl Rewritten {
             packet: 0,
             header_len: 12,
             len,
-            prefix: [0; rtx::PREFIX_LENGTH],
             prefix_len: 0,
+            left_out: 0,
+            is_again: false,
             padding: 0,
             may_pad,
         }
-    }
-
-    /// Only RTX has something before the payload.
-    pub(crate) fn is_retransmission(&self) -> bool {
-        self.prefix_len > 0
     }
 }
 
@@ -109,14 +114,41 @@ struct Way {
 }
 
 /// What the header of a packet for a subscriber is made of.
-struct Numbers {
-    index: u64,
-    ssrc: u32,
-    payload_type: u8,
-    timestamp: u32,
-    prefix: Option<u16>,
+pub(super) struct Numbers {
+    pub(super) index: u64,
+    pub(super) ssrc: u32,
+    pub(super) payload_type: u8,
+    pub(super) timestamp: u32,
+    pub(super) prefix: Prefix,
+    /// It is a retransmission.
+    pub(super) is_again: bool,
     /// It is the first packet of its source for this subscriber, and came late: later ones were passed over.
-    starts_late: bool,
+    pub(super) starts_late: bool,
+}
+
+/// What goes before the payload, and how much of the payload that stands for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Prefix {
+    bytes: [u8; PREFIX_MAX],
+    len: u8,
+    left_out: u8,
+}
+
+impl Prefix {
+    /// The original sequence number of a retransmission (RFC 4588 §4).
+    fn of_retransmission(sequence: u16) -> Self {
+        let mut prefix = Self::default();
+        prefix.bytes[..rtx::PREFIX_LENGTH].copy_from_slice(&rtx::prefix(sequence));
+        prefix.len = rtx::PREFIX_LENGTH as u8;
+        prefix
+    }
+
+    /// `new` goes in place of the descriptor with which the payload begins.
+    pub(super) fn replace(&mut self, old: &vp8::Descriptor, new: &vp8::Descriptor) {
+        let written = new.write(&mut self.bytes[usize::from(self.len)..]);
+        self.len += written.expect("the prefix has room for any descriptor") as u8;
+        self.left_out = old.len() as u8;
+    }
 }
 
 /// Rewrites what waits, transport by transport, so that the state of one subscriber is hot at a time, until `budget` packets
@@ -232,7 +264,7 @@ fn rewrite(
     way: Way,
 ) {
     let packet = engine.queue.packet(place);
-    let (outgoing, numbers) = match number(&mut engine.model, run, packet, moment.now) {
+    let (outgoing, numbers) = match number(&mut engine.model, run, packet, arena, moment.now) {
         Ok(numbered) => numbered,
         Err(reason) => {
             let encoding = packet.encoding;
@@ -247,8 +279,15 @@ fn rewrite(
     let before = headers.len();
     write(outgoing, arena, packet, &numbers, moment, headers);
     let header_len = headers.len() - before;
-    let prefix_len = numbers.prefix.map_or(0, |_| rtx::PREFIX_LENGTH);
-    let octets = packet.payload_len() + prefix_len;
+    let Prefix {
+        bytes,
+        len: prefix_len,
+        left_out,
+    } = numbers.prefix;
+    if prefix_len > 0 {
+        headers.extend_from_slice(&bytes[..usize::from(prefix_len)]);
+    }
+    let octets = packet.payload_len() - usize::from(left_out) + usize::from(prefix_len);
     let len = header_len + octets + way.overhead;
     if len > DATAGRAM_MAX {
         headers.truncate(before);
@@ -256,7 +295,7 @@ fn rewrite(
         return;
     }
     match &mut outgoing.rtx {
-        Some(rtx) if numbers.prefix.is_some() => {
+        Some(rtx) if numbers.is_again => {
             rtx.sent.count(octets, numbers.timestamp, moment.now);
             engine.stats.retransmissions_sent += 1;
         }
@@ -272,10 +311,11 @@ fn rewrite(
         packet: place,
         header_len: header_len as u16,
         len: len as u16,
-        prefix: numbers.prefix.map(rtx::prefix).unwrap_or_default(),
-        prefix_len: prefix_len as u8,
+        prefix_len,
+        left_out,
+        is_again: numbers.is_again,
         padding: 0,
-        may_pad: outgoing.kind == Kind::Video && prefix_len == 0,
+        may_pad: outgoing.kind == Kind::Video && !numbers.is_again,
     });
     if let Some(first) = starts_late {
         catch_up(engine, moment, arena, run.outgoing, &first, way);
@@ -316,16 +356,21 @@ fn number<'a>(
     model: &'a mut Model,
     run: &Run,
     packet: &Packet,
+    arena: &Arena,
     now: Instant,
 ) -> Result<(&'a mut Outgoing, Numbers), DropReason> {
-    let Some(encoding) = model.encodings.get(packet.encoding) else {
+    let encodings = &model.encodings;
+    let Some(encoding) = encodings.get(packet.encoding) else {
         return Err(DropReason::Gone);
     };
     let outgoing = model.outgoing.get_mut(run.outgoing);
     let outgoing = outgoing.ok_or(DropReason::Gone)?;
     let numbers = match run.retransmission {
-        None => fresh(outgoing, packet, encoding, now)?,
-        Some(sequence) => again(outgoing, packet, sequence)?,
+        None => {
+            let around = (&mut model.media, encodings);
+            fresh(outgoing, packet, encoding, around, (arena, now))?
+        }
+        Some(sequence) => again(outgoing, packet, sequence, arena)?,
     };
     Ok((outgoing, numbers))
 }
@@ -334,7 +379,8 @@ fn fresh(
     outgoing: &mut Outgoing,
     packet: &Packet,
     encoding: &Encoding,
-    now: Instant,
+    (media, encodings): (&mut Slab<Medium>, &Slab<Encoding>),
+    (arena, now): (&Arena, Instant),
 ) -> Result<Numbers, DropReason> {
     let source = encoding.source;
     if packet.source != source {
@@ -345,7 +391,11 @@ fn fresh(
         return Err(DropReason::CodecNotNegotiated);
     };
     let mut starts_late = false;
-    if outgoing.awaiting_key_frame || outgoing.source != Some(source) {
+    if outgoing.stance != Stance::Following || outgoing.source != Some(source) {
+        if outgoing.stance == Stance::Layered {
+            let around = (media, encodings);
+            return layered::fresh(outgoing, around, packet, payload_type, (arena, now));
+        }
         starts_late = start(outgoing, packet, encoding, now)?;
     }
     let mapped = outgoing
@@ -362,7 +412,8 @@ fn fresh(
         ssrc: outgoing.ssrc,
         payload_type,
         timestamp: mapped.timestamp,
-        prefix: None,
+        prefix: Prefix::default(),
+        is_again: false,
         starts_late,
     })
 }
@@ -377,7 +428,7 @@ fn start(
 ) -> Result<bool, DropReason> {
     let source = encoding.source;
     if outgoing.kind == Kind::Video && !packet.key_frame {
-        outgoing.awaiting_key_frame = true;
+        outgoing.stance = Stance::Awaiting;
         let before = outgoing.passed_over.filter(|(of, _)| *of == source);
         let newest = before.max(Some((source, packet.sequence)));
         outgoing.passed_over = newest;
@@ -393,19 +444,28 @@ fn start(
         encoding.clock_rate,
         now,
     );
-    Ok(packet.recovered || overtaken)
+    Ok(packet.late || overtaken)
 }
 
 /// RFC 4588 §4: the retransmission has the timestamp of the original, and numbers of its own.
-fn again(outgoing: &mut Outgoing, packet: &Packet, sequence: u16) -> Result<Numbers, DropReason> {
-    let payload_type = outgoing
-        .codec(packet.payload_type)
-        .and_then(|codec| codec.rtx)
+fn again(
+    outgoing: &mut Outgoing,
+    packet: &Packet,
+    sequence: u16,
+    arena: &Arena,
+) -> Result<Numbers, DropReason> {
+    let codec = outgoing.codec(packet.payload_type);
+    let (codec, payload_type) = codec
+        .and_then(|codec| Some((codec.codec, codec.rtx?)))
         .ok_or(DropReason::CodecNotNegotiated)?;
     let mapped = outgoing
         .rewriter
         .mapped(sequence, packet.timestamp)
         .ok_or(DropReason::TooOld)?;
+    let mut prefix = Prefix::of_retransmission(sequence);
+    if let (Stance::Layered, Some(layers)) = (outgoing.stance, &mut outgoing.layers) {
+        layered::again(layers, codec, packet, &mut prefix, arena)?;
+    }
     let rtx = outgoing
         .rtx
         .as_mut()
@@ -417,7 +477,8 @@ fn again(outgoing: &mut Outgoing, packet: &Packet, sequence: u16) -> Result<Numb
         ssrc: rtx.ssrc,
         payload_type,
         timestamp: mapped.timestamp,
-        prefix: Some(sequence),
+        prefix,
+        is_again: true,
         starts_late: false,
     })
 }
@@ -443,7 +504,15 @@ fn write(
         Some(block) if packet.elements.is_empty() => {
             block.write_header(&fields, moment.send_time, headers);
         }
-        _ => write_with_elements(outgoing, arena, packet, &fields, moment, headers),
+        _ => {
+            // Frame numbers of the encodings have nothing to do with each other; those of VP8 itself are continued.
+            let unnumbered = numbers.prefix.left_out > 0;
+            let elements = packet.elements.iter();
+            let elements =
+                elements.filter(|at| !(unnumbered && at.uri == Uri::DependencyDescriptor));
+            let place = (arena, packet.slot);
+            write_with_elements(outgoing, place, elements, &fields, moment, headers);
+        }
     }
 }
 
@@ -509,8 +578,8 @@ impl Block {
 /// The general way.
 fn write_with_elements(
     outgoing: &Outgoing,
-    arena: &Arena,
-    packet: &Packet,
+    (arena, slot): (&Arena, SlotId),
+    passed_on: impl Iterator<Item = ElementAt>,
     fields: &Fields,
     moment: &Moment,
     headers: &mut Vec<u8>,
@@ -532,8 +601,8 @@ fn write_with_elements(
         elements[count] = Element::new(id, &moment.send_time);
         count += 1;
     }
-    let bytes = arena.bytes(packet.slot);
-    for at in packet.elements.iter() {
+    let bytes = arena.bytes(slot);
+    for at in passed_on {
         let data = &bytes[usize::from(at.offset)..][..usize::from(at.len)];
         if let Some(id) = push(at.uri, data) {
             elements[count] = Element::new(id, data);

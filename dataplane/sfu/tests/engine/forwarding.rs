@@ -240,6 +240,7 @@ fn streams_are_told_apart_by_mid_and_rid_when_no_ssrc_is_announced() {
         &high,
         &picture(true, true, 3, 0),
     );
+    net.run(5);
     net.send_rtp(
         sender,
         &fields(31, VP8, 101),
@@ -258,7 +259,8 @@ fn streams_are_told_apart_by_mid_and_rid_when_no_ssrc_is_announced() {
         [1, 3],
         "up at a key frame, and one encoding at a time"
     );
-    assert_eq!(net.stat(DropReason::NotSelected), 2);
+    assert_eq!(net.stat(DropReason::AwaitingKeyFrame), 1);
+    assert_eq!(net.stat(DropReason::NotSelected), 1);
     assert_eq!(
         net.engine.stats().consumed[sfu::stats::Consumed::Probe as usize],
         1

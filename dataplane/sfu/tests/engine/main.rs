@@ -4,5 +4,7 @@ mod feedback;
 mod forwarding;
 mod garbage;
 mod harness;
+mod layers;
 mod overload;
+mod simulcast;
 mod strangers;
