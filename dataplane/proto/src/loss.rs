@@ -18,6 +18,9 @@ const DOUBLINGS_MAX: u32 = 5;
 const MAX_TRIES: u8 = 10;
 /// A packet older than this comes too late to be shown.
 const MAX_AGE: Duration = Duration::from_secs(1);
+/// If more is missing after a silence of `MAX_AGE`, it was lost all the while and most of it is too old: the answers would only
+/// delay the key frame. Fewer may be what was lost just now of an RTP stream that pauses, as a shared screen does.
+const MAX_AFTER_SILENCE: u64 = 16;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ impl Missing {
 #[derive(Clone, Debug)]
 pub struct NackGenerator {
     newest: Option<u64>,
+    /// When the newest came.
+    heard: Instant,
     /// Ascending, at most `MAX_MISSING`.
     missing: Vec<Missing>,
     due: Vec<u16>,
@@ -87,6 +92,7 @@ impl NackGenerator {
     pub fn new() -> Self {
         Self {
             newest: None,
+            heard: Instant::ZERO,
             missing: Vec::with_capacity(MAX_MISSING),
             due: Vec::with_capacity(MAX_AT_ONCE),
             answer: Duration::ZERO,
@@ -97,19 +103,22 @@ impl NackGenerator {
     pub fn on_packet(&mut self, now: Instant, sequence: u64) -> Arrival {
         let Some(newest) = self.newest else {
             self.newest = Some(sequence);
+            self.heard = now;
             return Arrival::InOrder;
         };
         if sequence <= newest {
             return self.found(now, sequence);
         }
         self.newest = Some(sequence);
+        let silence = now.saturating_since(self.heard);
+        self.heard = now;
         let first = newest.saturating_add(1);
         let gap = sequence.saturating_sub(first);
         if gap == 0 {
             return Arrival::InOrder;
         }
         let room = MAX_MISSING.saturating_sub(self.missing.len());
-        if gap > room as u64 {
+        if gap > room as u64 || (silence > MAX_AGE && gap > MAX_AFTER_SILENCE) {
             self.missing.clear();
             return Arrival::KeyFrameNeeded;
         }
@@ -303,6 +312,20 @@ mod tests {
         assert_eq!(nack.outstanding(), 0);
         assert_eq!(nack.on_packet(at(0), 1029), Arrival::KeyFrameNeeded);
         assert_eq!(nack.on_packet(at(0), 1030), Arrival::InOrder);
+    }
+
+    #[test]
+    fn what_was_lost_in_a_long_silence_is_not_asked_for() {
+        let mut nack = NackGenerator::new();
+        nack.on_packet(at(0), 0);
+        assert_eq!(
+            nack.on_packet(at(1_000), 18),
+            Arrival::AfterGap { missing: 17 }
+        );
+        assert_eq!(nack.on_packet(at(2_001), 36), Arrival::KeyFrameNeeded);
+        assert_eq!(nack.outstanding(), 0);
+        let few = nack.on_packet(at(9_000), 53);
+        assert_eq!(few, Arrival::AfterGap { missing: 16 });
     }
 
     #[test]

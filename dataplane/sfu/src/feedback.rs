@@ -184,10 +184,26 @@ fn on_nack(
     for sequence in nack.sequences().take(*left) {
         *left -= 1;
         engine.stats.nacks_received += 1;
-        if !resend(engine, now, arena, key, stream, sequence) {
-            engine.stats.retransmissions_refused += 1;
+        match resend(engine, now, arena, key, stream, sequence) {
+            Resend::Done => continue,
+            Resend::Refused => engine.stats.retransmissions_refused += 1,
+            Resend::Gone => {
+                // What comes behind can't be decoded without it, so nothing of that is worth its bytes either.
+                engine.stats.retransmissions_refused += 1;
+                on_key_frame_request(engine, key, nack.media);
+                return;
+            }
         }
     }
+}
+
+/// What becomes of a request for a packet.
+enum Resend {
+    Done,
+    /// It may be asked for again: it has not come yet, or too much is asked for.
+    Refused,
+    /// It was here once. Only a key frame helps.
+    Gone,
 }
 
 fn resend(
@@ -197,21 +213,24 @@ fn resend(
     key: u32,
     stream: u32,
     sequence: u16,
-) -> bool {
+) -> Resend {
     let model = &mut engine.model;
     let transport = &model.transports[key];
     let outgoing = &mut model.outgoing[stream];
     let Some((source, original)) = outgoing.rewriter.source_of(sequence) else {
-        return false;
+        return Resend::Refused;
     };
-    let packet = outgoing.medium.and_then(|medium| {
+    let encoding = outgoing.medium.and_then(|medium| {
         let encodings = model.media[medium].encodings.iter();
         let mut encodings = encodings.map(|encoding| &model.encodings[*encoding]);
-        let encoding = encodings.find(|encoding| encoding.source == source)?;
-        encoding.cache.get(original).copied()
+        encodings.find(|encoding| encoding.source == source)
     });
+    let packet = encoding.and_then(|encoding| encoding.cache.get(original).copied());
     let (Some(packet), Some(rtx)) = (packet, &mut outgoing.rtx) else {
-        return false;
+        return match encoding.is_some_and(|encoding| encoding.seen.is_past(original)) {
+            true => Resend::Gone,
+            false => Resend::Refused,
+        };
     };
     let round_trip = transport.round_trip();
     let exit = &mut model.exits[key];
@@ -220,7 +239,7 @@ fn resend(
         || engine.queue.is_full_for_retransmissions()
         || !rtx.spend(original, packet.payload_len(), media, round_trip, now)
     {
-        return false;
+        return Resend::Refused;
     }
     arena.retain(packet.slot);
     let run = Run {
@@ -236,7 +255,7 @@ fn resend(
     let cells = engine.stats.stage_mut(Stage::Rewrite);
     cells.made += 1;
     cells.held += 1;
-    true
+    Resend::Done
 }
 
 /// When [`serve`] has something to do for a transport.

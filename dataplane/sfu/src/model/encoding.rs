@@ -249,6 +249,15 @@ impl Seen {
         Sighting::New
     }
 
+    /// Whether `sequence` was noted, or is so old that nobody knows.
+    pub(crate) fn is_past(&self, sequence: u64) -> bool {
+        let Some(highest) = self.highest.filter(|highest| *highest >= sequence) else {
+            return false;
+        };
+        let word = self.bits[(sequence % SEEN_WINDOW / 64) as usize];
+        highest - sequence >= SEEN_WINDOW || word & (1 << (sequence % 64)) != 0
+    }
+
     fn set(&mut self, sequence: u64, seen: bool) {
         let word = &mut self.bits[(sequence % SEEN_WINDOW / 64) as usize];
         let bit = 1 << (sequence % 64);
@@ -303,6 +312,7 @@ mod tests {
                 } else {
                     Sighting::Again
                 };
+                prop_assert_eq!(seen.is_past(sequence), expected != Sighting::New);
                 prop_assert_eq!(seen.note(sequence), expected);
                 highest = highest.max(sequence);
             }

@@ -14,7 +14,7 @@ const RESENT: usize = 64;
 /// A retransmission is not repeated sooner than this, however short the round trip.
 const RESEND_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Retransmissions may take this part of what media takes.
-const RESEND_SHARE: u64 = 3;
+const RESEND_SHARE: u64 = 4;
 /// Bytes of retransmissions that may be saved up, and that a new RTP stream starts with.
 const RESEND_BYTES_MAX: u64 = 64 << 10;
 
@@ -327,8 +327,8 @@ mod tests {
             .filter(|index| rtx.spend(*index, 1_000, 0, rtt, later))
             .count();
         assert_eq!(granted, (RESEND_BYTES_MAX as usize - 2_000) / 1_000);
-        assert!(rtx.spend(300, 1_000, 3_000, rtt, later));
-        assert!(!rtx.spend(301, 1_000, 3_000, rtt, later));
+        assert!(rtx.spend(300, 1_000, 4_000, rtt, later));
+        assert!(!rtx.spend(301, 1_000, 4_000, rtt, later));
     }
 
     #[test]

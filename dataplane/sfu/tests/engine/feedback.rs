@@ -124,10 +124,36 @@ fn what_is_lost_on_the_way_out_is_sent_again_as_rtx() {
         .sequence;
     nack(&mut net, receiver, video, &[newest.wrapping_add(1)]);
     net.run(1_100);
+    let before = pictures_requested(&net, source.peer);
     nack(&mut net, receiver, video, &numbers);
     net.run(5);
     assert_eq!(net.peers[receiver].of(rtx).len(), 3);
-    assert_eq!(net.engine.stats().retransmissions_refused, 3 + 1 + 3);
+    // A key frame is asked for at the first that is gone; the others would not help.
+    assert_eq!(net.engine.stats().retransmissions_refused, 3 + 1 + 1);
+    assert_eq!(pictures_requested(&net, source.peer), before + 1);
+    net.finish();
+}
+
+#[test]
+fn what_has_not_come_yet_is_no_reason_for_a_key_frame() {
+    let mut net = Net::new();
+    let (mut source, receivers) = call(&mut net, 1);
+    source.frame(&mut net, false, &[]);
+    net.run(600);
+    let before = pictures_requested(&net, source.peer);
+    source.frame(&mut net, false, &[1]);
+    source.frame(&mut net, false, &[]);
+    net.run(2);
+    let (_, video, rtx) = out_ssrcs(receivers[0]);
+    let got = net.peers[receivers[0]].of(video);
+    let mut pairs = got.iter().zip(&got[1..]);
+    let gap = pairs.find(|(a, b)| b.index > a.index + 1);
+    let missing = gap.unwrap().0.header.sequence.wrapping_add(1);
+    nack(&mut net, receivers[0], video, &[missing]);
+    net.run(2);
+    assert!(net.peers[receivers[0]].of(rtx).is_empty());
+    assert_eq!(net.engine.stats().retransmissions_refused, 1);
+    assert_eq!(pictures_requested(&net, source.peer), before);
     net.finish();
 }
 
