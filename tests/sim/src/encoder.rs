@@ -1,6 +1,8 @@
 //! A model of a browser's VP8 encoder: which encodings it makes at which rate, how big their pictures are, and what each
 //! picture builds on. It knows rates and not pictures.
 
+use std::collections::BTreeSet;
+
 use clock::{Duration, Instant, Rng};
 
 /// What somebody's encoder does.
@@ -81,6 +83,8 @@ pub(crate) struct Camera {
     number: u32,
     versions: Vec<Version>,
     wants_key_frame: bool,
+    /// Encodings, and numbers of pictures that they left out because they owed too much.
+    pub(crate) left_out: BTreeSet<(u8, u32)>,
     rng: Rng,
 }
 
@@ -120,6 +124,7 @@ impl Camera {
             number: 0,
             versions: versions.collect(),
             wants_key_frame: true,
+            left_out: BTreeSet::new(),
             rng,
         }
     }
@@ -185,6 +190,7 @@ impl Camera {
             let may_owe = version.rate / 8 * DEBT_MAX.as_millis() as u64 / 1_000;
             if version.debt > may_owe as i64 && !is_key {
                 version.debt -= frame as i64;
+                self.left_out.insert((encoding as u8, number));
                 continue;
             }
             let mut picture = version.next(number, is_key, self.layers);

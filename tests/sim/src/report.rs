@@ -16,7 +16,7 @@ const SOUND_STEP: Duration = Duration::from_millis(20);
 pub struct Report {
     /// How long it was.
     pub length: Duration,
-    /// Pictures that the publisher took.
+    /// Pictures that the publisher took, but for those that the encoding which the viewer had left out.
     pub taken: usize,
     /// Those that were decoded and shown.
     pub shown: usize,
@@ -42,7 +42,12 @@ impl Report {
     /// What happened from one time until another, which is over.
     pub fn new(source: &Source, viewer: &Viewer, from: Instant, until: Instant) -> Self {
         let is_within = |at: Instant| (from..until).contains(&at);
-        let taken = source.taken.values().filter(|(at, _)| is_within(*at));
+        let taken = source.taken.iter().filter(|(number, (at, _))| {
+            let had = viewer.shown().partition_point(|shown| shown.at <= *at);
+            let had = had.checked_sub(1).map(|last| viewer.shown()[last].encoding);
+            let left_out = had.is_some_and(|had| source.left_out.contains(&(had, **number)));
+            is_within(*at) && !left_out
+        });
         let of_then = |number: u32| {
             let taken = source.taken.get(&number).map(|(at, _)| *at);
             taken.filter(|at| is_within(*at))

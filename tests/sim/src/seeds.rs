@@ -10,9 +10,17 @@ const SEEDS: u64 = 8;
 /// # Panics
 /// As `scenario` does, after saying with which seed; or if a variable is not a number.
 pub fn over_seeds(name: &'static str, scenario: impl Fn(u64)) {
+    over_few_seeds(name, SEEDS, scenario);
+}
+
+/// The same with so many seeds unless the environment says otherwise, for scenarios that take long.
+///
+/// # Panics
+/// As [`over_seeds`].
+pub fn over_few_seeds(name: &'static str, count: u64, scenario: impl Fn(u64)) {
     let seeds = match number("RINGCAST_SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("RINGCAST_SIM_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("RINGCAST_SIM_SEEDS").unwrap_or(count),
     };
     for seed in seeds {
         let witness = Witness { name, seed };

@@ -1,6 +1,6 @@
 //! What publishes: an encoder's packets, answers to NACK and PLI, obedience to feedback, sender reports.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use clock::{Duration, Instant, NtpTime, Rng};
 use proto::bwe::{Estimator, Limits, Probe};
@@ -63,6 +63,8 @@ pub struct Source {
     pub feedback: u64,
     /// When each picture was taken, and of how many parts it is.
     pub taken: BTreeMap<u32, (Instant, u16)>,
+    /// Encodings, and pictures that their encoder left out.
+    pub left_out: BTreeSet<(u8, u32)>,
     /// When each sound was taken.
     pub heard: BTreeMap<u32, Instant>,
     /// The estimate, and rates of the encodings, whenever they were thought about.
@@ -170,6 +172,7 @@ impl Source {
             resent: 0,
             feedback: 0,
             taken: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             heard: BTreeMap::new(),
             rates: Vec::new(),
         }
@@ -294,7 +297,9 @@ impl Source {
     /// One picture in every encoding that is on; they leave when the pacer lets them.
     fn take_obediently(&mut self, now: Instant) {
         let obedience = self.obedience.as_mut().expect("it obeys");
-        for picture in obedience.camera.take() {
+        let pictures = obedience.camera.take();
+        self.left_out.append(&mut obedience.camera.left_out);
+        for picture in pictures {
             let timestamp = self.video[picture.encoding].timestamp(now);
             for (marker, payload) in self.cut(now, &picture) {
                 let obedience = self.obedience.as_mut().expect("it obeys");

@@ -38,6 +38,7 @@ pub struct Viewer {
     decoder: Decoder,
     newest: Option<u64>,
     missing: BTreeMap<u64, Missing>,
+    resent: Vec<(Instant, u64, usize)>,
     nack_due: Instant,
     reports_due: Instant,
     feedback: FeedbackGenerator,
@@ -82,6 +83,7 @@ impl Viewer {
             decoder: Decoder::new(round_trip),
             newest: None,
             missing: BTreeMap::new(),
+            resent: Vec::new(),
             nack_due: now + NACK_TICK,
             reports_due: now + REPORT_INTERVAL,
             feedback: FeedbackGenerator::new(FEEDBACK_INTERVAL),
@@ -128,6 +130,11 @@ impl Viewer {
         self.missing.len()
     }
 
+    /// Retransmissions: when they came, of which packet, and how many bytes.
+    pub fn resent(&self) -> &[(Instant, u64, usize)] {
+        &self.resent
+    }
+
     /// The SSRC of its video.
     pub fn video_ssrc(&self) -> u32 {
         self.ssrcs.video
@@ -172,6 +179,7 @@ impl Viewer {
         };
         self.recovered += 1;
         let index = nearest(newest, sequence);
+        self.resent.push((now, index, packet.len()));
         self.on_video(now, index, header, &packet[payload], true);
     }
 

@@ -7,6 +7,7 @@ mod crowds;
 mod departures;
 mod losses;
 mod overload;
+mod quality;
 mod strangers;
 
 use clock::Duration;

@@ -1,0 +1,54 @@
+//! What the engine promises about bad paths, in short: every case that holds, and that its control breaks it.
+
+use sim::quality::{Case, Length, Measure, Promise, cases};
+use sim::{Settings, over_few_seeds};
+
+/// Runs the cases whose names begin so; there must be some.
+fn check(test: &'static str, names: &str) {
+    let all = cases();
+    let named = all.iter().filter(|case| case.name.starts_with(names));
+    let promised: Vec<_> = named
+        .filter(|case| case.promise == Promise::Holds)
+        .collect();
+    assert!(!promised.is_empty(), "no promise begins with {names}");
+    over_few_seeds(test, 1, |seed| {
+        for case in &promised {
+            check_case(seed, case);
+        }
+    });
+}
+
+fn check_case(seed: u64, case: &Case) {
+    let name = case.name;
+    for measure in (case.run)(seed, Length::Short, Settings::default()) {
+        println!("seed {seed}: {name}: {measure:?}");
+        assert!(measure.is_met(), "{name}: {measure:?}");
+    }
+    if let Some((what, switch)) = case.control {
+        let mut settings = Settings::default();
+        switch(&mut settings);
+        let measures = (case.run)(seed, Length::Short, settings);
+        let all_met = measures.iter().all(Measure::is_met);
+        assert!(!all_met, "{name} with {what}: {measures:?}");
+    }
+}
+
+#[test]
+fn loss_is_repaired() {
+    check("loss_is_repaired", "loss");
+}
+
+#[test]
+fn after_a_blackout_the_picture_comes_back() {
+    check("after_a_blackout_the_picture_comes_back", "blackout");
+}
+
+#[test]
+fn a_crowd_that_wants_key_frames_gets_few() {
+    check("a_crowd_that_wants_key_frames_gets_few", "key-frames");
+}
+
+#[test]
+fn lies_hurt_nobody_else() {
+    check("lies_hurt_nobody_else", "lies");
+}
