@@ -174,7 +174,8 @@ fn lying(
         "ms",
         1_500.0,
     ));
-    measures
+    let drops = &call.simulation.node.stats().drops;
+    (measures, drops.of(DropReason::RtcpMalformed) as f64)
 }
 
 fn estimates(simulation: &mut Simulation, liar: BrowserId, count: u32) {
