@@ -134,6 +134,7 @@ fn begin(engine: &mut Engine, outgoing: u32, limit: LayerLimit) {
     if stream.medium.is_some() {
         stream.stance = Stance::Layered;
     }
+    stream.rewriter.make_room();
     stream.layers = Some(layers);
 }
 

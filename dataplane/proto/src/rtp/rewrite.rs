@@ -115,6 +115,12 @@ impl Rewriter {
         }
     }
 
+    /// Makes room for as many switches and skipped frames as are remembered, so that they allocate nothing.
+    pub fn make_room(&mut self) {
+        let more = (SEGMENTS - 1).saturating_sub(self.older.len());
+        self.older.reserve_exact(more);
+    }
+
     /// Continues with packets of `source`, beginning with `first_sequence`. Its `first_timestamp` becomes `timestamp`.
     ///
     /// What is open of the source before stays open: its late packets may still come.

@@ -240,6 +240,7 @@ impl Outgoing {
         let mut layers = Box::new(Layers::new(limit.unwrap_or_default()));
         layers.aim(medium.arriving);
         let wants = layers.wants(medium.arriving);
+        self.rewriter.make_room();
         self.layers = Some(layers);
         wants
     }

@@ -123,8 +123,7 @@ impl Going<'_> {
             ssrc: self.outgoing.ssrc,
             payload_type,
             timestamp: mapped.timestamp,
-            prefix,
-            is_again: false,
+            prefix: Some(prefix).filter(|_| self.descriptor.is_some()),
             starts_late,
         })
     }

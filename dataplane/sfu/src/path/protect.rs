@@ -49,7 +49,7 @@ fn protect<'a>(
         let mut jobs = recycled(core::mem::take(&mut engine.jobs));
         for one in list {
             let (header, others) = headers.split_at(usize::from(one.header_len));
-            let (prefix, other_headers) = others.split_at(usize::from(one.prefix_len));
+            let (prefix, other_headers) = others.split_at(usize::from(one.changes.prefix_len));
             let (out, other_room) = room.split_at_mut(usize::from(one.len));
             (headers, room) = (other_headers, other_room);
             jobs.push(Job {
@@ -60,7 +60,7 @@ fn protect<'a>(
                 prefix,
                 padding: one.padding,
                 payload: &engine.queue.packet(one.packet).payload(arena)
-                    [usize::from(one.left_out)..],
+                    [usize::from(one.changes.left_out)..],
                 out,
                 outcome: Ok(0),
             });
@@ -124,10 +124,10 @@ fn begin(engine: &Engine, bursts: &mut Bursts, one: &Rewritten) {
 fn failed(engine: &mut Engine, one: &Rewritten, reason: DropReason) {
     engine.stats.drop_at(Stage::Protect, reason);
     let payload_len = engine.queue.packet(one.packet).payload_len();
-    let octets = payload_len - usize::from(one.left_out) + usize::from(one.prefix_len);
+    let octets = one.changes.apply(payload_len);
     let outgoing = &mut engine.model.outgoing[one.outgoing];
     match &mut outgoing.rtx {
-        Some(rtx) if one.is_again => {
+        Some(rtx) if one.changes.is_again => {
             rtx.sent.uncount(octets);
             engine.stats.retransmissions_sent -= 1;
         }

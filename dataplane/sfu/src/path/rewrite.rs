@@ -52,12 +52,7 @@ pub(crate) struct Rewritten {
     pub(crate) header_len: u16,
     /// Of the protected packet.
     pub(crate) len: u16,
-    /// Octets that go before the payload, encrypted like it. They lie behind the header.
-    pub(crate) prefix_len: u8,
-    /// Octets at the start of the payload that do not go with it.
-    pub(crate) left_out: u8,
-    /// It is a retransmission.
-    pub(crate) is_again: bool,
+    pub(crate) changes: Changes,
     /// Octets of padding behind the payload; `len` has them, and the header its P bit.
     pub(crate) padding: u8,
     /// Pictures may be padded.
@@ -67,7 +62,7 @@ pub(crate) struct Rewritten {
 impl Rewritten {
     /// How much was written for it: header and prefix.
     pub(crate) fn written_len(&self) -> usize {
-        usize::from(self.header_len) + usize::from(self.prefix_len)
+        usize::from(self.header_len) + usize::from(self.changes.prefix_len)
     }
 
     /// One of that length, to try levelling with.
@@ -86,9 +81,7 @@ impl Rewritten {
             packet: 0,
             header_len: 12,
             len,
-            prefix_len: 0,
-            left_out: 0,
-            is_again: false,
+            changes: Changes::default(),
             padding: 0,
             may_pad,
         }
@@ -119,19 +112,34 @@ pub(super) struct Numbers {
     pub(super) ssrc: u32,
     pub(super) payload_type: u8,
     pub(super) timestamp: u32,
-    pub(super) prefix: Prefix,
-    /// It is a retransmission.
-    pub(super) is_again: bool,
+    pub(super) prefix: Option<Prefix>,
     /// It is the first packet of its source for this subscriber, and came late: later ones were passed over.
     pub(super) starts_late: bool,
 }
 
-/// What goes before the payload, and how much of the payload that stands for.
+/// In what the payload of a packet differs from that of its publisher. Nearly always in nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes {
+    /// Octets that go before the payload, encrypted like it. They lie behind the header.
+    pub(crate) prefix_len: u8,
+    /// Octets at the start of the payload that do not go with it.
+    pub(crate) left_out: u8,
+    /// It is a retransmission.
+    pub(crate) is_again: bool,
+}
+
+impl Changes {
+    /// How long a payload of so many octets is with them.
+    pub(crate) fn apply(self, payload_len: usize) -> usize {
+        payload_len - usize::from(self.left_out) + usize::from(self.prefix_len)
+    }
+}
+
+/// What goes before the payload.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Prefix {
     bytes: [u8; PREFIX_MAX],
-    len: u8,
-    left_out: u8,
+    changes: Changes,
 }
 
 impl Prefix {
@@ -139,15 +147,17 @@ impl Prefix {
     fn of_retransmission(sequence: u16) -> Self {
         let mut prefix = Self::default();
         prefix.bytes[..rtx::PREFIX_LENGTH].copy_from_slice(&rtx::prefix(sequence));
-        prefix.len = rtx::PREFIX_LENGTH as u8;
+        prefix.changes.prefix_len = rtx::PREFIX_LENGTH as u8;
+        prefix.changes.is_again = true;
         prefix
     }
 
     /// `new` goes in place of the descriptor with which the payload begins.
     pub(super) fn replace(&mut self, old: &vp8::Descriptor, new: &vp8::Descriptor) {
-        let written = new.write(&mut self.bytes[usize::from(self.len)..]);
-        self.len += written.expect("the prefix has room for any descriptor") as u8;
-        self.left_out = old.len() as u8;
+        let changes = &mut self.changes;
+        let written = new.write(&mut self.bytes[usize::from(changes.prefix_len)..]);
+        changes.prefix_len += written.expect("the prefix has room for any descriptor") as u8;
+        changes.left_out = old.len() as u8;
     }
 }
 
@@ -279,15 +289,12 @@ fn rewrite(
     let before = headers.len();
     write(outgoing, arena, packet, &numbers, moment, headers);
     let header_len = headers.len() - before;
-    let Prefix {
-        bytes,
-        len: prefix_len,
-        left_out,
-    } = numbers.prefix;
-    if prefix_len > 0 {
-        headers.extend_from_slice(&bytes[..usize::from(prefix_len)]);
+    let (mut octets, mut changes) = (packet.payload_len(), Changes::default());
+    if let Some(prefix) = &numbers.prefix {
+        changes = prefix.changes;
+        octets = changes.apply(octets);
+        headers.extend_from_slice(&prefix.bytes[..usize::from(changes.prefix_len)]);
     }
-    let octets = packet.payload_len() - usize::from(left_out) + usize::from(prefix_len);
     let len = header_len + octets + way.overhead;
     if len > DATAGRAM_MAX {
         headers.truncate(before);
@@ -295,7 +302,7 @@ fn rewrite(
         return;
     }
     match &mut outgoing.rtx {
-        Some(rtx) if numbers.is_again => {
+        Some(rtx) if changes.is_again => {
             rtx.sent.count(octets, numbers.timestamp, moment.now);
             engine.stats.retransmissions_sent += 1;
         }
@@ -311,11 +318,9 @@ fn rewrite(
         packet: place,
         header_len: header_len as u16,
         len: len as u16,
-        prefix_len,
-        left_out,
-        is_again: numbers.is_again,
+        changes,
         padding: 0,
-        may_pad: outgoing.kind == Kind::Video && !numbers.is_again,
+        may_pad: outgoing.kind == Kind::Video && !changes.is_again,
     });
     if let Some(first) = starts_late {
         catch_up(engine, moment, arena, run.outgoing, &first, way);
@@ -412,8 +417,7 @@ fn fresh(
         ssrc: outgoing.ssrc,
         payload_type,
         timestamp: mapped.timestamp,
-        prefix: Prefix::default(),
-        is_again: false,
+        prefix: None,
         starts_late,
     })
 }
@@ -477,8 +481,7 @@ fn again(
         ssrc: rtx.ssrc,
         payload_type,
         timestamp: mapped.timestamp,
-        prefix,
-        is_again: true,
+        prefix: Some(prefix),
         starts_late: false,
     })
 }
@@ -506,7 +509,9 @@ fn write(
         }
         _ => {
             // Frame numbers of the encodings have nothing to do with each other; those of VP8 itself are continued.
-            let unnumbered = numbers.prefix.left_out > 0;
+            let unnumbered = numbers
+                .prefix
+                .is_some_and(|prefix| prefix.changes.left_out > 0);
             let elements = packet.elements.iter();
             let elements =
                 elements.filter(|at| !(unnumbered && at.uri == Uri::DependencyDescriptor));
