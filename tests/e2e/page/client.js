@@ -86,8 +86,9 @@ window.client = (() => {
     return canvas;
   }
 
-  async function publish({ color = null, audio = true, video = true, screen = false, width = 320, height = 240, fps = 15, grain = false } = {}) {
+  async function publish({ color = null, audio = true, video = true, screen = false, width = 320, height = 240, fps = 15, grain = false, simulcast = null } = {}) {
     const properties = { publishAudio: audio, publishVideo: video, resolution: `${width}x${height}`, frameRate: fps, mirror: false };
+    if (simulcast !== null) properties.videoSimulcast = simulcast;
     if (!audio) properties.audioSource = false;
     if (!video) properties.videoSource = false;
     else if (screen) properties.videoSource = 'screen';
@@ -130,7 +131,7 @@ window.client = (() => {
     if (!connection) return null;
     const out = { connectionState: connection.connectionState, subscribedAt: entry.subscribedAt, firstFrameAt: entry.firstFrameAt, color: colorOf(streamId), width: entry.video.videoWidth, framesDecoded: 0, packetsReceived: 0, audioEnergy: 0, audioPackets: 0, retransmitted: 0, nacks: 0, lost: 0, fps: 0, srtpCipher: null };
     for (const s of (await connection.getStats()).values()) {
-      if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(out, { framesDecoded: s.framesDecoded ?? 0, packetsReceived: s.packetsReceived ?? 0, retransmitted: s.retransmittedPacketsReceived ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, lost: s.packetsLost ?? 0, fps: s.framesPerSecond ?? 0, keyFrames: s.keyFramesDecoded ?? 0, freezes: s.freezeCount ?? 0 });
+      if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(out, { framesDecoded: s.framesDecoded ?? 0, packetsReceived: s.packetsReceived ?? 0, retransmitted: s.retransmittedPacketsReceived ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, lost: s.packetsLost ?? 0, fps: s.framesPerSecond ?? 0, keyFrames: s.keyFramesDecoded ?? 0, freezes: s.freezeCount ?? 0, frozen: s.totalFreezesDuration ?? 0, dropped: s.framesDropped ?? 0 });
       if (s.type === 'inbound-rtp' && s.kind === 'audio') Object.assign(out, { audioEnergy: s.totalAudioEnergy ?? 0, audioPackets: s.packetsReceived ?? 0 });
       if (s.type === 'transport') Object.assign(out, { srtpCipher: s.srtpCipher ?? null, dtlsState: s.dtlsState ?? null, tlsVersion: s.tlsVersion ?? null });
     }
@@ -151,8 +152,27 @@ window.client = (() => {
     return out;
   }
 
+  // Each encoding of the own video, lowest first as it was asked for.
+  async function encodings() {
+    const connection = connectionOf(publisher?.stream);
+    const stats = [...(await connection.getStats()).values()].filter((s) => s.type === 'outbound-rtp' && s.kind === 'video');
+    const sender = connection.getSenders().find((s) => s.track?.kind === 'video');
+    return sender.getParameters().encodings.map(({ rid, active }) => {
+      const of = stats.find((s) => s.rid === rid) ?? (stats.length === 1 ? stats[0] : {});
+      return { rid: rid ?? null, active, frames: of.framesEncoded ?? 0, width: of.frameWidth ?? 0, keyFrames: of.keyFramesEncoded ?? 0, plis: of.pliCount ?? 0 };
+    });
+  }
+
+  // Switches encodings of the own video on and off, as a browser does by itself when it lacks bandwidth.
+  async function activate(wanted) {
+    const sender = connectionOf(publisher.stream).getSenders().find((s) => s.track?.kind === 'video');
+    const parameters = sender.getParameters();
+    parameters.encodings.forEach((encoding, nth) => { encoding.active = wanted[nth]; });
+    await sender.setParameters(parameters);
+  }
+
   const api = {
-    join, publish, unpublish, received, sent, events,
+    join, publish, unpublish, received, sent, encodings, activate, events,
     streams: () => [...subscriptions.keys()],
     now: () => performance.now(),
     eventsOf: (type) => events.filter((e) => e.type === type),

@@ -1,0 +1,80 @@
+// Chromium publishes three encodings; a subscriber sees the highest that there is, without a break in what it decodes.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { launchChromium, servePage } from '../lib/browser.mjs';
+import { COLORS, assertReceives, enter, near, seen } from '../lib/call.mjs';
+import { startCluster } from '../lib/cluster.mjs';
+import { sleep, until } from '../lib/wait.mjs';
+
+let browser, page;
+before(async () => { browser = await launchChromium(); page = await servePage(); });
+after(async () => { await browser?.close(); page?.close(); });
+
+// The smallest picture that has three encodings.
+const OPTIONS = { width: 960, height: 540, fps: 15, simulcast: true };
+const WIDTHS = [240, 480, 960];
+
+async function allEncoded(publisher, { timeout = 30_000 } = {}) {
+  return until('three encodings are on their way', async () => {
+    const encodings = await publisher.call('encodings');
+    return encodings.length === 3 && encodings.every((e) => e.frames > 20) && encodings;
+  }, { timeout });
+}
+
+// Waits until `watcher` sees pictures of that width, and says how long that took.
+async function showsWidth(watcher, publisher, width, { timeout = 10_000 } = {}) {
+  const at = Date.now();
+  let last;
+  await until(`${watcher.name} sees ${width} pixels`, async () => {
+    last = await watcher.call('received', publisher.streamId);
+    return last?.width === width;
+  }, { timeout, every: 20 }).catch((error) => { throw new Error(`${error.message}; last: ${JSON.stringify(last)}`); });
+  return Date.now() - at;
+}
+
+test('the highest encoding that arrives is shown, whichever that is', async (t) => {
+  const cluster = await startCluster();
+  try {
+    const a = await enter({ cluster, browser, page, sessionId: 'simulcast', name: 'a', color: COLORS.red, options: OPTIONS });
+    const b = await enter({ cluster, browser, page, sessionId: 'simulcast', name: 'b', publish: false });
+    const encodings = await allEncoded(a);
+    assert.deepEqual(encodings.map((e) => e.rid), ['rdiv4', 'rdiv2', 'rdiv1']);
+    assert.deepEqual(encodings.map((e) => e.width), WIDTHS);
+    await showsWidth(b, a, 960);
+    await assertReceives(b, a, { color: COLORS.red });
+    const start = await b.call('received', a.streamId);
+    const took = [];
+    for (let round = 0; round < 5; round++) {
+      for (const top of [1, 0, 2]) {
+        await a.call('activate', [true, top >= 1, top >= 2]);
+        took.push(await showsWidth(b, a, WIDTHS[top]));
+        const { framesDecoded } = await b.call('received', a.streamId);
+        const shown = await seen(b, a.streamId, { frames: framesDecoded + 10 });
+        assert.ok(near(shown.color, COLORS.red), `shown ${shown.color}`);
+        assert.equal(shown.width, WIDTHS[top]);
+      }
+    }
+    const end = await b.call('received', a.streamId);
+    t.diagnostic(`15 switches took ${Math.min(...took)} to ${Math.max(...took)} ms; decoded ${end.framesDecoded - start.framesDecoded} frames, ${end.keyFrames - start.keyFrames} of them key frames; freezes ${end.freezes - start.freezes} of ${(end.frozen - start.frozen).toFixed(2)} s; dropped ${end.dropped - start.dropped}, PLI ${end.plis - start.plis}, NACK ${end.nacks - start.nacks}`);
+    // A decoder that is led astray asks for a picture.
+    assert.equal(end.plis - start.plis, 0, 'the decoder never lost its way');
+    assert.equal(end.nacks - start.nacks, 0, 'no sequence number was missing');
+    await a.close(); await b.close();
+  } finally {
+    await cluster.stop();
+  }
+});
+
+test('the control: without simulcast there is one encoding, and the check for three fails', async () => {
+  const cluster = await startCluster({ mediaServer: 'kurento' });
+  try {
+    const a = await enter({ cluster, browser, page, sessionId: 'single', name: 'a', color: COLORS.red, options: OPTIONS });
+    const b = await enter({ cluster, browser, page, sessionId: 'single', name: 'b', publish: false });
+    await seen(b, a.streamId);
+    await assert.rejects(allEncoded(a, { timeout: 5_000 }), /timed out/);
+    assert.equal((await a.call('encodings')).length, 1);
+    await a.close(); await b.close();
+  } finally {
+    await cluster.stop();
+  }
+});
