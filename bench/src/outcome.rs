@@ -374,7 +374,7 @@ impl Packets {
         } = self;
         (looked_into < subscribers).then(|| {
             format!(
-                "of {} of {subscribers} subscribers no packet was checked; 300 sends to each, runs or single packets, make it less than 5 %",
+                "of {} of {subscribers} subscribers no packet was checked; where a hundredth passes, 300 sends to each, runs or single packets, make it less than 5 %",
                 subscribers - looked_into
             )
         })

@@ -247,7 +247,7 @@ fn few(common: &Common) -> Load {
 fn with_enough_checked(mut load: Load, common: &Common) -> Load {
     let sends = SCALE_RATE * common.duration.as_secs_f64();
     let share = 1.0 - SCALE_UNCHECKED.powf(1.0 / sends);
-    load.plan.pass_share = share.max(exit::PASS_SHARE);
+    load.plan.pass_share = share.max(load.plan.pass_share);
     load
 }
 

@@ -43,6 +43,9 @@ pub struct Common {
     /// Packets per second that strangers send at the forwarder meanwhile.
     #[arg(long, value_name = "PACKETS/S", default_value_t = 0, global = true)]
     pub strangers: u32,
+    /// How many of the sends of media pass the exit that drops and are checked; passing costs the forwarder something.
+    #[arg(long, value_name = "PERCENT", default_value_t = exit::PASS_SHARE * 100.0, value_parser = parse_percent, global = true)]
+    pub pass: f64,
     /// Everything random is drawn from it.
     #[arg(long, default_value_t = 1, global = true)]
     pub seed: u64,
@@ -139,7 +142,7 @@ impl Common {
             joins_per_second: None,
             churn_per_second: 0.0,
             strangers_per_second: self.strangers,
-            pass_share: exit::PASS_SHARE,
+            pass_share: self.pass / 100.0,
             warm_up: self.warm_up,
             measure: self.duration,
             seed: self.seed,
@@ -168,6 +171,14 @@ impl Common {
             exit: self.exit.into(),
         }
     }
+}
+
+/// More than nothing, and at most everything.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok();
+    percent
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .ok_or_else(|| format!("{text} is no number above 0 and up to 100"))
 }
 
 impl From<ExitChoice> for exit::Kind {
@@ -291,6 +302,8 @@ pub(crate) mod tests {
         assert_eq!(only_plan("webinar --joins 50").joins_per_second, Some(50.0));
         assert_eq!(only_plan("churn --changes 7").churn_per_second, 7.0);
         assert_eq!(only_plan("fanout --strangers 9").strangers_per_second, 9);
+        assert_eq!(only_plan("fanout --pass 2.5").pass_share, 0.025);
+        assert_eq!(only_plan("fanout").pass_share, exit::PASS_SHARE);
     }
 
     #[test]
@@ -298,6 +311,8 @@ pub(crate) mod tests {
         for words in [
             "fanout --bitrate fast",
             "fanout --burst 3 --bitrate 1M",
+            "fanout --pass 0",
+            "fanout --pass 101",
             "dance",
         ] {
             let words = ["bench"].into_iter().chain(words.split_whitespace());
