@@ -24,6 +24,8 @@ pub struct Plan {
     /// Packets per second that strangers send at the forwarder while it is measured: rubbish of every kind, from many addresses.
     #[serde(default)]
     pub strangers_per_second: u32,
+    /// Whether nobody publishes before everybody has joined.
+    pub silent_joins: bool,
     /// The share of sends of media that pass the exit that drops, from 0 to 1: of what passes, everything is checked.
     pub pass_share: f64,
     /// Time between the last join and the measurement.
@@ -214,6 +216,7 @@ pub(crate) mod tests {
             joins_per_second: None,
             churn_per_second: 0.0,
             strangers_per_second: 0,
+            silent_joins: false,
             pass_share: crate::exit::PASS_SHARE,
             warm_up: Duration::ZERO,
             measure: Duration::from_secs(1),

@@ -65,6 +65,7 @@ fn plan(session: Session, suite: Suite) -> Plan {
         joins_per_second: None,
         churn_per_second: 0.0,
         strangers_per_second: 0,
+        silent_joins: false,
         pass_share: exit::PASS_SHARE,
         warm_up: Duration::ZERO,
         measure: Duration::from_secs(1),

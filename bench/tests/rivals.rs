@@ -45,6 +45,7 @@ fn plan(suite: Suite) -> Plan {
         joins_per_second: None,
         churn_per_second: 0.0,
         strangers_per_second: 0,
+        silent_joins: false,
         pass_share: exit::PASS_SHARE,
         warm_up: Duration::from_millis(500),
         measure: Duration::from_secs(2),

@@ -36,6 +36,7 @@ fn plan(viewers: usize, bursts: u32, per_second: f64, measure: Duration) -> Plan
         joins_per_second: None,
         churn_per_second: 0.0,
         strangers_per_second: 0,
+        silent_joins: false,
         pass_share: exit::PASS_SHARE,
         warm_up: Duration::from_millis(300),
         measure,

@@ -51,6 +51,8 @@ pub struct Settings {
     pub sampled: bool,
     /// Of so many packets of an RTP stream one is authenticated, decrypted and compared; the first ones always are.
     pub sample_every: u32,
+    /// Publishers send nothing until [`Fleet::speak`].
+    pub silent: bool,
     /// Everything random is drawn from it.
     pub seed: u64,
 }
@@ -65,6 +67,7 @@ impl Default for Settings {
             receive_buffer: 64 << 20,
             sampled: false,
             sample_every: 64,
+            silent: false,
             seed: 0,
         }
     }
@@ -201,6 +204,14 @@ impl Fleet {
     /// [`Error::Ended`] if a thread has ended.
     pub fn begin_checks(&self) -> Result<(), Error> {
         (0..self.threads.len()).try_for_each(|thread| self.send(thread, Command::BeginChecks))
+    }
+
+    /// From now on publishers send, where they have been silent so far.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] if a thread has ended.
+    pub fn speak(&self) -> Result<(), Error> {
+        (0..self.threads.len()).try_for_each(|thread| self.send(thread, Command::Speak))
     }
 
     /// Ends the media of all publishers there are, for good; everything else goes on. Once what is on its way has come, what was

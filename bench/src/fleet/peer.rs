@@ -36,7 +36,8 @@ impl Peer {
         let local = new.id.local.ip();
         let side = match new.role {
             Role::Publisher(plan) => {
-                Side::Publisher(Box::new(Publisher::new(plan, &mut shared.rng)))
+                let is_silent = shared.settings.silent;
+                Side::Publisher(Box::new(Publisher::new(plan, is_silent, &mut shared.rng)))
             }
             Role::Subscriber(plan) => {
                 Side::Subscriber(Box::new(Subscriber::new(now, plan, shared)))
@@ -61,6 +62,13 @@ impl Peer {
         shared.counters.peers += 1;
         peer.advance(now, progress, shared);
         peer
+    }
+
+    /// Begins the media of a publisher who has been silent so far.
+    pub(super) fn speak(&mut self) {
+        if let Side::Publisher(publisher) = &mut self.side {
+            publisher.speak();
+        }
     }
 
     /// Ends the media of a publisher.

@@ -63,7 +63,7 @@ pub(super) struct Publisher {
     next_report: Instant,
     transport_sequence: u16,
     cname: String,
-    is_hushed: bool,
+    is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -101,7 +101,7 @@ struct Sent {
 }
 
 impl Publisher {
-    pub(super) fn new(plan: Plan, rng: &mut Rng) -> Self {
+    pub(super) fn new(plan: Plan, is_silent: bool, rng: &mut Rng) -> Self {
         let media = plan.0.into_iter().map(|planned| {
             let PublishedMedium {
                 ssrc,
@@ -134,7 +134,7 @@ impl Publisher {
             next_report: Instant::FAR_FUTURE,
             transport_sequence: 0,
             cname: format!("{:016x}", rng.next_u64()),
-            is_hushed: false,
+            is_silent,
         }
     }
 
@@ -158,9 +158,14 @@ impl Publisher {
         true
     }
 
+    /// Begins its media.
+    pub(super) fn speak(&mut self) {
+        self.is_silent = false;
+    }
+
     /// Ends its media for good.
     pub(super) fn hush(&mut self) {
-        self.is_hushed = true;
+        self.is_silent = true;
     }
 
     /// Sends what is due.
@@ -169,7 +174,7 @@ impl Publisher {
             return;
         };
         for sender in &mut self.media {
-            if sender.player.deadline() <= now && !self.is_hushed {
+            if sender.player.deadline() <= now && !self.is_silent {
                 sender.play(
                     &mut keys.outbound,
                     &mut self.transport_sequence,
@@ -229,7 +234,7 @@ impl Publisher {
     /// When [`Publisher::on_timeout`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.keys.as_ref()?;
-        let media = self.media.iter().filter(|_| !self.is_hushed);
+        let media = self.media.iter().filter(|_| !self.is_silent);
         let media = media.map(|sender| sender.player.deadline());
         media.chain([self.next_report]).min()
     }

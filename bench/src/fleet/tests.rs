@@ -139,6 +139,11 @@ fn run_with(settings: &Settings, manners: Manners) -> (Counters, u64) {
     let forwarder = Forwarder::new(&socket, &subscribers, local, manners);
     let again = std::thread::scope(|scope| {
         let forwarder = scope.spawn(|| forwarder.run(&stop));
+        if settings.silent {
+            std::thread::sleep(Duration::from_millis(200));
+            assert_eq!(fleet.counters().unwrap().published_packets, 0);
+            fleet.speak().unwrap();
+        }
         std::thread::sleep(Duration::from_millis(600));
         fleet.remove(publisher);
         std::thread::sleep(Duration::from_millis(150));
@@ -325,6 +330,21 @@ impl Copies {
         self.rtx_index += 1;
         socket.send_to(&out[..len], self.to).unwrap();
     }
+}
+
+#[test]
+fn who_is_silent_speaks_when_told_and_has_missed_nothing() {
+    let silent = Settings {
+        silent: true,
+        ..settings(1)
+    };
+    let counters = run(&silent, |_, _| Fate::Sent);
+    assert!(counters.published_packets > 100, "{counters:?}");
+    assert_eq!(counters.skipped_frames, 0);
+    assert_eq!(
+        (counters.expected, counters.lost()),
+        (counters.delivered, 0)
+    );
 }
 
 fn settings(sample_every: u32) -> Settings {

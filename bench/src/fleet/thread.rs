@@ -29,6 +29,7 @@ pub(super) enum Command {
     Add(Box<NewPeer>),
     Remove(PeerId),
     Report(mpsc::SyncSender<Counters>),
+    Speak,
     Hush,
     BeginChecks,
     Stop,
@@ -181,6 +182,15 @@ impl Thread {
                 self.shared.counters.cpu = thread_time();
                 // Whoever asked may have gone.
                 let _ = answer.send(self.shared.counters.clone());
+            }
+            Command::Speak => {
+                self.shared.settings.silent = false;
+                for place in 0..self.peers.len() {
+                    if let Some(peer) = &mut self.peers[place] {
+                        peer.speak();
+                        self.set_timer(place);
+                    }
+                }
             }
             Command::Hush => self.peers.iter_mut().flatten().for_each(|peer| peer.hush()),
             Command::BeginChecks => {

@@ -162,6 +162,9 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let coming = Instant::now();
     subject.connect(&fleet, plan, watch)?;
     let all_joined = coming.elapsed();
+    if plan.silent_joins {
+        fleet.speak()?;
+    }
     warm_up(plan, watch)?;
     // Handshakes that go on just after somebody connected are over now, so whatever is more later is the strangers'.
     let alone = subject.readings()?.state;
@@ -257,6 +260,7 @@ fn start_fleet(settings: &Settings, exit: &Exit) -> anyhow::Result<Fleet> {
         } else {
             settings.check_every
         },
+        silent: settings.plan.silent_joins,
         seed: settings.plan.seed,
         ..fleet::Settings::default()
     })

@@ -142,6 +142,7 @@ impl Common {
             joins_per_second: None,
             churn_per_second: 0.0,
             strangers_per_second: self.strangers,
+            silent_joins: false,
             pass_share: self.pass / 100.0,
             warm_up: self.warm_up,
             measure: self.duration,
