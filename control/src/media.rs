@@ -22,7 +22,7 @@ pub fn sdp_ice(from: &link::IceCredentials) -> sdp::IceCredentials {
 pub fn fingerprints(from: &[sdp::Fingerprint]) -> Vec<link::Fingerprint> {
     from.iter()
         .map(|one| link::Fingerprint {
-            algorithm: one.algorithm.clone(),
+            algorithm: (&one.algorithm).into(),
             value: one.value.clone(),
         })
         .collect()
@@ -31,10 +31,10 @@ pub fn fingerprints(from: &[sdp::Fingerprint]) -> Vec<link::Fingerprint> {
 /// The fingerprint of a node that its descriptions name: sha-256 if there is one, since every client knows it.
 pub fn node_fingerprint(from: &[link::Fingerprint]) -> Option<sdp::Fingerprint> {
     from.iter()
-        .find(|one| one.algorithm == "sha-256")
+        .find(|one| *one.algorithm == *"sha-256")
         .or_else(|| from.first())
         .map(|one| sdp::Fingerprint {
-            algorithm: one.algorithm.clone(),
+            algorithm: one.algorithm.to_string(),
             value: one.value.clone(),
         })
 }
@@ -79,7 +79,7 @@ fn kind(from: sdp::Kind) -> link::Kind {
 fn codec(from: &sdp::Codec) -> link::Codec {
     link::Codec {
         payload_type: from.payload_type,
-        name: from.name.clone(),
+        name: (&from.name).into(),
         clock_rate: from.clock_rate,
         rtx_payload_type: from.rtx_payload_type,
         feedback: link::Feedback {
@@ -103,7 +103,7 @@ fn extensions(from: &[sdp::Extension]) -> Vec<link::Extension> {
     from.iter()
         .map(|one| link::Extension {
             id: one.id,
-            uri: one.uri.clone(),
+            uri: (&one.uri).into(),
         })
         .collect()
 }

@@ -143,7 +143,7 @@ fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportRep
     match &report.state {
         TransportState::New | TransportState::Connecting => {}
         TransportState::Connected { srtp_profile } => {
-            tracing::info!(%node, %transport, srtp_profile, "transport connected");
+            tracing::info!(%node, %transport, %srtp_profile, "transport connected");
         }
         TransportState::Closed { reason } => {
             // What we took down ourselves ends as well; that is no news.

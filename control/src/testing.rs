@@ -81,7 +81,7 @@ impl Link for FakeNode {
             instance: "i".to_owned(),
             software: "test".to_owned(),
             dtls_fingerprints: vec![Fingerprint {
-                algorithm: "sha-256".to_owned(),
+                algorithm: "sha-256".into(),
                 value: vec!["AB"; 32].join(":"),
             }],
             capacity: link::Capacity::default(),

@@ -1,5 +1,7 @@
 //! What should be on a node: the node's side.
 
+use std::sync::Arc;
+
 use crate::message::{ToNode, Welcome};
 use crate::replica::{Gap, Replica, Step};
 use crate::state::{Entry, Key};
@@ -8,7 +10,8 @@ use crate::state::{Entry, Key};
 #[derive(Clone, Debug, Default)]
 pub struct AppliedState {
     epoch: Option<u64>,
-    entries: Replica<Entry>,
+    /// Shared with who carries out the steps.
+    entries: Replica<Arc<Entry>>,
 }
 
 /// A master of an older epoch: another one has taken over, and its orders don't count.
@@ -50,10 +53,10 @@ impl AppliedState {
     /// # Errors
     ///
     /// [`Gap`] if a message is missing: the connection is to be closed.
-    pub fn on_message(&mut self, message: ToNode) -> Result<Vec<Step<Entry>>, Gap> {
+    pub fn on_message(&mut self, message: ToNode) -> Result<Vec<Step<Arc<Entry>>>, Gap> {
         match message {
-            ToNode::DesiredSnapshot(part) => Ok(self.entries.on_snapshot(part)),
-            ToNode::Desired(delta) => self.entries.on_delta(delta),
+            ToNode::DesiredSnapshot(part) => Ok(self.entries.on_snapshot(part.map(Arc::new))),
+            ToNode::Desired(delta) => self.entries.on_delta(delta.map(Arc::new)),
             ToNode::Welcome(_) | ToNode::Unknown => Ok(Vec::new()),
         }
     }
@@ -70,11 +73,11 @@ impl AppliedState {
 
     /// The entry of this name.
     pub fn get(&self, key: &Key) -> Option<&Entry> {
-        self.entries.get(key)
+        self.entries.get(key).map(Arc::as_ref)
     }
 
     /// All entries: transports, publishers, subscribers.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.values().map(Arc::as_ref)
     }
 }

@@ -24,6 +24,8 @@ pub mod quic;
 pub mod replica;
 pub mod reported;
 pub mod state;
+pub mod word;
 
 pub use message::{Capacity, Change, Hello, Load, ToMaster, ToNode, Welcome};
 pub use state::*;
+pub use word::Word;

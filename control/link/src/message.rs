@@ -155,6 +155,32 @@ pub struct Snapshot<V> {
     pub more: bool,
 }
 
+impl<V> Delta<V> {
+    /// The same with other values.
+    pub(crate) fn map<W>(self, into: impl Fn(V) -> W) -> Delta<W> {
+        let changes = self.changes.into_iter().map(|change| match change {
+            Change::Put(value) => Change::Put(into(value)),
+            Change::Remove(key) => Change::Remove(key),
+        });
+        Delta {
+            from: self.from,
+            to: self.to,
+            changes: changes.collect(),
+        }
+    }
+}
+
+impl<V> Snapshot<V> {
+    /// The same with other values.
+    pub(crate) fn map<W>(self, into: impl Fn(V) -> W) -> Snapshot<W> {
+        Snapshot {
+            revision: self.revision,
+            entries: self.entries.into_iter().map(into).collect(),
+            more: self.more,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! smallest list of [`Step`]s from what it had to what it should have, so that nothing is carried out twice.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::message::{Change, Delta, Snapshot};
 use crate::state::{Entry, Key, Report};
@@ -20,6 +21,12 @@ pub trait Keyed: Clone + PartialEq {
 impl Keyed for Entry {
     fn key(&self) -> Key {
         Entry::key(self)
+    }
+}
+
+impl<V: Keyed> Keyed for Arc<V> {
+    fn key(&self) -> Key {
+        V::key(self)
     }
 }
 
@@ -222,6 +229,19 @@ pub enum Step<V> {
     },
     /// It is no longer there.
     Remove(V),
+}
+
+impl<V> From<Step<V>> for Step<Arc<V>> {
+    fn from(step: Step<V>) -> Self {
+        match step {
+            Step::Add(value) => Self::Add(value.into()),
+            Step::Change { old, new } => Self::Change {
+                old: old.into(),
+                new: new.into(),
+            },
+            Step::Remove(value) => Self::Remove(value.into()),
+        }
+    }
 }
 
 /// A message builds on a revision that never arrived: the connection is to be closed, and a new one brings a snapshot.

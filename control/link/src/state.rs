@@ -3,27 +3,42 @@
 //! The node never sees SDP, tokens or users. It knows transports, the media that arrive on them, and who gets a copy.
 //! Every id is chosen by the master, so that an order can be repeated to the same effect.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::word::Word;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Wraps the text of an id.
             pub fn new(text: impl Into<String>) -> Self {
-                Self(text.into())
+                Self(text.into().into())
             }
 
             /// The text of the id.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Cow::<str>::deserialize(deserializer).map(|text| Self((&*text).into()))
             }
         }
 
@@ -131,7 +146,7 @@ impl fmt::Debug for IceCredentials {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// `sha-256`, `sha-384` or `sha-512`, lower case.
-    pub algorithm: String,
+    pub algorithm: Word,
     /// Upper-case hexadecimal with colons between the bytes.
     pub value: String,
 }
@@ -181,7 +196,7 @@ pub struct Codec {
     /// The payload type, 0 to 127.
     pub payload_type: u8,
     /// The encoding name as registered: `VP8`, `H264`, `opus`…
-    pub name: String,
+    pub name: Word,
     /// The RTP clock, hertz.
     pub clock_rate: u32,
     /// The payload type of its retransmissions (RFC 4588), if negotiated.
@@ -214,7 +229,7 @@ pub struct Extension {
     /// Its id on this transport, 1 to 255, never 15 in the one-byte form.
     pub id: u8,
     /// Its URI.
-    pub uri: String,
+    pub uri: Word,
 }
 
 /// One version of a published medium.
@@ -324,7 +339,7 @@ pub enum TransportState {
     #[serde(rename_all = "camelCase")]
     Connected {
         /// The SRTP protection profile by its IANA name, `SRTP_AEAD_AES_256_GCM` for one.
-        srtp_profile: String,
+        srtp_profile: Word,
     },
     /// It is over.
     Closed {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clock::Instant;
 use link::replica::Step;
@@ -37,7 +38,7 @@ pub struct Node {
     taps: Taps,
     /// Publishers and subscribers that should be, by their transport, whether it is there or not; in the order of their keys. Mostly
     /// there is one.
-    hanging: HashMap<state::TransportId, Vec<Entry>>,
+    hanging: HashMap<state::TransportId, Vec<Arc<Entry>>>,
     /// Our own ufrags, by which a first check finds its transport.
     ufrags: HashSet<String>,
     next_id: u64,
@@ -110,19 +111,20 @@ impl Node {
     }
 
     /// Carries out a difference between what should be and what is.
-    pub fn on_step(&mut self, now: Instant, step: Step<Entry>) {
-        match step {
-            Step::Add(entry) => self.add(now, entry),
-            Step::Change {
-                old: Entry::Transport(old),
-                new: Entry::Transport(new),
-            } if is_same_association(&old, &new) => self.change_transport(now, &old, &new),
-            // What is sent and received is settled when it is added.
-            Step::Change { old, new } => {
-                self.remove(now, old);
-                self.add(now, new);
-            }
-            Step::Remove(entry) => self.remove(now, entry),
+    pub fn on_step(&mut self, now: Instant, step: impl Into<Step<Arc<Entry>>>) {
+        match step.into() {
+            Step::Add(entry) => self.add(now, &entry),
+            Step::Change { old, new } => match (&*old, &*new) {
+                (Entry::Transport(old), Entry::Transport(new)) if is_same_association(old, new) => {
+                    self.change_transport(now, old, new);
+                }
+                // What is sent and received is settled when it is added.
+                _ => {
+                    self.remove(now, &old);
+                    self.add(now, &new);
+                }
+            },
+            Step::Remove(entry) => self.remove(now, &entry),
         }
     }
 
@@ -238,17 +240,16 @@ impl Node {
         &self.handshakes
     }
 
-    fn add(&mut self, now: Instant, entry: Entry) {
-        let key = entry.key();
-        let outcome = match &entry {
+    fn add(&mut self, now: Instant, entry: &Arc<Entry>) {
+        let outcome = match &**entry {
             Entry::Transport(transport) => self.add_transport(now, transport),
             Entry::Publisher(_) | Entry::Subscriber(_) => {
-                self.hang(&entry);
-                self.place(&entry)
+                self.hang(entry);
+                self.place(entry)
             }
         };
-        match (outcome, entry) {
-            (Err(limit), _) => self.refuse(key, limit),
+        match (outcome, &**entry) {
+            (Err(limit), _) => self.refuse(entry.key(), limit),
             (Ok(()), Entry::Transport(transport)) => self.place_all_on(&transport.id),
             (Ok(()), Entry::Publisher(_) | Entry::Subscriber(_)) => {}
         }
@@ -260,9 +261,9 @@ impl Node {
         self.reported.put(Report::Refused(Refusal { key, limit }));
     }
 
-    fn remove(&mut self, now: Instant, entry: Entry) {
+    fn remove(&mut self, now: Instant, entry: &Entry) {
         let key = entry.key();
-        self.unhang(&entry);
+        self.unhang(entry);
         match entry {
             Entry::Transport(transport) => {
                 let known = self.transports.get(&transport.id).map(|known| known.id);
@@ -278,15 +279,15 @@ impl Node {
     }
 
     /// Remembers what should be on a transport.
-    fn hang(&mut self, entry: &Entry) {
+    fn hang(&mut self, entry: &Arc<Entry>) {
         if let Some(transport) = transport_of(entry) {
             let hanging = self.hanging.entry(transport.clone()).or_default();
             let key = entry.key();
-            match hanging.binary_search_by_key(&key, Entry::key) {
-                Ok(known) => hanging[known] = entry.clone(),
+            match hanging.binary_search_by_key(&key, |known| known.key()) {
+                Ok(known) => hanging[known] = Arc::clone(entry),
                 Err(place) => {
                     hanging.reserve_exact(1);
-                    hanging.insert(place, entry.clone());
+                    hanging.insert(place, Arc::clone(entry));
                 }
             }
         }
@@ -332,7 +333,7 @@ impl Node {
     fn displace_all_on(&mut self, transport: &state::TransportId) {
         let hanging = self.hanging.get(transport).cloned().unwrap_or_default();
         for entry in hanging {
-            match entry {
+            match &*entry {
                 Entry::Transport(_) => {}
                 Entry::Publisher(publisher) => {
                     if let Some(known) = self.publishers.get_mut(&publisher.id)
@@ -546,7 +547,7 @@ impl Node {
                     },
                 ),
                 Deed::KeysReady { keys, address } => {
-                    let srtp_profile = keys.profile.name().to_owned();
+                    let srtp_profile = keys.profile.name().into();
                     self.order(worker, Command::KeysReady { transport, keys });
                     self.order(worker, Command::DtlsCompleted { transport, address });
                     *self.counters.handshakes.entry("connected").or_default() += 1;

@@ -169,7 +169,7 @@ fn extensions(list: &[state::Extension]) -> Vec<(u8, Uri)> {
     let known = |extension: &state::Extension| {
         let uri = Uri::ALL
             .into_iter()
-            .find(|uri| uri.as_str() == extension.uri)?;
+            .find(|uri| *uri.as_str() == *extension.uri)?;
         Some((extension.id, uri))
     };
     list.iter().filter_map(known).collect()

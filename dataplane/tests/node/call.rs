@@ -94,7 +94,7 @@ fn a_call(driver: &str) {
     assert_eq!(
         state,
         TransportState::Connected {
-            srtp_profile: profile
+            srtp_profile: profile.into()
         }
     );
     world.wait_for_state("bob", connected);

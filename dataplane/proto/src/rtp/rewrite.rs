@@ -6,6 +6,8 @@ use super::sequence::nearest;
 
 /// How many runs of unbroken numbering are remembered. A new one begins at each skipped frame and each switch.
 const SEGMENTS: usize = 32;
+/// For so many before the current one there is memory from the beginning.
+const USUAL_OLDER: usize = 4;
 /// How far behind the newest a packet may still be sent, and a NACK be answered, in packets.
 pub const WINDOW: u64 = 1024;
 /// A first sequence number up to here leaves room to learn the rollover counter (RFC 3711 §3.3.1).
@@ -66,8 +68,8 @@ pub struct Rewriter {
     started: bool,
     /// What was sent of the `WINDOW` indices below `next`: bit `index % WINDOW`.
     sent: [u64; (WINDOW / 64) as usize],
-    /// Those before the current one; a ring once there are as many as are remembered. Most RTP streams never have one, and
-    /// growing is over soon where frames are skipped.
+    /// Those before the current one; a ring once there are as many as are remembered. Most RTP streams have few in all their
+    /// life, and growing is over soon where frames are skipped.
     older: Vec<Segment>,
 }
 
@@ -111,7 +113,7 @@ impl Rewriter {
             newest: 0,
             started: false,
             sent: [0; (WINDOW / 64) as usize],
-            older: Vec::new(),
+            older: Vec::with_capacity(USUAL_OLDER),
         }
     }
 
