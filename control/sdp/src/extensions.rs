@@ -28,6 +28,10 @@ pub(crate) const COLOR_SPACE: &str = "http://www.webrtc.org/experiments/rtp-hdre
 pub(crate) const DEPENDENCY_DESCRIPTOR: &str =
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
+/// Which simulcast encodings the sender produces.
+pub(crate) const LAYERS_ALLOCATION: &str =
+    "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00";
+
 /// What we offer a subscriber, under the ids that Chromium uses itself, so that a capture reads alike on both sides.
 const OFFERED: [(u8, &str); 9] = [
     (1, AUDIO_LEVEL),
@@ -53,7 +57,8 @@ pub(crate) fn useful_from_publisher(uri: &str, kind: Kind, transport_cc: bool) -
         | PLAYOUT_DELAY
         | VIDEO_CONTENT_TYPE
         | COLOR_SPACE
-        | DEPENDENCY_DESCRIPTOR => kind == Kind::Video,
+        | DEPENDENCY_DESCRIPTOR
+        | LAYERS_ALLOCATION => kind == Kind::Video,
         _ => false,
     }
 }
@@ -67,7 +72,7 @@ pub(crate) fn useful_to_subscriber(
 ) -> bool {
     match uri {
         // A subscriber sees one encoding under one SSRC, whatever we switch between.
-        RID | REPAIRED_RID => false,
+        RID | REPAIRED_RID | LAYERS_ALLOCATION => false,
         // It numbers the frames of one encoding, and a decoder that gets it believes it: after a switch between VP8 or
         // H.264 encodings it would contradict the stream. Those codecs need it for nothing; AV1 relies on it.
         DEPENDENCY_DESCRIPTOR => {

@@ -6,6 +6,8 @@
 
 use clock::{Duration, Instant};
 
+use proto::rtp::LayersAllocation;
+
 use crate::api::{LayerLimit, SubscriberId};
 use crate::engine::Engine;
 use crate::model::layers::{Layers, Places};
@@ -15,6 +17,8 @@ use crate::model::subscriber::Stance;
 const DEAF_AFTER: u32 = 3;
 /// For so long, unless a key frame comes.
 const DEAF_FOR: Duration = Duration::from_secs(10);
+/// For so long packets of an encoding may come after its sender said that it has stopped.
+const TRAILING: Duration = Duration::from_millis(500);
 
 /// A packet of a picture of `encoding` has arrived: perhaps for the first time, and perhaps it shows that another encoding has
 /// stopped.
@@ -41,6 +45,32 @@ pub(crate) fn on_arrival(engine: &mut Engine, encoding: u32, timestamp: u32, arr
         model.media[key].arriving = arriving;
         retarget(engine, key);
     }
+}
+
+/// The sender says which encodings it goes on with. Those that it leaves out need not be waited for.
+pub(crate) fn on_allocation(
+    engine: &mut Engine,
+    encoding: u32,
+    allocation: LayersAllocation,
+    arrival: Instant,
+) {
+    let model = &mut engine.model;
+    let key = model.encodings[encoding].medium;
+    let medium = &model.media[key];
+    let active =
+        Places::from_bits(allocation.active).or(Places::only(model.encodings[encoding].place));
+    let arriving = medium.arriving.and(active);
+    let stopped = medium.arriving.minus(active);
+    if stopped.is_empty() {
+        return;
+    }
+    for place in stopped.iter() {
+        // What is still on its way of it says nothing.
+        let one = &mut model.encodings[medium.encodings[usize::from(place)]];
+        one.deaf_until = Some(arrival + TRAILING);
+    }
+    model.media[key].arriving = arriving;
+    retarget(engine, key);
 }
 
 /// A key frame of `encoding` was asked for once more. If it never comes, the encoding is of no use to those who want it.

@@ -1,5 +1,5 @@
 use super::extension::{AudioLevel, Element, locate, transport_sequence};
-use super::{Fields, Header, write_header};
+use super::{Fields, Header, LayersAllocation, write_header};
 use crate::rtx;
 
 /// Body of the fuzz target: reads `bytes` as an RTP packet in every way there is, and writes again what it understood.
@@ -21,6 +21,7 @@ pub fn fuzz(bytes: &[u8]) {
         let _ = (
             AudioLevel::parse(element.data),
             transport_sequence(element.data),
+            LayersAllocation::parse(element.data),
         );
     }
     let mut retransmission = bytes.to_vec();

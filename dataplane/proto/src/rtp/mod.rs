@@ -5,6 +5,7 @@
 pub mod extension;
 mod fuzz;
 mod header;
+mod layers_allocation;
 pub(crate) mod reception;
 pub mod rewrite;
 mod sender_clock;
@@ -16,6 +17,7 @@ pub use extension::{Element, ExtensionMap, Extensions, Uri};
 #[doc(hidden)]
 pub use fuzz::fuzz;
 pub use header::{FIXED_LENGTH, Header};
+pub use layers_allocation::LayersAllocation;
 pub use reception::Reception;
 pub use rewrite::{Mapped, Refused, Rewriter};
 pub use sender_clock::SenderClock;

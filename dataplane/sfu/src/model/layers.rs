@@ -56,6 +56,15 @@ impl Places {
         Self(self.0 | other.0)
     }
 
+    /// As many as there are bits.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     pub(crate) const fn without(self, place: u8) -> Self {
         Self(self.0 & !(1 << place))
     }

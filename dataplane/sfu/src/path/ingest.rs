@@ -6,7 +6,7 @@ use clock::Instant;
 use packet::Arena;
 use proto::codec::is_key_frame_start;
 use proto::loss::Arrival;
-use proto::rtp::{Header, Uri, extension};
+use proto::rtp::{Header, LayersAllocation, Uri, extension};
 use proto::rtx::{self, Retransmission};
 
 use super::Plain;
@@ -120,6 +120,9 @@ fn ingest(
         && packet.payload_len() > 0
     {
         select::on_arrival(engine, source.encoding, packet.timestamp, plain.arrival);
+        if let Some(allocation) = allocation(engine, bytes, &packet, header) {
+            select::on_allocation(engine, source.encoding, allocation, plain.arrival);
+        }
     }
     Ok(Outcome::Media(packet))
 }
@@ -211,6 +214,17 @@ fn note_arrival(
         engine.want_key_frame(source.encoding);
     }
     Ok(late)
+}
+
+fn allocation(
+    engine: &Engine,
+    bytes: &[u8],
+    packet: &Packet,
+    header: &Header,
+) -> Option<LayersAllocation> {
+    let medium = &engine.model.media[engine.model.encodings[packet.encoding].medium];
+    let id = medium.extensions.id(Uri::VideoLayersAllocation)?;
+    LayersAllocation::parse(header.extensions(bytes).find(id)?)
 }
 
 fn elements(medium: &Medium, bytes: &[u8], plain: &Plain, header: &Header) -> Elements {

@@ -40,6 +40,7 @@ pub const IN_RID: u8 = 10;
 pub const IN_REPAIRED_RID: u8 = 11;
 pub const IN_DESCRIPTOR: u8 = 12;
 pub const IN_ORIENTATION: u8 = 13;
+pub const IN_ALLOCATION: u8 = 14;
 pub const OUT_MID: u8 = 9;
 pub const OUT_LEVEL: u8 = 5;
 pub const OUT_DESCRIPTOR: u8 = 7;
@@ -598,6 +599,7 @@ pub fn in_extensions() -> Vec<(u8, Uri)> {
         (IN_REPAIRED_RID, Uri::RepairedRid),
         (IN_DESCRIPTOR, Uri::DependencyDescriptor),
         (IN_ORIENTATION, Uri::VideoOrientation),
+        (IN_ALLOCATION, Uri::VideoLayersAllocation),
     ]
 }
 

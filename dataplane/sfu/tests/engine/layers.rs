@@ -174,6 +174,32 @@ fn when_an_encoding_is_switched_off_the_next_best_takes_its_place() {
 }
 
 #[test]
+fn what_the_sender_says_need_not_be_waited_for() {
+    let mut net = Net::new();
+    let mut camera = Camera::new(&mut net, false);
+    camera.tells = true;
+    let receiver = subscribe(&mut net);
+    for _ in 0..30 {
+        camera.picture(&mut net, arrives);
+    }
+    for encoding in [2, 1] {
+        assert_eq!(showing(&net, receiver), encoding);
+        camera.encodings[encoding].active = false;
+        // One that tells it, and one that was asked for.
+        camera.picture(&mut net, arrives);
+        camera.picture(&mut net, arrives);
+        assert_eq!(showing(&net, receiver), encoding - 1);
+    }
+    camera.encodings[2].active = true;
+    camera.encodings[2].key_wanted = true;
+    camera.picture(&mut net, arrives);
+    assert_eq!(showing(&net, receiver), 2);
+    let verdict = judge(&shown(&net, receiver));
+    assert_eq!((verdict.holes, verdict.cut), (0, 0));
+    net.finish();
+}
+
+#[test]
 fn each_subscriber_has_its_own() {
     let mut net = Net::new();
     let mut camera = Camera::new(&mut net, false);

@@ -43,6 +43,8 @@ pub struct Camera {
     pub frame: u32,
     /// Temporal layers: 1 or 3.
     pub temporal: u8,
+    /// Says which encodings it goes on with (video-layers-allocation00).
+    pub tells: bool,
     begun: Instant,
     heard: usize,
     transport_sequence: u16,
@@ -80,6 +82,7 @@ impl Camera {
             encodings: [sent(0), sent(1), sent(2)],
             frame: 0,
             temporal: 1,
+            tells: false,
             begun: net.now,
             heard: 0,
             transport_sequence: 0,
@@ -125,6 +128,12 @@ impl Camera {
         fate: &mut impl FnMut() -> Fate,
     ) -> Vec<(std::net::SocketAddr, Vec<u8>)> {
         let timestamp = self.timestamp(net.now, nth);
+        let active = self.encodings.each_ref().map(|sent| u8::from(sent.active));
+        let allocation = [
+            (nth as u8) << 6 | 0x20,
+            active[0] << 4 | active[1],
+            active[2] << 4,
+        ];
         let frame = self.frame;
         let sent = &mut self.encodings[nth];
         let key = core::mem::take(&mut sent.key_wanted);
@@ -155,13 +164,19 @@ impl Camera {
             };
             self.transport_sequence = self.transport_sequence.wrapping_add(1);
             let number = self.transport_sequence.to_be_bytes();
-            let names: [(u8, &[u8]); 3] = [
+            let told = if self.tells && part == 0 {
+                &allocation[..]
+            } else {
+                &[]
+            };
+            let names: [(u8, &[u8]); 4] = [
                 (IN_TWCC, &number),
+                (if told.is_empty() { 77 } else { IN_ALLOCATION }, told),
                 (IN_MID, b"1"),
                 (IN_RID, RIDS[nth].as_bytes()),
             ];
             // Browsers say the names until they were heard.
-            let count = if sent.packets.len() < 60 { 3 } else { 1 };
+            let count = if sent.packets.len() < 60 { 4 } else { 2 };
             let datagram = net.peers[self.peer].protect(&fields, &names[..count], &payload);
             let from = net.peers[self.peer].address;
             match fate() {
