@@ -449,13 +449,16 @@ fn restrict(rid: &Rid, codecs: &[Codec]) -> Option<Rid> {
 /// The encodings as the node is told of them.
 fn encodings(remote: &RemoteMedia, rids: &[Rid], codecs: &[Codec]) -> Vec<Encoding> {
     let rtx = codecs.iter().any(|codec| codec.rtx_payload_type.is_some());
-    let (ssrc, rtx_ssrc) = announced(remote);
     match rids {
-        [] => vec![Encoding {
-            rid: None,
-            ssrc,
-            rtx_ssrc: rtx_ssrc.filter(|_| rtx),
-        }],
+        [] => announced(remote)
+            .into_iter()
+            .take(MAX_ENCODINGS)
+            .map(|(ssrc, rtx_ssrc)| Encoding {
+                rid: None,
+                ssrc,
+                rtx_ssrc: rtx_ssrc.filter(|_| rtx),
+            })
+            .collect(),
         // No standard says which SSRC is which RID: the packets do.
         _ => rids
             .iter()

@@ -309,14 +309,25 @@ pub(crate) fn distinct(mappings: &[CodecMapping]) -> Vec<Codec> {
     codecs
 }
 
-/// The SSRC of a section's only encoding and of its retransmissions, as far as announced (RFC 5576 §4.2).
-pub(crate) fn announced(section: &RemoteMedia) -> (Option<u32>, Option<u32>) {
-    let fid = section
-        .ssrc_groups
-        .iter()
-        .find(|SsrcGroup { semantics, ssrcs }| semantics == "FID" && ssrcs.len() == 2);
-    match fid.map(|group| group.ssrcs.as_slice()) {
-        Some(&[ssrc, rtx]) => (Some(ssrc), Some(rtx)),
-        _ => (section.ssrcs.first().map(|ssrc| ssrc.id), None),
+/// The SSRC of each encoding and of its retransmissions, as far as announced (RFC 5576 §4.2): one of each, or as many as a
+/// group `SIM` lists, lowest first, as browsers had it before RIDs.
+pub(crate) fn announced(section: &RemoteMedia) -> Vec<(Option<u32>, Option<u32>)> {
+    let groups = |wanted: &'static str| {
+        let groups = section.ssrc_groups.iter();
+        groups.filter(move |SsrcGroup { semantics, .. }| semantics == wanted)
+    };
+    let pairs = || groups("FID").filter_map(|group| <[u32; 2]>::try_from(&*group.ssrcs).ok());
+    if let Some(simulcast) = groups("SIM").find(|group| group.ssrcs.len() > 1) {
+        let rtx = |ssrc| pairs().find(|[media, _]| *media == ssrc);
+        let ssrcs = simulcast.ssrcs.iter().enumerate();
+        return ssrcs
+            .filter(|(nth, ssrc)| !simulcast.ssrcs.iter().take(*nth).any(|one| one == *ssrc))
+            .map(|(_, ssrc)| ssrc)
+            .map(|ssrc| (Some(*ssrc), rtx(*ssrc).map(|[_, rtx]| rtx)))
+            .collect();
+    }
+    match pairs().next() {
+        Some([ssrc, rtx]) => vec![(Some(ssrc), Some(rtx))],
+        None => vec![(section.ssrcs.first().map(|ssrc| ssrc.id), None)],
     }
 }

@@ -172,7 +172,44 @@ fn chromium_simulcast_is_taken_by_rid() {
             ids(&video.extensions).contains(&12),
             "dependency descriptor"
         );
+        assert!(
+            ids(&video.extensions).contains(&9),
+            "video layers allocation"
+        );
     }
+}
+
+#[test]
+fn simulcast_by_ssrc_group_is_taken_in_its_order() {
+    // As pages have long asked Chromium for it: two more SSRCs with RTX each, and the group.
+    let whole = text("chromium-156-offer-sendonly.sdp");
+    let munged = whole.replace(
+        "a=ssrc-group:FID 3942024656 1309789104\r\n",
+        "a=ssrc-group:SIM 3942024656 77 88 77\r\n\
+         a=ssrc-group:FID 88 89\r\n\
+         a=ssrc-group:FID 3942024656 1309789104\r\n\
+         a=ssrc:77 cname:ymI0362AgE7J9QYn\r\n\
+         a=ssrc:88 cname:ymI0362AgE7J9QYn\r\n\
+         a=ssrc:89 cname:ymI0362AgE7J9QYn\r\n",
+    );
+    assert_ne!(munged, whole);
+    let offer = RemoteDescription::parse(&munged).expect("valid");
+    let (answer, agreed) =
+        answer_publisher(&offer, &local(), &CodecPreferences::default()).expect("answerable");
+    let encoding = |ssrc, rtx_ssrc| Encoding {
+        rid: None,
+        ssrc: Some(ssrc),
+        rtx_ssrc,
+    };
+    assert_eq!(
+        agreed.media.get(1).expect("video").encodings,
+        [
+            encoding(3_942_024_656, Some(1_309_789_104)),
+            encoding(77, None),
+            encoding(88, Some(89)),
+        ]
+    );
+    assert!(lines(&answer, "a=simulcast:").is_empty());
 }
 
 #[test]

@@ -56,6 +56,8 @@ test('the highest encoding that arrives is shown, whichever that is', async (t) 
     }
     const end = await b.call('received', a.streamId);
     t.diagnostic(`15 switches took ${Math.min(...took)} to ${Math.max(...took)} ms; decoded ${end.framesDecoded - start.framesDecoded} frames, ${end.keyFrames - start.keyFrames} of them key frames; freezes ${end.freezes - start.freezes} of ${(end.frozen - start.frozen).toFixed(2)} s; dropped ${end.dropped - start.dropped}, PLI ${end.plis - start.plis}, NACK ${end.nacks - start.nacks}`);
+    // Chromium says what it switched off; without that it takes twice as long to notice (0.8 s was seen).
+    assert.ok(Math.max(...took) < 1_000, `a switch took ${Math.max(...took)} ms`);
     // A decoder that is led astray asks for a picture.
     assert.equal(end.plis - start.plis, 0, 'the decoder never lost its way');
     assert.equal(end.nacks - start.nacks, 0, 'no sequence number was missing');
