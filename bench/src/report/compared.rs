@@ -9,6 +9,8 @@ use crate::outcome::{Outcome, Verdict};
 
 /// Of a reason so many characters fit into a cell; notes have it whole.
 const REASON_MAX: usize = 48;
+/// What of one processor is about half.
+const HALF_LOAD: (f64, f64) = (0.4, 0.6);
 
 /// Of each figure that some comparison asks for.
 pub(super) fn tables(comparisons: &[Comparison]) -> Vec<Table> {
@@ -122,8 +124,8 @@ fn pairs(metric: Metric, comparisons: &[&Comparison]) -> Table {
     let is_latency = matches!(metric, Metric::Latency | Metric::Inside);
     if is_latency {
         notes.push(
-            "Half load is one that takes half of one processor of the left side. Sends grow with the load, so a processor carries \
-             more than twice as much."
+            "Half load is one that takes half of one processor. Sends grow with the load, so a processor carries more than twice as \
+             much."
                 .to_owned(),
         );
     }
@@ -281,8 +283,13 @@ fn interval(estimate: Estimate, text: impl Fn(f64) -> String) -> String {
 fn business(outcomes: &[Outcome]) -> Option<String> {
     let share = of_one_processor(outcomes)?;
     let outcome = outcomes.first()?;
+    let than_half = match share {
+        share if share < HALF_LOAD.0 => "less than",
+        share if share > HALF_LOAD.1 => "more than",
+        _ => "about",
+    };
     Some(format!(
-        "{} took {} of one processor under {}.",
+        "{} took {} of one processor under {}: {than_half} half load.",
         outcome.subject,
         percent(share),
         load_name(outcome)

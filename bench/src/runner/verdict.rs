@@ -3,7 +3,9 @@
 use super::{Settings, Snapshot};
 use crate::exit::{self, Counts};
 use crate::fleet::Counters;
-use crate::outcome::{Churn, Distribution, Outcome, Packets, Processor, Strangers, Verdict};
+use crate::outcome::{
+    Churn, DELIVERED_MAX, Distribution, Outcome, Packets, Processor, Strangers, Verdict,
+};
 use crate::plan::{Medium, Packets as FramePackets, Plan};
 use crate::subject::Readings;
 
@@ -12,6 +14,8 @@ const PUBLISHED_MIN: f64 = 0.97;
 /// Of the copies that publishing calls for, so many at least must be missed or received by somebody: else subscribers exist
 /// that got nothing at all, which sequence numbers cannot tell.
 const NOTICED_MIN: f64 = 0.98;
+/// Packets that may be on their way when the measurement begins: a frame of many.
+const ON_THE_WAY: f64 = 40.0;
 
 /// What happened between `before` and `after`.
 pub(super) fn outcome(settings: &Settings, before: &Snapshot, after: &Snapshot) -> Outcome {
@@ -156,15 +160,28 @@ fn judge(
         ));
     }
     if after.exit.is_none() && plan.churn_per_second == 0.0 {
-        let due = fleet.published_packets as f64 * copies_per_packet(plan).unwrap_or(0.0);
+        let copies = copies_per_packet(plan).unwrap_or(0.0);
+        let due = fleet.published_packets as f64 * copies;
         if (packets.expected as f64) < NOTICED_MIN * due {
             return no_result(format!(
                 "subscribers noticed {} of {due:.0} packets that were due",
                 packets.expected
             ));
         }
+        if let Some(backlog) = backlog(fleet.published_packets, copies, packets.delivered) {
+            return no_result(backlog);
+        }
     }
     packets.verdict()
+}
+
+/// Whether subscribers got clearly more than was published. What they expect follows from the sequence numbers that come, so that
+/// what had waited in queues looks as if it had been due.
+fn backlog(published: u64, copies: f64, delivered: u64) -> Option<String> {
+    let due = published as f64 * copies;
+    let is_more = delivered as f64 > due * DELIVERED_MAX + copies * ON_THE_WAY;
+    (due > 0.0 && is_more)
+        .then(|| format!("{delivered} packets were delivered though {due:.0} were due: a backlog"))
 }
 
 /// Keeps how fast viewers were replaced. Far fewer than asked for are another load.
@@ -312,5 +329,23 @@ fn from_microseconds(distribution: Distribution) -> Distribution {
             .into_iter()
             .map(|(upper, count)| (nanos(upper), count))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_waited_is_a_backlog_and_a_frame_on_its_way_is_none() {
+        assert_eq!(backlog(6_000, 100.0, 600_000), None);
+        assert_eq!(backlog(6_000, 100.0, 606_900), None, "frames on their way");
+        assert_eq!(backlog(30, 3.0, 110), None, "small numbers say nothing");
+        let why = backlog(6_000, 100.0, 662_000).expect("a tenth of a second too many");
+        assert!(
+            why.contains("662000") && why.contains("600000 were due"),
+            "{why}"
+        );
+        assert_eq!(backlog(0, 100.0, 50), None, "nothing was published");
     }
 }
