@@ -181,6 +181,9 @@ fn peers_are_sent_to_by_sockets_of_their_own() {
         let mut options = Options::new(binaries().to_owned());
         let variable = "RINGCAST_NODE__MEDIA__PEER_SOCKETS".to_owned();
         options.environment.push((variable, wanted.to_string()));
+        // Sounds are so rare that the listener is used by default.
+        let variable = "RINGCAST_NODE__MEDIA__PEER_SOCKET_IDLE".to_owned();
+        options.environment.push((variable, "1m".to_owned()));
         let plan = plan(session.clone(), Suite::Aes256Gcm);
         with_people(&options, &plan, |fleet, ringcast| {
             // Whoever has just come may still be sent to by the listener.

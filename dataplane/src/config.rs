@@ -142,6 +142,9 @@ pub struct Media {
     /// Whether each peer gets sends of up to 4 KiB by a socket of its own, which is cheaper (io_uring only; it receives nothing
     /// and opens no port). A peer's socket is a kernel object of about 2.5 KiB.
     pub peer_sockets: bool,
+    /// How long after the last send to a peer its own socket is used; later it has left the processor's caches, and the common
+    /// socket costs less.
+    pub peer_socket_idle: Span,
     /// How long the first packets of a picture may wait for the rest on a worker with little to do, so that they leave together;
     /// zero for never.
     pub gather: Span,
@@ -238,6 +241,7 @@ impl Default for Media {
             receive_buffer: Bytes(4 << 20),
             send_buffer: Bytes(4 << 20),
             peer_sockets: true,
+            peer_socket_idle: Span(Duration::from_millis(2)),
             gather: Span(Duration::ZERO),
         }
     }

@@ -393,6 +393,7 @@ fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Erro
     wanted.send_buffer = bytes(config.media.send_buffer);
     if config.media.peer_sockets {
         wanted.peers_max = config.media.transports_max as usize;
+        wanted.peer_idle_max = config.media.peer_socket_idle.0;
     }
     let opened = net::open(&wanted).map_err(|error| Error::Driver {
         worker: number,

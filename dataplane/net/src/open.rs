@@ -1,4 +1,5 @@
 use core::fmt;
+use core::time::Duration;
 use std::io;
 use std::net::SocketAddr;
 
@@ -38,6 +39,9 @@ pub struct Config {
     /// The most peers that may have a socket of their own ([`Driver::attach`]); 0 for none. For io_uring only. Never more
     /// than the files that the process may have open.
     pub peers_max: usize,
+    /// How long after the last send to a peer its own socket is used again: it costs less than a listener only while what the
+    /// kernel needs of it is in the processor's caches.
+    pub peer_idle_max: Duration,
 }
 
 impl Config {
@@ -50,6 +54,7 @@ impl Config {
             send_buffer: 4 << 20,
             lent_slots: 4096,
             peers_max: 0,
+            peer_idle_max: Duration::from_millis(2),
         }
     }
 }
@@ -147,7 +152,13 @@ fn choose(
     if config.kind == Kind::Mmsg {
         return Ok(mmsg(listeners, waker, None));
     }
-    match Setup::prepare(&listeners, &waker, config.lent_slots, config.peers_max) {
+    match Setup::prepare(
+        &listeners,
+        &waker,
+        config.lent_slots,
+        config.peers_max,
+        config.peer_idle_max,
+    ) {
         Ok(setup) => {
             let choice = Choice {
                 driver: "uring",

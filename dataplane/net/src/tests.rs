@@ -31,6 +31,7 @@ impl Node {
         let mut config = Config::new(vec![([127, 0, 0, 1], 0).into()]);
         config.kind = kind;
         config.peers_max = peers;
+        config.peer_idle_max = Duration::MAX;
         config.lent_slots = 64;
         let (driver, choice) = crate::open(&config).unwrap();
         let address = driver.local_addresses().next().unwrap();

@@ -96,6 +96,7 @@ impl Setup {
         waker: &Waker,
         lent: u16,
         peers: usize,
+        peer_idle_max: Duration,
     ) -> io::Result<Self> {
         let buffers = Buffers::new(lent).map_err(io::Error::other)?;
         let completions = u32::from(buffers.capacity()) + REQUESTS;
@@ -119,7 +120,7 @@ impl Setup {
         Ok(Self {
             ring,
             buffers,
-            peers: Peers::new(own as u32, peers),
+            peers: Peers::new(own as u32, peers, peer_idle_max),
         })
     }
 

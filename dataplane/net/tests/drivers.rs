@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use net::{AnyDriver, Config, Driver, DriverStats, Kind, MAX_PAYLOAD, PeerSocket, Wait, Waker};
 use packet::{Arena, ArenaSize, Batch, Bursts, BurstsSize, Datagram};
 
+/// However slow the machine is, a peer's own socket is used.
+const ALWAYS: Duration = Duration::MAX;
+
 /// A driver and everything it works on.
 struct Node {
     driver: Option<AnyDriver>,
@@ -522,6 +525,7 @@ fn a_flood_takes_nothing_from_peers_that_get_sockets(kind: Kind) {
         config.lent_slots = 8192;
         config.receive_buffer = 16 << 20;
         config.peers_max = PEERS;
+        config.peer_idle_max = ALWAYS;
     });
     let to = node.addresses[0];
     let stop = Arc::new(AtomicBool::new(false));
@@ -638,7 +642,10 @@ impl Peer {
 
 fn a_peer_with_a_socket_may_close_and_come_back(kind: Kind) {
     for (listen, at) in [("0.0.0.0:0", "127.0.0.9:0"), ("[::]:0", "[::1]:0")] {
-        let mut node = Node::open_with(kind, &[listen], 1024, |config| config.peers_max = 1);
+        let mut node = Node::open_with(kind, &[listen], 1024, |config| {
+            config.peers_max = 1;
+            config.peer_idle_max = ALWAYS;
+        });
         let socket = UdpSocket::bind(at).unwrap();
         let remote = socket.local_addr().unwrap();
         let local: IpAddr = match remote {

@@ -1,7 +1,9 @@
 //! The sockets of single peers: which file of the ring is whose.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use clock::Instant;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use io_uring::types::Fixed;
@@ -16,6 +18,8 @@ type Key = [u64; 3];
 struct Place {
     local: IpAddr,
     place: usize,
+    /// When something was last sent to the peer, by whatever socket.
+    sent: Instant,
 }
 
 /// Sockets by peer. A peer has one at most.
@@ -28,11 +32,13 @@ pub(super) struct Peers {
     segmentation: Box<[Segmentation]>,
     /// The file of place zero.
     first_file: u32,
+    /// So long after the last send the peer's socket is used.
+    idle_max: Duration,
 }
 
 impl Peers {
-    /// Room for `most` peers, whose files begin at `first_file`.
-    pub(super) fn new(first_file: u32, most: usize) -> Self {
+    /// Room for `most` peers, whose files begin at `first_file`, and whose sockets are used up to `idle_max` after the last send.
+    pub(super) fn new(first_file: u32, most: usize, idle_max: Duration) -> Self {
         Self {
             // Grows when a peer joins, not before: a table for thousands, with few in it, is a cache miss for every send.
             by_address: HashMap::with_hasher(RandomState::default()),
@@ -40,15 +46,31 @@ impl Peers {
             leaving: Vec::with_capacity(most),
             segmentation: vec![Segmentation::default(); most].into_boxed_slice(),
             first_file,
+            idle_max,
         }
     }
 
-    /// The place of the socket that sends to `remote` from `local`.
+    /// The place of the socket by which something leaves now for `remote` from `local`: none if the peer has no such socket, and
+    /// none if the last send to it is so long ago that what the kernel needs of the socket has left the caches. Fetching that costs
+    /// more than the listener's looking the route up.
     #[inline]
-    pub(super) fn find(&self, remote: SocketAddr, local: Option<IpAddr>) -> Option<usize> {
+    pub(super) fn warm(
+        &mut self,
+        remote: SocketAddr,
+        local: Option<IpAddr>,
+        now: Instant,
+    ) -> Option<usize> {
         if self.by_address.is_empty() {
             return None;
         }
+        let found = self.by_address.get_mut(&key(remote))?;
+        let before = core::mem::replace(&mut found.sent, now);
+        (Some(found.local) == local && now - before <= self.idle_max).then_some(found.place)
+    }
+
+    /// The place of the socket that sends to `remote` from `local`.
+    #[cfg(test)]
+    fn find(&self, remote: SocketAddr, local: Option<IpAddr>) -> Option<usize> {
         let found = self.by_address.get(&key(remote))?;
         (Some(found.local) == local).then_some(found.place)
     }
@@ -73,9 +95,12 @@ impl Peers {
         let place = former
             .map(|former| former.place)
             .or_else(|| self.free.pop())?;
-        let local = socket.local();
-        self.by_address
-            .insert(key(socket.remote()), Place { local, place });
+        let added = Place {
+            local: socket.local(),
+            place,
+            sent: Instant::ZERO,
+        };
+        self.by_address.insert(key(socket.remote()), added);
         self.segmentation[place] = Segmentation::default();
         Some(place)
     }
@@ -141,7 +166,7 @@ mod tests {
 
     #[test]
     fn places_are_used_again() {
-        let mut peers = Peers::new(3, 2);
+        let mut peers = Peers::new(3, 2, Duration::from_millis(2));
         let local: IpAddr = [127, 0, 0, 1].into();
         let remote = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         // The port that these send from does not matter here; nobody listens on it.
@@ -163,5 +188,23 @@ mod tests {
         assert_eq!(peers.next_leaving(), Some(first));
         assert_eq!(peers.next_leaving(), None);
         assert_eq!(peers.add(&socket(4)), Some(first));
+    }
+
+    #[test]
+    fn a_socket_is_used_soon_after_another_send_only() {
+        let mut peers = Peers::new(3, 1, Duration::from_millis(2));
+        let local: IpAddr = [127, 0, 0, 1].into();
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        let at = |micros| Instant::from_millis(100) + Duration::from_micros(micros);
+        assert_eq!(peers.warm(remote, Some(local), at(0)), None, "nobody's");
+        let socket = PeerSocket::connect(9, remote, local, 4096, 0).unwrap();
+        let place = peers.add(&socket);
+        let mut used = |micros, from| peers.warm(remote, from, at(micros));
+        assert_eq!(used(0, Some(local)), None, "nothing was sent yet");
+        assert_eq!(used(2_000, Some(local)), place);
+        assert_eq!(used(2_000, Some(local)), place, "in the same batch");
+        assert_eq!(used(4_001, Some(local)), None, "too late");
+        assert_eq!(used(4_002, None), None, "from another address");
+        assert_eq!(used(6_000, Some(local)), place);
     }
 }

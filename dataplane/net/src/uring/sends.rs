@@ -3,6 +3,7 @@
 //! Every send may not wait (`MSG_DONTWAIT`), so the kernel has finished with it when the call that submits it returns, and says
 //! something only of those that failed: successes cost no completion.
 
+use clock::Instant;
 use io_uring::{opcode, squeue, types};
 use packet::{Burst, Bursts, MAX_SEGMENTS};
 
@@ -121,7 +122,7 @@ impl Sends {
             while self.has_room(ring)
                 && let Some(burst) = out.take(now)
             {
-                self.queue_burst(burst, out, ring, sockets, stats);
+                self.queue_burst(burst, now, out, ring, sockets, stats);
             }
             stats.expired_packets = out.expired();
         }
@@ -209,12 +210,13 @@ impl Sends {
     fn queue_burst(
         &mut self,
         burst: Burst,
+        now: Instant,
         out: &mut Bursts,
         ring: &mut Ring,
         sockets: &mut Sockets<'_>,
         stats: &mut DriverStats,
     ) {
-        let Some(way) = way(&burst, sockets) else {
+        let Some(way) = way(&burst, now, sockets) else {
             stats.send_failures += burst.segments() as u64;
             out.complete(burst);
             return;
@@ -317,11 +319,12 @@ impl Message {
     }
 }
 
-/// The peer's own socket for a short burst, if it has one for this source address; the right listener otherwise.
-fn way(burst: &Burst, sockets: &Sockets<'_>) -> Option<Way> {
+/// The peer's own socket for a short burst soon after another, if it has one for this source address; the right listener
+/// otherwise.
+fn way(burst: &Burst, now: Instant, sockets: &mut Sockets<'_>) -> Option<Way> {
     let (to, from) = (burst.destination(), burst.local());
     let peer = match burst.len() <= PEER_BYTES_MAX {
-        true => sockets.peers.find(to, from).map(Way::Peer),
+        true => sockets.peers.warm(to, from, now).map(Way::Peer),
         false => None,
     };
     peer.or_else(|| socket::choose(sockets.listeners, to, from).map(Way::Listener))
