@@ -78,6 +78,18 @@ impl FeedbackGenerator {
         }
     }
 
+    /// Asks for the memory in which the arrival of the next packet will be noted.
+    #[inline]
+    pub fn prefetch(&self) {
+        let next = self
+            .numbers
+            .newest()
+            .map_or(0, |newest| newest.wrapping_add(1));
+        if let Some(slot) = self.arrivals.get((next % HISTORY) as usize) {
+            crate::srtp::prefetch(slot);
+        }
+    }
+
     /// When the next feedback should be written; `None` if there is nothing to tell.
     pub const fn deadline(&self) -> Option<Instant> {
         self.deadline

@@ -42,6 +42,13 @@ impl Cache {
         (packet.sequence == sequence).then_some(packet)
     }
 
+    /// Asks for the place of a packet that will be kept.
+    pub(crate) fn prefetch(&self, sequence: u64) {
+        if let Some(place) = self.index(sequence).and_then(|index| self.ring.get(index)) {
+            packet::prefetch(place, size_of::<Option<Packet>>());
+        }
+    }
+
     /// Where its packets lie.
     pub(crate) fn slots(&self) -> impl Iterator<Item = SlotId> + '_ {
         let packets = self.ring.iter().flatten();

@@ -133,12 +133,20 @@ impl Inbound {
         }
     }
 
-    /// Asks for the memory that [`Self::unprotect_rtp`] will read, so that it comes at once and not piece by piece. Best
-    /// called a few hundred nanoseconds before.
+    /// Asks for the keys that [`Self::unprotect_rtp`] will read, so that they come at once and not piece by piece. Best called
+    /// a few hundred nanoseconds before.
     #[inline]
-    pub fn prefetch(&self) {
+    pub fn prefetch_keys(&self) {
         if let Rtp::Expected(rtp) = &self.rtp {
-            rtp.prefetch();
+            prefetch_front(&**rtp, size_of::<InboundRtp>());
+        }
+    }
+
+    /// The same for the replay window, some time after the keys.
+    #[inline]
+    pub fn prefetch_window(&self) {
+        if let Rtp::Expected(rtp) = &self.rtp {
+            rtp.sources.prefetch();
         }
     }
 

@@ -30,6 +30,7 @@ mod transform;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use backend::prefetch;
 pub use backend::wipe_stack;
 pub use batch::{Job, protect_batch};
 pub use inbound::{Inbound, MAX_INBOUND_SOURCES, RTP_REPLAY_WINDOW, Reject};

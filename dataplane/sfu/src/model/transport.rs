@@ -1,5 +1,7 @@
 //! One ICE + DTLS + SRTP association.
 
+use core::mem::offset_of;
+
 use clock::{Duration, Instant, NtpTime};
 use proto::ice::lite::{Lite, MAX_CANDIDATES};
 use proto::rtp::ExtensionMap;
@@ -18,12 +20,21 @@ const RETIRED_MAX: usize = 1024;
 const ROUND_TRIP_DEFAULT: Duration = Duration::from_millis(100);
 
 /// A transport and everything that hangs on it.
+// What every packet of a publisher needs comes first, so that it can be fetched together.
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Transport {
+    pub(crate) inbound: Option<Inbound>,
+    pub(crate) feedback: Option<FeedbackGenerator>,
+    pub(crate) sources: Vec<Source>,
+    /// Any RTP stream of those that the feedback is about.
+    pub(crate) feedback_ssrc: u32,
+    /// Of everything published here: ids mean the same in all sections of a BUNDLE (RFC 9143 §7.1).
+    pub(crate) extensions: ExtensionMap,
+    // From here on what few packets need.
     pub(crate) id: TransportId,
     pub(crate) local_ufrag: Box<[u8]>,
     pub(crate) ice: Lite,
-    pub(crate) inbound: Option<Inbound>,
     /// For RTCP; what protects media is found at the exit.
     pub(crate) outbound: Option<OutboundRtcp>,
     /// Where media may go.
@@ -34,18 +45,12 @@ pub(crate) struct Transport {
     pub(crate) paths: Vec<Path>,
     /// The SSRC of our own RTCP when we send no media.
     pub(crate) ssrc: u32,
-    pub(crate) sources: Vec<Source>,
     /// Keys.
     pub(crate) publishers: Vec<u32>,
     /// Keys.
     pub(crate) subscribers: Vec<u32>,
     /// Keys of all RTP streams that leave here.
     pub(crate) outgoing: Vec<u32>,
-    /// Of everything published here: ids mean the same in all sections of a BUNDLE (RFC 9143 §7.1).
-    pub(crate) extensions: ExtensionMap,
-    pub(crate) feedback: Option<FeedbackGenerator>,
-    /// Any RTP stream of those that the feedback is about.
-    pub(crate) feedback_ssrc: u32,
     pub(crate) reports_due: Instant,
     pub(crate) remb: Remb,
     pub(crate) round_trip: Option<Duration>,
@@ -84,6 +89,9 @@ pub(crate) enum State {
 }
 
 impl Transport {
+    /// How many of its bytes nearly every packet that arrives needs.
+    pub(crate) const HOT_BYTES: usize = offset_of!(Transport, id);
+
     pub(crate) fn state(&self) -> State {
         match (self.selected, &self.outbound) {
             (None, _) => State::New,

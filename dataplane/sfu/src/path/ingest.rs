@@ -9,8 +9,8 @@ use proto::loss::Arrival;
 use proto::rtp::{Header, LayersAllocation, Uri, extension};
 use proto::rtx::{self, Retransmission};
 
-use super::Plain;
 use super::rewrite::is_passed_on;
+use super::{Plain, ahead};
 use crate::api::Kind;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
@@ -30,6 +30,7 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
     cells.calls += 1;
     cells.packets_in += engine.plain.len() as u64;
     let mut plain = core::mem::take(&mut engine.plain);
+    ahead::fetch_encodings(&engine.model, &plain);
     for one in plain.drain(..) {
         let bytes = &arena.bytes(one.slot)[usize::from(one.start)..usize::from(one.end)];
         let outcome = match one.header {

@@ -2,6 +2,7 @@
 //!
 //! There is no pacer yet: what is rewritten is protected in the same turn.
 
+pub(crate) mod ahead;
 pub(crate) mod classify;
 pub(crate) mod ingest;
 pub(crate) mod layered;

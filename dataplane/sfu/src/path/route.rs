@@ -3,7 +3,7 @@
 use clock::{Duration, Instant};
 use packet::Arena;
 
-use super::Run;
+use super::{Run, ahead};
 use crate::api::Kind;
 use crate::discard::{DropReason, Stage};
 use crate::engine::{Engine, Gathering};
@@ -25,6 +25,7 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
     cells.packets_in += engine.media.len() as u64;
     let mut media = core::mem::take(&mut engine.media);
     let mut order = core::mem::take(&mut engine.order);
+    ahead::fetch_listeners(engine, &media);
     sort(&mut order, &media);
     let mut encoding = None;
     let mut first = engine.queue.len() as u32;

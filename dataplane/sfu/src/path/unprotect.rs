@@ -4,7 +4,7 @@ use packet::Arena;
 use proto::rtp::Header;
 use proto::srtp::Reject;
 
-use super::{Arrived, Plain};
+use super::{Arrived, Plain, ahead};
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 
@@ -15,6 +15,7 @@ pub(crate) fn run(engine: &mut Engine, arena: &mut Arena) {
     cells.calls += 1;
     cells.packets_in += engine.arrived.len() as u64;
     let mut arrived = core::mem::take(&mut engine.arrived);
+    ahead::fetch_transports(&engine.model, &arrived);
     for one in arrived.drain(..) {
         match unprotect(engine, arena, &one) {
             Ok(plain) => {

@@ -30,7 +30,8 @@ pub(super) use ctr::AesCtr;
 pub(super) use gcm::AesGcm;
 pub(super) use hmac::HmacSha1;
 pub(super) use hmac_lanes::{LANES, tags};
-pub(super) use prefetch::{prefetch, prefetch_front};
+pub(crate) use prefetch::prefetch;
+pub(super) use prefetch::prefetch_front;
 pub(super) use stack::wipe_frames;
 pub use stack::wipe_stack;
 

@@ -6,7 +6,7 @@ const LINE: usize = 64;
 /// Asks the processor to bring the first octet of `value` close, and what shares a cache line with it. Changes nothing,
 /// and does nothing on processors for which we know no such instruction.
 #[inline]
-pub(in crate::srtp) fn prefetch<T>(value: &T) {
+pub(crate) fn prefetch<T>(value: &T) {
     prefetch_front(value, 1);
 }
 
