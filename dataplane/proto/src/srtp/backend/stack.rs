@@ -1,6 +1,7 @@
 //! What making a context leaves behind on the stack.
 
 use core::hint::black_box;
+use core::mem::MaybeUninit;
 
 use super::cleanse;
 
@@ -26,7 +27,7 @@ pub(in crate::srtp) fn wipe_frames() {
 
 #[inline(always)]
 fn wipe<const LEN: usize>() {
-    let mut below = [0_u8; LEN];
+    let mut below = MaybeUninit::<[u8; LEN]>::uninit();
     // SAFETY: octets may be zeros.
     unsafe { cleanse(&mut below) };
     black_box(&below);
@@ -34,7 +35,6 @@ fn wipe<const LEN: usize>() {
 
 #[cfg(test)]
 mod tests {
-    use core::mem::MaybeUninit;
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
 
