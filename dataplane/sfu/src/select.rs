@@ -73,6 +73,16 @@ pub(crate) fn on_allocation(
     retarget(engine, key);
 }
 
+/// The worker with the publisher says which encodings of a medium arrive there.
+pub(crate) fn on_arriving(engine: &mut Engine, key: u32, arriving: Places) {
+    let medium = &mut engine.model.media[key];
+    let arriving = arriving.and(medium.places());
+    if arriving != medium.arriving {
+        medium.arriving = arriving;
+        retarget(engine, key);
+    }
+}
+
 /// A key frame of `encoding` was asked for once more. If it never comes, the encoding is of no use to those who want it.
 pub(crate) fn on_request(engine: &mut Engine, now: Instant, encoding: u32) {
     let model = &mut engine.model;
@@ -89,6 +99,13 @@ pub(crate) fn on_request(engine: &mut Engine, now: Instant, encoding: u32) {
 
 /// Other encodings arrive than before: every listener aims anew.
 fn retarget(engine: &mut Engine, key: u32) {
+    let medium = &mut engine.model.media[key];
+    for tap in &mut medium.taps {
+        // Another worker that wants nothing of what arrives would not hear that it must choose again.
+        if tap.wants.and(medium.arriving).is_empty() {
+            tap.wants = Places::ALL;
+        }
+    }
     let mut needed = Places::NONE;
     for at in 0..engine.model.media[key].listeners.len() {
         let outgoing = engine.model.media[key].listeners[at].outgoing;

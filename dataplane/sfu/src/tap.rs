@@ -19,6 +19,7 @@ use crate::api::{PublisherId, TapId};
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::model::encoding::Sighting;
+use crate::model::layers::Places;
 use crate::model::packet::Packet;
 use crate::model::publisher::{Origin, Tap};
 use crate::model::{Map, Medium, Publisher};
@@ -35,6 +36,8 @@ pub struct Crossed {
     /// Place among the publisher's media, and of the encoding among the medium's.
     medium: u8,
     encoding: u8,
+    /// The encodings that arrive, whether they cross or not.
+    arriving: Places,
     /// Names the RTP stream on the worker that received it.
     source: u32,
     arrival: Option<Instant>,
@@ -54,6 +57,15 @@ pub enum Wish {
         medium: u8,
         /// Place among the encodings of the medium.
         encoding: u8,
+    },
+    /// Packets of these encodings, and of no others.
+    Encodings {
+        /// Through which tap.
+        tap: TapId,
+        /// Place among the publisher's media.
+        medium: u8,
+        /// A bit for each place among the encodings of the medium.
+        wanted: u8,
     },
 }
 
@@ -163,24 +175,29 @@ impl Engine {
 
     /// Hears what another worker wants.
     pub fn on_wish(&mut self, wish: Wish) {
-        let Wish::KeyFrame {
-            tap,
-            medium,
-            encoding,
-        } = wish;
-        self.stats.key_frame_wishes_received += 1;
-        let Some(&publisher) = self.taps.outgoing.get(&tap) else {
-            return;
-        };
-        let media = &self.model.publishers[publisher].media;
-        let Some(&medium) = media.get(usize::from(medium)) else {
-            return;
-        };
-        let encodings = &self.model.media[medium].encodings;
-        if let Some(&encoding) = encodings.get(usize::from(encoding)) {
-            // How often it was asked for in vain is reckoned over there.
-            self.model.encodings[encoding].key_frame.renew();
-            self.want_key_frame(encoding);
+        let (Wish::KeyFrame { tap, medium, .. } | Wish::Encodings { tap, medium, .. }) = wish;
+        let publisher = self.taps.outgoing.get(&tap);
+        let medium = publisher.and_then(|publisher| {
+            let media = &self.model.publishers[*publisher].media;
+            media.get(usize::from(medium)).copied()
+        });
+        match (wish, medium) {
+            (Wish::KeyFrame { encoding, .. }, medium) => {
+                self.stats.key_frame_wishes_received += 1;
+                let encodings = medium.map(|medium| &self.model.media[medium].encodings);
+                if let Some(&encoding) = encodings.and_then(|all| all.get(usize::from(encoding))) {
+                    // How often it was asked for in vain is reckoned over there.
+                    self.model.encodings[encoding].key_frame.renew();
+                    self.want_key_frame(encoding);
+                }
+            }
+            (Wish::Encodings { wanted, .. }, Some(medium)) => {
+                let mut taps = self.model.media[medium].taps.iter_mut();
+                if let Some(tap) = taps.find(|one| one.id == tap) {
+                    tap.wants = Places::from_bits(wanted);
+                }
+            }
+            (Wish::Encodings { .. }, None) => {}
         }
     }
 
@@ -196,16 +213,30 @@ impl Engine {
     }
 }
 
-/// Packets that are forwarded, `count` from place `first` of the queue on, cross once for each worker with subscribers.
-pub(crate) fn route(taps: &mut Taps, stats: &mut Stats, medium: &Medium, first: u32, count: u32) {
+/// Packets of the encoding in that place, `count` from `first` of the queue on, cross once for each worker that wants them.
+/// Returns how many will.
+pub(crate) fn route(
+    taps: &mut Taps,
+    stats: &mut Stats,
+    medium: &Medium,
+    encoding: u8,
+    first: u32,
+    count: u32,
+) -> u64 {
+    let mut crossing = 0;
     for tap in &medium.taps {
+        if !tap.wants.contains(encoding) {
+            continue;
+        }
         let packets = first..first + count;
         let crossings = packets.map(|packet| Crossing { tap: *tap, packet });
         taps.crossing.extend(crossings);
         let cells = stats.stage_mut(Stage::CrossOut);
         cells.packets_in += u64::from(count);
         cells.held += u64::from(count);
+        crossing += u64::from(count);
     }
+    crossing
 }
 
 /// What nobody came to hand over is dropped with the turn.
@@ -228,7 +259,11 @@ pub(crate) fn add(engine: &mut Engine, id: TapId, publisher: PublisherId, worker
     }
     for medium in &publisher.media {
         let taps = &mut engine.model.media[*medium].taps;
-        taps.push(Tap { id, worker });
+        taps.push(Tap {
+            id,
+            worker,
+            wants: Places::ALL,
+        });
     }
     engine.taps.outgoing.insert(id, key);
 }
@@ -279,9 +314,31 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant) {
     }
     let mut wanting = core::mem::take(&mut engine.taps.wanting);
     wanting.retain(|key| ask(engine, now, *key));
-    // Those whom that made choose another encoding may want one of it.
-    wanting.append(&mut engine.taps.wanting);
     engine.taps.wanting = wanting;
+}
+
+/// Says which encodings of a medium from elsewhere are wanted here, if that has changed. At least one crosses always, for with
+/// its packets comes the news about the others.
+fn tell(engine: &mut Engine, key: u32) {
+    let medium = &mut engine.model.media[key];
+    let Origin::Tap { tap, worker } = medium.origin else {
+        return;
+    };
+    let mut wanted = medium.wanted();
+    if wanted.and(medium.arriving).is_empty() {
+        wanted = wanted.or(medium.arriving.lowest().into());
+    }
+    let is_known = medium.told.unwrap_or(Places::ALL).and(medium.places()) == wanted;
+    if is_known || wanted.is_empty() || engine.taps.wishes.len() >= WISHES_MAX {
+        return;
+    }
+    medium.told = Some(wanted);
+    let wish = Wish::Encodings {
+        tap,
+        medium: medium.place,
+        wanted: wanted.bits(),
+    };
+    engine.taps.wishes.push_back((worker, wish));
 }
 
 /// Whether the encoding still wants a key frame.
@@ -299,15 +356,17 @@ fn ask(engine: &mut Engine, now: Instant, key: u32) -> bool {
     if encoding.key_frame.deadline().is_none() {
         return false;
     }
-    if engine.taps.wishes.len() < WISHES_MAX && encoding.key_frame.poll(now) {
+    if engine.taps.wishes.len() + 1 < WISHES_MAX && encoding.key_frame.poll(now) {
         let wish = Wish::KeyFrame {
             tap,
             medium: medium.place,
             encoding: encoding.place,
         };
+        let of = encoding.medium;
+        // First of all its packets must cross.
+        tell(engine, of);
         engine.taps.wishes.push_back((worker, wish));
         engine.stats.key_frame_wishes_sent += 1;
-        select::on_request(engine, now, key);
     }
     true
 }
@@ -331,6 +390,7 @@ fn depart(engine: &Engine, tap: Tap, packet: &Packet) -> Result<Crossed, DropRea
         tap: tap.id,
         medium: medium.place,
         encoding: encoding.place,
+        arriving: medium.arriving,
         source: encoding.source,
         arrival: encoding.last_arrival,
         sender_report: encoding.sender_report,
@@ -372,13 +432,11 @@ fn arrive(
         engine.report_soon(now, medium);
     }
     if crossed.packet.key_frame {
-        let encoding = &mut engine.model.encodings[key];
-        encoding.key_frame.satisfied();
-        encoding.deaf_until = None;
+        engine.model.encodings[key].key_frame.satisfied();
     }
-    if engine.model.media[medium].has_layers() && !crossed.packet.late {
-        let arrival = crossed.arrival.unwrap_or(now);
-        select::on_arrival(engine, key, crossed.packet.timestamp, arrival);
+    if engine.model.media[medium].has_layers() {
+        select::on_arriving(engine, medium, crossed.arriving);
+        tell(engine, medium);
     }
     let mut packet = crossed.packet.moved(slot, 0);
     packet.encoding = key;

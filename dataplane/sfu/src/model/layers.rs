@@ -26,6 +26,8 @@ const DISAGREEMENT_MAX: u32 = 90_000 / 2;
 pub(crate) struct Places(u8);
 
 impl Places {
+    /// Every place there can be.
+    pub(crate) const ALL: Self = Self(u8::MAX);
     /// None of them.
     pub(crate) const NONE: Self = Self(0);
 
@@ -59,6 +61,10 @@ impl Places {
     /// As many as there are bits.
     pub(crate) const fn from_bits(bits: u8) -> Self {
         Self(bits)
+    }
+
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
     }
 
     pub(crate) const fn minus(self, other: Self) -> Self {

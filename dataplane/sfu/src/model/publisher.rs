@@ -20,6 +20,8 @@ pub(crate) enum Origin {
 pub(crate) struct Tap {
     pub(crate) id: TapId,
     pub(crate) worker: u16,
+    /// The encodings that somebody there wants.
+    pub(crate) wants: Places,
 }
 
 /// A stream that arrives.
@@ -49,6 +51,8 @@ pub(crate) struct Medium {
     pub(crate) listeners: Vec<Listener>,
     /// How many of those want each encoding.
     audience: [u32; ENCODINGS_MAX],
+    /// The encodings that the worker with the publisher was told to hand over, if that is another one.
+    pub(crate) told: Option<Places>,
     /// When somebody last went from one encoding to another. Packets of the former may still come late.
     pub(crate) left: Option<Instant>,
     /// Workers where somebody subscribes.
@@ -83,6 +87,7 @@ impl Medium {
             arriving: Places::NONE,
             listeners: Vec::new(),
             audience: [0; ENCODINGS_MAX],
+            told: None,
             left: None,
             taps: Vec::new(),
         }
@@ -149,7 +154,16 @@ impl Medium {
 
     /// Whether the encoding in that place is of use to anybody.
     pub(crate) fn is_wanted(&self, place: u8) -> bool {
-        self.audience(place) > 0 || !self.taps.is_empty()
+        self.audience(place) > 0 || self.taps.iter().any(|tap| tap.wants.contains(place))
+    }
+
+    /// The encodings that listeners want.
+    pub(crate) fn wanted(&self) -> Places {
+        let wanted = self
+            .places()
+            .iter()
+            .filter(|place| self.audience(*place) > 0);
+        wanted.fold(Places::NONE, |all, place| all.or(Places::only(place)))
     }
 
     /// Those of all its encodings.

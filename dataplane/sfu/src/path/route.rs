@@ -139,7 +139,14 @@ fn hand_out(engine: &mut Engine, encoding: Option<u32>, first: u32, now: Instant
         }
     }
     let copies = u64::from(copied) * u64::from(count);
-    let crossing = medium.taps.len() as u64 * u64::from(count);
+    let crossing = tap::route(
+        &mut engine.taps,
+        &mut engine.stats,
+        medium,
+        place,
+        first,
+        count,
+    );
     if copies + crossing == 0 {
         // It came late, for somebody who wants nothing at all any more.
         let stats = &mut engine.stats;
@@ -155,5 +162,4 @@ fn hand_out(engine: &mut Engine, encoding: Option<u32>, first: u32, now: Instant
     let rewrite = engine.stats.stage_mut(Stage::Rewrite);
     rewrite.packets_in += waiting;
     rewrite.held += waiting;
-    tap::route(&mut engine.taps, &mut engine.stats, medium, first, count);
 }

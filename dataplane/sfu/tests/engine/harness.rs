@@ -17,6 +17,7 @@ use proto::srtp::{Inbound, KeyingMaterial, Outbound, Profile};
 use proto::stun::{Class, MAX_RESPONSE_LEN, Message};
 use sfu::Engine;
 use sfu::api::*;
+use sfu::tap::Crossed;
 
 pub const NODE: ([u8; 4], u16) = ([192, 0, 2, 1], 7000);
 /// Where the packet lies in its slot, as drivers leave headroom.
@@ -102,6 +103,9 @@ pub struct Net {
     pub lose_out: Loss,
     /// Nothing that is written leaves.
     pub stands_still: bool,
+    /// What another worker is handed, and what it hands over.
+    pub crossing: Vec<(Crossed, Vec<u8>)>,
+    pub crossed: Vec<(Crossed, Vec<u8>)>,
     pub rng: Rng,
 }
 
@@ -150,6 +154,8 @@ impl Net {
             astray: Vec::new(),
             lose_out: Box::new(|_, _| false),
             stands_still: false,
+            crossing: Vec::new(),
+            crossed: Vec::new(),
             rng: Rng::from_number(2),
         }
     }
@@ -342,10 +348,20 @@ impl Net {
                 .copy_from_slice(&bytes);
             batch.push(datagram);
         }
+        for (crossed, bytes) in core::mem::take(&mut self.crossed) {
+            let slot = self.arena.alloc().expect("the harness has slots enough");
+            self.arena.bytes_mut(slot)[..bytes.len()].copy_from_slice(&bytes);
+            self.engine.take_in(self.now, slot, &crossed);
+        }
         self.engine.receive(self.now, &mut self.arena, &mut batch);
         assert!(batch.is_empty());
         assert_eq!(self.engine.stats().unbalanced(), None);
         self.engine.on_timeout(self.now, &mut self.arena);
+        let crossing = &mut self.crossing;
+        self.engine.cross(&self.arena, |_, crossed, bytes| {
+            crossing.push((*crossed, bytes.to_vec()));
+            Ok(())
+        });
     }
 
     /// The second half of a turn.

@@ -1,5 +1,6 @@
 //! The engine from outside: simulated browsers, real SRTP, virtual time.
 
+mod crossings;
 mod feedback;
 mod forwarding;
 mod garbage;

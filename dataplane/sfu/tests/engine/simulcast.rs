@@ -87,8 +87,19 @@ impl Camera {
             heard: 0,
             transport_sequence: 0,
         };
-        let encodings = (camera.encodings.iter()).zip(RIDS);
-        let mut spec = publisher(net, peer, 1);
+        let spec = camera.describe(net, announced);
+        net.command(Command::AddPublisher(Box::new(spec)));
+        camera
+    }
+
+    /// What the node was told of it, with RIDs.
+    pub fn spec(&self, net: &Net) -> PublisherSpec {
+        self.describe(net, false)
+    }
+
+    fn describe(&self, net: &Net, announced: bool) -> PublisherSpec {
+        let encodings = (self.encodings.iter()).zip(RIDS);
+        let mut spec = publisher(net, self.peer, 1);
         spec.media[1].encodings = encodings
             .map(|(sent, rid)| EncodingSpec {
                 rid: (!announced).then(|| rid.into()),
@@ -96,8 +107,7 @@ impl Camera {
                 rtx_ssrc: announced.then_some(sent.rtx),
             })
             .collect();
-        net.command(Command::AddPublisher(Box::new(spec)));
-        camera
+        spec
     }
 
     /// One picture of every active encoding, and time passes until the next. The node's requests are heard meanwhile.
