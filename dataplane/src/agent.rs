@@ -19,12 +19,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 pub mod admin;
 pub mod handshake;
+mod leftovers;
 pub mod link;
 pub mod node;
 pub mod peers;
 pub mod taps;
 mod translate;
 
+use self::leftovers::Leftovers;
 use self::link::{FromLink, Master, Seldom};
 use crate::mailbox::{Outbox, Receiver};
 use crate::metrics::{self, AgentCounters, Cells};
@@ -97,6 +99,7 @@ pub struct Agent {
     refused: u64,
     turned_away: Seldom,
     usage: Usage,
+    leftovers: Leftovers,
     failed: Option<End>,
     stopping: bool,
 }
@@ -143,6 +146,7 @@ impl Agent {
             refused: 0,
             turned_away: Seldom::default(),
             usage,
+            leftovers: Leftovers::default(),
             failed: None,
             stopping: false,
         }
@@ -334,6 +338,11 @@ impl Agent {
     fn beat(&mut self) {
         self.measure();
         self.publish();
+        let open = self.node.handshakes().open();
+        let ended = self.node.counters.handshakes.values().sum();
+        if self.leftovers.is_time(net::now(), open, ended) {
+            net::trim_heap();
+        }
         let Some(master) = &self.master else { return };
         let (transports, publishers, subscribers) = self.node.sizes();
         let load = Load {

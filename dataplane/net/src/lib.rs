@@ -9,6 +9,7 @@ mod control;
 mod cores;
 mod driver;
 mod errno;
+mod heap;
 mod inbound;
 mod mmsg;
 mod open;
@@ -21,6 +22,7 @@ mod waker;
 
 pub use cores::{available_cores, pin_to_core, sharpen_timers};
 pub use driver::{Driver, Fatal, Wait};
+pub use heap::trim_heap;
 pub use inbound::MAX_PAYLOAD;
 pub use mmsg::Mmsg;
 pub use open::{AnyDriver, Choice, Config, Error, Kind, open};

@@ -39,10 +39,15 @@ pub(crate) struct Keys {
 }
 
 /// The exits of all transports, by the same keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Exits(Vec<Exit>);
 
 impl Exits {
+    /// Room for those of so many transports; memory that was never used is not touched.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
     /// A new one for a new transport.
     pub(crate) fn reset(&mut self, transport: u32) {
         let index = transport as usize;

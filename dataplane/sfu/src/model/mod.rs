@@ -65,14 +65,15 @@ impl Model {
         let mut state =
             || SeedableRandomState::with_seed(rng.next_u64(), SharedSeed::global_fixed());
         Self {
-            transports: Slab::default(),
-            exits: Exits::default(),
+            transports: Slab::with_capacity(transports_max),
+            exits: Exits::with_capacity(transports_max),
             contexts: srtp::Slab::with_capacity(transports_max),
             publishers: Slab::default(),
             media: Slab::default(),
             encodings: Slab::default(),
-            subscribers: Slab::default(),
-            outgoing: Slab::default(),
+            subscribers: Slab::with_capacity(transports_max),
+            // A subscriber of sound and pictures each; there may be more.
+            outgoing: Slab::with_capacity(transports_max.saturating_mul(2)),
             transport_keys: Map::with_hasher(state()),
             publisher_keys: Map::with_hasher(state()),
             subscriber_keys: Map::with_hasher(state()),

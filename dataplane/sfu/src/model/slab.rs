@@ -19,6 +19,15 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// An empty one with room for `capacity` things, so that what is there is not copied when more come. Memory that was never
+    /// used is not touched.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(capacity),
+            free: Vec::new(),
+        }
+    }
+
     /// Stores `value` and names it.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         if let Some(key) = self.free.pop() {
