@@ -73,6 +73,20 @@ pub struct Session {
     pub publishers_watch: bool,
 }
 
+impl Stream {
+    /// Frames of pictures and packets of sound together, each at a time of its own; of a recording nobody knows, so it is as good as
+    /// infinite.
+    pub fn frames_per_second(&self) -> f64 {
+        let media = [&self.video, &self.audio].into_iter().flatten();
+        media
+            .map(|medium| match medium {
+                Medium::Synthetic(synthetic) => synthetic.frames_per_second,
+                Medium::Recorded { .. } => f64::INFINITY,
+            })
+            .sum()
+    }
+}
+
 /// What one publisher sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stream {

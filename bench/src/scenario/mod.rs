@@ -16,7 +16,10 @@ pub use shapes::{Audio, Churn, Fanout, Mesh, Webinar};
 
 use crate::compare::{Contest, Entrants};
 use crate::exit;
-use crate::plan::{Plan, Session, Suite};
+use crate::plan::{Plan, Session, Stream, Suite};
+
+/// Of so many subscribers no packet need be checked; half of what a result may leave out.
+const UNCHECKED: f64 = 0.05;
 
 /// What every scenario lets be said.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -43,9 +46,10 @@ pub struct Common {
     /// Packets per second that strangers send at the forwarder meanwhile.
     #[arg(long, value_name = "PACKETS/S", default_value_t = 0, global = true)]
     pub strangers: u32,
-    /// How many of the sends of media pass the exit that drops and are checked; passing costs the forwarder something.
-    #[arg(long, value_name = "PERCENT", default_value_t = exit::PASS_SHARE * 100.0, value_parser = parse_percent, global = true)]
-    pub pass: f64,
+    /// How many of the sends of media pass the exit that drops and are checked; passing costs the forwarder something. Unless said
+    /// otherwise 1, or as many as give 95 % of the subscribers a checked packet.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, global = true)]
+    pub pass: Option<f64>,
     /// Everything random is drawn from it.
     #[arg(long, default_value_t = 1, global = true)]
     pub seed: u64,
@@ -135,6 +139,10 @@ impl Scenario {
 impl Common {
     /// A plan of `sessions` in which nothing special happens.
     fn plan(&self, name: String, sessions: Vec<Session>) -> Plan {
+        let pass_share = match self.pass {
+            Some(percent) => percent / 100.0,
+            None => enough_to_check(&sessions, self.duration).max(exit::PASS_SHARE),
+        };
         Plan {
             name,
             sessions,
@@ -143,7 +151,7 @@ impl Common {
             churn_per_second: 0.0,
             strangers_per_second: self.strangers,
             silent_joins: false,
-            pass_share: self.pass / 100.0,
+            pass_share,
             warm_up: self.warm_up,
             measure: self.duration,
             seed: self.seed,
@@ -172,6 +180,15 @@ impl Common {
             exit: self.exit.into(),
         }
     }
+}
+
+/// The share of sends that gives nearly everybody one of them. The packets of a frame may leave in one send, which passes as a whole
+/// or not at all.
+fn enough_to_check(sessions: &[Session], duration: Duration) -> f64 {
+    let streams = sessions.iter().flat_map(|session| &session.streams);
+    let rates = streams.map(Stream::frames_per_second);
+    let rarest = rates.fold(f64::INFINITY, f64::min);
+    1.0 - UNCHECKED.powf(1.0 / (rarest * duration.as_secs_f64()).max(1.0))
 }
 
 /// More than nothing, and at most everything.
@@ -303,8 +320,18 @@ pub(crate) mod tests {
         assert_eq!(only_plan("webinar --joins 50").joins_per_second, Some(50.0));
         assert_eq!(only_plan("churn --changes 7").churn_per_second, 7.0);
         assert_eq!(only_plan("fanout --strangers 9").strangers_per_second, 9);
-        assert_eq!(only_plan("fanout --pass 2.5").pass_share, 0.025);
-        assert_eq!(only_plan("fanout").pass_share, exit::PASS_SHARE);
+    }
+
+    #[test]
+    fn so_much_passes_that_nearly_everybody_has_a_checked_packet() {
+        let share = |words| only_plan(words).pass_share;
+        assert_eq!(share("fanout --pass 2.5"), 0.025);
+        assert_eq!(share("fanout --fps 30"), exit::PASS_SHARE, "300 sends");
+        let found = share("fanout --fps 30 --duration 3s");
+        assert!((found - 0.0327).abs() < 0.0005, "90 sends: {found}");
+        // Sound has 50 sends a second more.
+        assert!(share("mesh --duration 3s") < found);
+        assert!(share("fanout --fps 1 --duration 1s") <= 1.0);
     }
 
     #[test]
