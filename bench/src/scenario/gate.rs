@@ -13,8 +13,8 @@ use crate::plan::{Codec, Medium, Packets, Plan, Session, Sizes, Stream, Syntheti
 
 /// A stranger's flood.
 const STRANGERS_PER_SECOND: u32 = 100_000;
-/// Calls of four: 60 of them have 720 streams and 83 000 packets a second, which two cores can both make and carry.
-const MESH_SESSIONS: usize = 60;
+/// Calls of four: 40 of them have 480 streams and 56 000 packets a second, which two cores can both make and carry.
+const MESH_SESSIONS: usize = 40;
 const MESH_PEOPLE: usize = 4;
 
 /// Frames a second to 5000.
@@ -45,7 +45,7 @@ pub enum GateLoad {
     Drop8,
     /// Egress drop, bursts of 4, half as many a second: what waking up costs as well. No target.
     Drop4Idle,
-    /// Egress drop, 60 calls of four, each with pictures of 500 kbit/s and sound: many publishers. No target.
+    /// Egress drop, 40 calls of four, each with pictures of 500 kbit/s and sound: many publishers. No target.
     Mesh,
     /// Loopback, 8 packets back to back 30 times a second → 100.
     Bursts,
@@ -462,10 +462,10 @@ mod tests {
         let mesh = contests("gate --only mesh").remove(0);
         let side = &mesh.sides[0];
         assert_eq!(side.exit, exit::Kind::Drop);
-        assert_eq!(side.plan.streams_out(), 720);
+        assert_eq!(side.plan.streams_out(), 480);
         let stream = &side.plan.sessions[0].streams[0];
         assert!(stream.video.is_some() && stream.audio.is_some());
-        let (common, scenario) = parse("mesh --sessions 60 --people 4 --exit drop");
+        let (common, scenario) = parse("mesh --sessions 40 --people 4 --exit drop");
         assert_eq!(scenario.loads(&common)[0].plan, side.plan);
     }
 
