@@ -159,12 +159,7 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let mut subject = start_subject(settings, exit, watch)?;
     let fleet = start_fleet(settings, exit)?;
     let empty = Memory::read(&subject.processes())?;
-    let coming = Instant::now();
-    subject.connect(&fleet, plan, watch)?;
-    let all_joined = coming.elapsed();
-    if plan.silent_joins {
-        fleet.speak()?;
-    }
+    let all_joined = join(plan, subject.as_mut(), &fleet, watch)?;
     warm_up(plan, watch)?;
     // Handshakes that go on just after somebody connected are over now, so whatever is more later is the strangers'.
     let alone = subject.readings()?.state;
@@ -224,6 +219,22 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
         verdict::with_strangers(&mut outcome, flood);
     }
     Ok(outcome)
+}
+
+/// Brings everybody in and says how long that took. When it returns, media flow.
+fn join(
+    plan: &Plan,
+    subject: &mut dyn Subject,
+    fleet: &Fleet,
+    watch: &Watch<'_>,
+) -> anyhow::Result<Duration> {
+    let coming = Instant::now();
+    subject.connect(fleet, plan, watch)?;
+    let all_joined = coming.elapsed();
+    if plan.silent_joins {
+        fleet.speak()?;
+    }
+    Ok(all_joined)
 }
 
 fn warm_up(plan: &Plan, watch: &Watch<'_>) -> anyhow::Result<()> {
