@@ -67,7 +67,7 @@ impl Workers {
     }
 
     fn showing(&self, receiver: usize) -> usize {
-        shown(&self.away, receiver).last().unwrap().encoding
+        showing(&self.away, receiver)
     }
 }
 

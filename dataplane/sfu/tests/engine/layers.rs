@@ -29,11 +29,6 @@ fn limit(net: &mut Net, receiver: usize, encoding: Option<u8>, temporal: u8) {
     });
 }
 
-/// The encoding of the newest picture.
-fn showing(net: &Net, receiver: usize) -> usize {
-    shown(net, receiver).last().unwrap().encoding
-}
-
 #[test]
 fn everybody_gets_the_highest_encoding_by_rid_and_by_ssrc() {
     for announced in [false, true] {
@@ -418,6 +413,38 @@ fn an_encoding_that_never_begins_keeps_nobody_waiting() {
     let verdict = judge(&shown(&net, receiver));
     assert!(verdict.pictures >= 195, "{verdict:?}");
     assert_eq!(showing(&net, receiver), 1);
+    net.finish();
+}
+
+#[test]
+fn what_comes_late_of_the_old_encoding_fills_its_hole() {
+    let mut net = Net::new();
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    for _ in 0..30 {
+        camera.picture(&mut net, arrives);
+    }
+    // Of the highest encoding the third packet is lost: one of the lowest, three of the middle one come before.
+    let mut sent = 0;
+    camera.slow = true;
+    camera.picture(&mut net, || {
+        sent += 1;
+        if sent == 7 { Fate::Lost } else { Fate::Arrives }
+    });
+    limit(&mut net, receiver, Some(0), 7);
+    net.run(5);
+    for _ in 0..2 {
+        camera.picture(&mut net, arrives);
+    }
+    assert_eq!(showing(&net, receiver), 0);
+    let before = judge(&shown(&net, receiver));
+    assert_eq!((before.holes, before.cut), (1, 1), "the control");
+    camera.slow = false;
+    for _ in 0..2 {
+        camera.picture(&mut net, arrives);
+    }
+    let after = judge(&shown(&net, receiver));
+    assert_eq!((after.holes, after.cut), (0, 0));
     net.finish();
 }
 

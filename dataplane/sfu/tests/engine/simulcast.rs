@@ -45,6 +45,9 @@ pub struct Camera {
     pub temporal: u8,
     /// Says which encodings it goes on with (video-layers-allocation00).
     pub tells: bool,
+    /// It is slow to send packets again: those asked for wait here.
+    pub slow: bool,
+    waiting: Vec<(u32, u16)>,
     begun: Instant,
     heard: usize,
     transport_sequence: u16,
@@ -83,6 +86,8 @@ impl Camera {
             frame: 0,
             temporal: 1,
             tells: false,
+            slow: false,
+            waiting: Vec::new(),
             begun: net.now,
             heard: 0,
             transport_sequence: 0,
@@ -237,8 +242,11 @@ impl Camera {
         for sent in &mut self.encodings {
             sent.key_wanted |= sent.active && pictures.contains(&sent.ssrc);
         }
-        for (ssrc, sequence) in missing {
-            self.resend(net, ssrc, sequence);
+        self.waiting.extend(missing);
+        if !self.slow {
+            for (ssrc, sequence) in core::mem::take(&mut self.waiting) {
+                self.resend(net, ssrc, sequence);
+            }
         }
     }
 
@@ -296,6 +304,14 @@ pub struct Shown {
     pub key: bool,
     pub frame: u32,
     pub part: u16,
+}
+
+/// The encoding of the video packet that came last.
+pub fn showing(net: &Net, receiver: usize) -> usize {
+    let (_, video, _) = out_ssrcs(receiver);
+    let mut packets = net.peers[receiver].rtp.iter().rev();
+    let packet = packets.find(|packet| packet.header.ssrc == video).unwrap();
+    read(packet, packet.index, &packet.payload).encoding
 }
 
 /// What a subscriber has got of the video, in order, retransmissions in their places.
