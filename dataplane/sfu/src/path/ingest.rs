@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use clock::Instant;
 use packet::Arena;
-use proto::codec::is_key_frame_start;
+use proto::codec::{dependency, is_key_frame_start};
 use proto::loss::Arrival;
 use proto::rtp::{Header, LayersAllocation, Uri, extension};
 use proto::rtx::{self, Retransmission};
@@ -90,8 +90,10 @@ fn ingest(
     };
     let late = note_arrival(engine, now, plain, header, &source, sequence)?;
     let medium = &engine.model.media[engine.model.encodings[source.encoding].medium];
-    let key_frame =
-        medium.kind == Kind::Video && is_key_frame_start(codec, &bytes[payload.clone()]);
+    let elements = elements(medium, bytes, plain, header);
+    let key_frame = medium.kind == Kind::Video
+        && (is_key_frame_start(codec, &bytes[payload.clone()])
+            || is_described_as_key_frame(&elements, bytes, plain));
     let shift = |at: usize| plain.start + u16::try_from(at).expect("a slot is shorter than 64 KiB");
     let packet = Packet {
         slot: plain.slot,
@@ -105,7 +107,7 @@ fn ingest(
         marker: header.marker,
         key_frame,
         late,
-        elements: elements(medium, bytes, plain, header),
+        elements,
     };
     let encoding = &mut engine.model.encodings[source.encoding];
     if key_frame {
@@ -120,10 +122,7 @@ fn ingest(
         && source.role == Role::Media
         && packet.payload_len() > 0
     {
-        select::on_arrival(engine, source.encoding, packet.timestamp, plain.arrival);
-        if let Some(allocation) = allocation(engine, bytes, &packet, header) {
-            select::on_allocation(engine, source.encoding, allocation, plain.arrival);
-        }
+        note_layers(engine, bytes, plain, header, &packet);
     }
     Ok(Outcome::Media(packet))
 }
@@ -217,15 +216,28 @@ fn note_arrival(
     Ok(late)
 }
 
-fn allocation(
-    engine: &Engine,
-    bytes: &[u8],
-    packet: &Packet,
-    header: &Header,
-) -> Option<LayersAllocation> {
+/// A payload that only the ends can read may have a descriptor beside it that says what it is.
+fn is_described_as_key_frame(elements: &Elements, bytes: &[u8], plain: &Plain) -> bool {
+    let mut elements = elements.iter();
+    let descriptor = elements.find(|at| at.uri == Uri::DependencyDescriptor);
+    descriptor.is_some_and(|at| {
+        let start = usize::from(at.offset - plain.start);
+        let data = &bytes[start..start + usize::from(at.len)];
+        dependency::Descriptor::parse(data).is_some_and(|read| read.is_key_frame_start())
+    })
+}
+
+/// A part of a picture of one of several encodings: that it comes says something about all of them, and so may its sender.
+fn note_layers(engine: &mut Engine, bytes: &[u8], plain: &Plain, header: &Header, packet: &Packet) {
+    select::on_arrival(engine, packet.encoding, packet.timestamp, plain.arrival);
     let medium = &engine.model.media[engine.model.encodings[packet.encoding].medium];
-    let id = medium.extensions.id(Uri::VideoLayersAllocation)?;
-    LayersAllocation::parse(header.extensions(bytes).find(id)?)
+    let id = medium.extensions.id(Uri::VideoLayersAllocation);
+    let told = id
+        .and_then(|id| header.extensions(bytes).find(id))
+        .and_then(LayersAllocation::parse);
+    if let Some(allocation) = told {
+        select::on_allocation(engine, packet.encoding, allocation, plain.arrival);
+    }
 }
 
 fn elements(medium: &Medium, bytes: &[u8], plain: &Plain, header: &Header) -> Elements {

@@ -300,6 +300,35 @@ fn a_long_header_extension_is_passed_on_in_the_two_byte_form() {
 }
 
 #[test]
+fn what_only_the_ends_can_read_begins_where_its_descriptor_says() {
+    let mut net = Net::new();
+    let (sender, receiver) = (net.connect(), net.connect());
+    let spec = publisher(&net, sender, 1);
+    net.command(Command::AddPublisher(Box::new(spec)));
+    let spec = subscriber(&net, receiver, 1);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    // The first packet of a frame, without and with a structure (AV1 RTP specification, §A.8.2).
+    let (plain, key): ([u8; 3], [u8; 5]) = ([0x80, 0, 1], [0x80, 0, 2, 0x80, 0]);
+    for (sequence, descriptor) in [(1, &plain[..]), (2, &key[..]), (3, &plain[..])] {
+        let fields = Fields {
+            marker: true,
+            payload_type: VP8,
+            sequence,
+            timestamp: u32::from(sequence) * 3_000,
+            ssrc: VIDEO_SSRC,
+            ..Fields::default()
+        };
+        let elements: [(u8, &[u8]); 1] = [(IN_DESCRIPTOR, descriptor)];
+        net.send_rtp(sender, &fields, &elements, b"\x10\xffsecret");
+        net.run(5);
+    }
+    let got = net.peers[receiver].of(out_ssrcs(receiver).1);
+    assert_eq!(got.len(), 2);
+    assert_eq!(got[0].elements[1], (OUT_DESCRIPTOR, key.to_vec()));
+    net.finish();
+}
+
+#[test]
 fn what_is_still_on_its_way_when_another_rtp_stream_takes_over_does_not_lead_it_astray() {
     let mut net = Net::new();
     let (source, receivers) = call(&mut net, 1);
