@@ -55,8 +55,8 @@ impl AppliedState {
     /// [`Gap`] if a message is missing: the connection is to be closed.
     pub fn on_message(&mut self, message: ToNode) -> Result<Vec<Step<Arc<Entry>>>, Gap> {
         match message {
-            ToNode::DesiredSnapshot(part) => Ok(self.entries.on_snapshot(part.map(Arc::new))),
-            ToNode::Desired(delta) => self.entries.on_delta(delta.map(Arc::new)),
+            ToNode::DesiredSnapshot(part) => Ok(self.entries.on_snapshot(part.map(kept))),
+            ToNode::Desired(delta) => self.entries.on_delta(delta.map(kept)),
             ToNode::Welcome(_) | ToNode::Unknown => Ok(Vec::new()),
         }
     }
@@ -80,4 +80,10 @@ impl AppliedState {
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values().map(Arc::as_ref)
     }
+}
+
+/// An entry as it is kept, for long.
+fn kept(mut entry: Entry) -> Arc<Entry> {
+    entry.shrink_to_fit();
+    Arc::new(entry)
 }

@@ -104,6 +104,28 @@ impl Entry {
             Self::Subscriber(subscriber) => Key::Subscriber(subscriber.id.clone()),
         }
     }
+
+    /// Gives up the room that its lists have for more.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        match self {
+            Self::Transport(transport) => transport.remote_fingerprints.shrink_to_fit(),
+            Self::Publisher(publisher) => {
+                publisher.media.shrink_to_fit();
+                for medium in &mut publisher.media {
+                    medium.codecs.shrink_to_fit();
+                    medium.extensions.shrink_to_fit();
+                    medium.encodings.shrink_to_fit();
+                }
+            }
+            Self::Subscriber(subscriber) => {
+                subscriber.media.shrink_to_fit();
+                for medium in &mut subscriber.media {
+                    medium.codecs.shrink_to_fit();
+                    medium.extensions.shrink_to_fit();
+                }
+            }
+        }
+    }
 }
 
 /// One `RTCPeerConnection` as the node should see it.

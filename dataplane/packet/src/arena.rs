@@ -75,8 +75,12 @@ impl Arena {
             "the reserve is part of the slots"
         );
         let bytes = size.slots as usize * SLOT_BYTES + size.small_slots as usize * SMALL_SLOT_BYTES;
+        let memory = Memory::map(bytes)?;
+        // The kernel goes through all that it is lent before it returns to the first: so these are used soon in any case, and
+        // no packet should wait until a huge page is zeroed.
+        memory.populate(size.reserve as usize * SLOT_BYTES);
         Ok(Self {
-            memory: Arc::new(Memory::map(bytes)?),
+            memory: Arc::new(memory),
             counts: vec![FREE; total as usize].into_boxed_slice(),
             slots: size.slots,
             reserve: size.reserve,
