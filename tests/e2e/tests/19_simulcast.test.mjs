@@ -1,10 +1,10 @@
 // Chromium publishes three encodings; a subscriber sees the highest that there is, without a break in what it decodes.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { launchChromium, servePage } from '../lib/browser.mjs';
+import { launchChromium, launchFirefox, servePage } from '../lib/browser.mjs';
 import { COLORS, assertReceives, enter, near, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
-import { sleep, until } from '../lib/wait.mjs';
+import { until } from '../lib/wait.mjs';
 
 let browser, page;
 before(async () => { browser = await launchChromium(); page = await servePage(); });
@@ -63,6 +63,54 @@ test('the highest encoding that arrives is shown, whichever that is', async (t) 
     assert.equal(end.nacks - start.nacks, 0, 'no sequence number was missing');
     await a.close(); await b.close();
   } finally {
+    await cluster.stop();
+  }
+});
+
+test('from another worker only what is watched there crosses, and switches all the same', async (t) => {
+  const cluster = await startCluster({ workers: 2, media: { session_worker_transports: 1 } });
+  try {
+    const a = await enter({ cluster, browser, page, sessionId: 'crossing', name: 'a', color: COLORS.green, options: OPTIONS });
+    const watchers = [];
+    for (const name of ['b', 'c']) watchers.push(await enter({ cluster, browser, page, sessionId: 'crossing', name, publish: false }));
+    await allEncoded(a);
+    for (const top of [2, 0, 2, 1]) {
+      await a.call('activate', [true, top >= 1, top >= 2]);
+      for (const watcher of watchers) {
+        await showsWidth(watcher, a, WIDTHS[top]);
+        await assertReceives(watcher, a, { color: COLORS.green, frames: 10 });
+      }
+    }
+    const metrics = await cluster.nodes[0].metrics();
+    const crossed = metrics.sum('ringcast_node_crossed_packets_total', { direction: 'out' });
+    t.diagnostic(`${crossed} packets crossed`);
+    assert.ok(crossed > 200, 'somebody watched on the other worker');
+    for (const watcher of watchers) assert.equal((await watcher.call('received', a.streamId)).plis, 0, `${watcher.name} never lost its way`);
+    await a.close();
+    for (const watcher of watchers) await watcher.close();
+  } finally {
+    await cluster.stop();
+  }
+});
+
+test('Firefox publishes encodings too', async (t) => {
+  const cluster = await startCluster();
+  const firefox = await launchFirefox();
+  try {
+    const a = await enter({ cluster, browser: firefox, page, sessionId: 'firefox', name: 'a', color: COLORS.blue, options: OPTIONS });
+    const b = await enter({ cluster, browser, page, sessionId: 'firefox', name: 'b', publish: false });
+    await allEncoded(a);
+    await showsWidth(b, a, 960, { timeout: 20_000 });
+    const took = [];
+    for (const top of [1, 0, 2]) {
+      await a.call('activate', [true, top >= 1, top >= 2]);
+      took.push(await showsWidth(b, a, WIDTHS[top]));
+      await assertReceives(b, a, { color: COLORS.blue, audio: false, frames: 10 });
+    }
+    t.diagnostic(`switches took ${took.join(', ')} ms`);
+    await a.close(); await b.close();
+  } finally {
+    await firefox.close();
     await cluster.stop();
   }
 });
