@@ -19,6 +19,8 @@ use sfu::Engine;
 use sfu::api::*;
 use sfu::tap::Crossed;
 
+use crate::counting::watch;
+
 pub const NODE: ([u8; 4], u16) = ([192, 0, 2, 1], 7000);
 /// Where the packet lies in its slot, as drivers leave headroom.
 const HEADROOM: u16 = 64;
@@ -103,6 +105,8 @@ pub struct Net {
     pub lose_out: Loss,
     /// Nothing that is written leaves.
     pub stands_still: bool,
+    /// How often the engine has asked for memory, once somebody wants to know.
+    pub allocations: Option<u64>,
     /// What another worker is handed, and what it hands over.
     pub crossing: Vec<(Crossed, Vec<u8>)>,
     pub crossed: Vec<(Crossed, Vec<u8>)>,
@@ -154,6 +158,7 @@ impl Net {
             astray: Vec::new(),
             lose_out: Box::new(|_, _| false),
             stands_still: false,
+            allocations: None,
             crossing: Vec::new(),
             crossed: Vec::new(),
             rng: Rng::from_number(2),
@@ -353,10 +358,11 @@ impl Net {
             self.arena.bytes_mut(slot)[..bytes.len()].copy_from_slice(&bytes);
             self.engine.take_in(self.now, slot, &crossed);
         }
-        self.engine.receive(self.now, &mut self.arena, &mut batch);
+        let now = self.now;
+        self.watch(|net| net.engine.receive(now, &mut net.arena, &mut batch));
         assert!(batch.is_empty());
         assert_eq!(self.engine.stats().unbalanced(), None);
-        self.engine.on_timeout(self.now, &mut self.arena);
+        self.watch(|net| net.engine.on_timeout(now, &mut net.arena));
         let crossing = &mut self.crossing;
         self.engine.cross(&self.arena, |_, crossed, bytes| {
             crossing.push((*crossed, bytes.to_vec()));
@@ -373,8 +379,8 @@ impl Net {
         }
         // What is more than leaves in one turn leaves in the next ones, which come at once.
         for _ in 0..FLUSHES_MAX {
-            self.engine
-                .flush(self.now, &mut self.arena, &mut self.bursts);
+            let now = self.now;
+            self.watch(|net| net.engine.flush(now, &mut net.arena, &mut net.bursts));
             assert_eq!(self.engine.stats().unbalanced(), None);
             self.carry();
             if self.engine.deadline() != Some(Instant::ZERO) {
@@ -400,6 +406,14 @@ impl Net {
         for place in 0..self.peers.len() {
             self.pump_ice(place);
         }
+    }
+
+    fn watch(&mut self, task: impl FnOnce(&mut Self)) {
+        if self.allocations.is_none() {
+            return task(self);
+        }
+        let ((), count) = watch(|| task(self));
+        self.allocations = self.allocations.map(|before| before + count);
     }
 
     /// Takes what leaves out of the bursts.

@@ -7,6 +7,7 @@ use proto::rtp::Fields;
 use sfu::api::*;
 use sfu::discard::DropReason;
 
+use crate::counting::{show_none, watch};
 use crate::harness::*;
 use crate::simulcast::*;
 
@@ -95,6 +96,42 @@ fn without_sender_reports_arrival_keeps_the_time() {
     assert_eq!((verdict.holes, verdict.cut), (0, 0));
     // Each switch errs by what the node waited with a packet: a turn of five milliseconds here.
     assert!(verdict.drift <= 100 * 450, "{verdict:?}");
+    net.finish();
+}
+
+#[test]
+fn switches_ask_for_no_memory() {
+    let mut net = Net::new();
+    let mut camera = Camera::new(&mut net, false);
+    camera.temporal = 3;
+    let mut receivers: Vec<usize> = (0..5).map(|_| subscribe(&mut net)).collect();
+    let mut fates = Rng::from_number(3);
+    let mut fate = || match fates.below(30) {
+        0 => Fate::Lost,
+        1 => Fate::Late,
+        _ => Fate::Arrives,
+    };
+    for round in 0..90_u8 {
+        if round == 30 {
+            // Every list has met what it is for; and whoever comes now has memory by the order that brings it.
+            receivers.push(subscribe(&mut net));
+            net.allocations = Some(0);
+        }
+        for (nth, receiver) in receivers.iter().enumerate() {
+            let encoding = (round + nth as u8) % 4;
+            limit(&mut net, *receiver, encoding.checked_sub(1), round % 3);
+        }
+        camera.encodings[2].active = round % 5 > 0;
+        for _ in 0..10 {
+            camera.picture(&mut net, &mut fate);
+        }
+    }
+    let last = receivers[5];
+    assert!(judge(&shown(&net, last)).switches > 20);
+    assert_eq!(net.allocations, Some(0));
+    show_none();
+    let (_, control) = watch(|| vec![last]);
+    assert_eq!(control, 1, "the control: they are counted");
     net.finish();
 }
 

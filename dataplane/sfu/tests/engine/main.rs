@@ -1,5 +1,7 @@
 //! The engine from outside: simulated browsers, real SRTP, virtual time.
 
+#[path = "../../../net/tests/counting/mod.rs"]
+mod counting;
 mod crossings;
 mod feedback;
 mod forwarding;
@@ -9,3 +11,6 @@ mod layers;
 mod overload;
 mod simulcast;
 mod strangers;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
