@@ -1,67 +1,136 @@
 import { bindUdp } from './net.mjs';
+import { Path, Queue, mulberry32 } from './path.mjs';
 
-// A UDP proxy before a media node: it listens on the ports that the node advertises and loses what it is told to lose.
-// Loss is counted per direction and drawn from a seeded generator, so that a run can be repeated.
+// A UDP proxy before a media node: it listens on the ports that the node advertises, and every browser's way through it is a pair of
+// paths (path.mjs) that may be changed at any time. Chance comes from a seeded generator, so that a run can be repeated.
+//
+//   impairer.set({ up: { loss: 0.05, delayMs: 30 }, down: { … } })   all browsers, present and future
+//   impairer.clients[2].set({ down: { rate: 500_000 } })             the third transport that came; since(mark) gives later ones
+//   impairer.share(clients, { rate: 2_000_000 })                     one queue for what several are sent
+//
+// Only RTP and RTCP are lost by chance, not what sets a call up; delays, rates and cuts are for everything.
 export async function impairer({ listenBase, targetBase, count, target, seed = 1 }) {
-  const state = { lossUp: 0, lossDown: 0, passed: { up: 0, down: 0 }, dropped: { up: 0, down: 0 }, onlyMedia: true, blockStun: false, delayMs: 0, injected: 0 };
-  let backs = []; // { socket, port }: the addresses that the node takes for its peers
   const random = mulberry32(seed);
+  const everybody = { up: {}, down: {} };
+  const state = { clients: [], blockStun: false, injected: 0, blocked: 0 };
   const sockets = [];
-  const rebinds = [];
+  let closed = false;
+
   for (let i = 0; i < count; i += 1) {
     const front = await bindUdp(listenBase + i);
     sockets.push(front);
-    const clients = new Map(); // what browser → { from, back }
-    const open = (from) => bindUdp(0).then((socket) => {
-      sockets.push(socket);
-      backs.push({ socket, port: targetBase + i });
-      socket.on('message', (answer) => pass('down', answer, () => front.send(answer, from.port, from.address)));
-      return socket;
-    });
-    rebinds.push(() => { for (const client of clients.values()) client.back = open(client.from); });
-    front.on('message', async (datagram, from) => {
+    const known = new Map(); // what browser → client
+    front.on('message', (datagram, from) => {
       const key = `${from.address}:${from.port}`;
-      if (!clients.has(key)) clients.set(key, { from, back: open(from) });
-      const socket = await clients.get(key).back;
-      pass('up', datagram, () => socket.send(datagram, targetBase + i, target));
+      if (!known.has(key)) known.set(key, add(front, from, targetBase + i));
+      const client = known.get(key);
+      pass(client, 'up', datagram, async () => (await client.back)?.send(datagram, client.port, target));
     });
   }
-  function pass(direction, datagram, send) {
-    // RTP and RTCP only (first byte 128 to 191, RFC 7983): setting up is not what the loss cases are about.
-    const media = datagram[0] >= 128 && datagram[0] <= 191;
-    const loss = direction === 'up' ? state.lossUp : state.lossDown;
-    const blocked = state.blockStun && datagram[0] < 4;
-    if (blocked || ((media || !state.onlyMedia) && random() < loss)) {
-      state.dropped[direction] += 1;
+
+  // A browser's transport, as its first datagram comes.
+  function add(front, from, port) {
+    const client = {
+      from, port, front, shared: null,
+      up: new Path(random, everybody.up), down: new Path(random, everybody.down),
+      wires: { up: new Wire(), down: new Wire() },
+      set: ({ up = {}, down = {} }) => { client.up.set(up); client.down.set(down); },
+    };
+    client.open = () => { client.back = open(client); };
+    client.open();
+    state.clients.push(client);
+    return client;
+  }
+
+  // The address that the node takes for the browser.
+  async function open(client) {
+    const socket = await bindUdp(0);
+    if (closed) return socket.close();
+    sockets.push(socket);
+    client.socket = socket;
+    socket.on('message', (answer) => pass(client, 'down', answer, () => client.front.send(answer, client.from.port, client.from.address)));
+    return socket;
+  }
+
+  function pass(client, direction, datagram, send) {
+    if (state.blockStun && datagram[0] < 4) {
+      state.blocked += 1;
       return;
     }
-    state.passed[direction] += 1;
-    if (state.delayMs) setTimeout(send, state.delayMs);
-    else send();
+    const now = performance.now();
+    // RTP and RTCP have a first byte of 128 to 191 (RFC 7983).
+    const spared = datagram[0] < 128 || datagram[0] > 191;
+    const at = client[direction].arrival(now, datagram.length, { spared, shared: direction === 'down' ? client.shared : null });
+    if (at !== null) client.wires[direction].add(now, at, () => { if (!closed) send(); });
   }
-  // As when a NAT forgets: every browser comes to the node from a new port, and nothing gets back through the old ones.
-  state.rebind = () => {
-    for (const { socket } of backs) socket.close();
-    backs = [];
-    for (const rebind of rebinds) rebind();
-  };
-  // Sends a datagram of our own from the address of some live peer.
-  state.inject = (datagram) => {
-    if (backs.length === 0) return;
-    const peer = backs[state.injected % backs.length];
-    state.injected += 1;
-    peer.socket.send(datagram, peer.port, target);
-  };
-  state.close = () => { for (const socket of sockets) try { socket.close(); } catch { /* closed already */ } };
-  return state;
+
+  const sum = (direction, of) => state.clients.reduce((total, client) => total + of(client[direction]), 0);
+  const both = (of) => ({ up: sum('up', of), down: sum('down', of) });
+  return Object.defineProperties(Object.assign(state, {
+    set: ({ up = {}, down = {} }) => {
+      Object.assign(everybody.up, up);
+      Object.assign(everybody.down, down);
+      for (const client of state.clients) client.set({ up, down });
+    },
+    // One queue for what these are sent.
+    share: (clients, { rate, queueMs = 300 }) => {
+      const shared = { queue: new Queue(), rate, queueMs };
+      for (const client of clients) client.shared = shared;
+      return shared;
+    },
+    mark: () => state.clients.length,
+    since: (mark) => state.clients.slice(mark),
+    // As when a NAT forgets: every browser comes to the node from a new port, and nothing gets back through the old ones.
+    rebind: () => {
+      for (const client of state.clients) {
+        client.socket?.close();
+        client.open();
+      }
+    },
+    // Sends a datagram of our own from the address of some live peer.
+    inject: (datagram) => {
+      const live = state.clients.filter((client) => client.socket);
+      if (live.length === 0) return;
+      const peer = live[state.injected % live.length];
+      state.injected += 1;
+      peer.socket.send(datagram, peer.port, target);
+    },
+    close: () => {
+      closed = true;
+      for (const socket of sockets) try { socket.close(); } catch { /* closed already */ }
+    },
+  }), {
+    passed: { get: () => both((path) => path.passed) },
+    dropped: { get: () => both((path) => path.lost.chance + path.lost.queue + path.lost.cut) },
+  });
 }
 
-function mulberry32(seed) {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+// What is on its way. Timers of a millisecond would change the order, so what should stay in order is let go in order.
+class Wire {
+  constructor() { this.waiting = []; this.timer = null; }
+
+  add(now, at, send) {
+    if (at <= now && this.waiting.length === 0) {
+      send();
+      return;
+    }
+    // Nearly always at the end.
+    let place = this.waiting.length;
+    while (place > 0 && this.waiting[place - 1].at > at) place -= 1;
+    this.waiting.splice(place, 0, { at, send });
+    this.#arm();
+  }
+
+  #arm() {
+    clearTimeout(this.timer);
+    if (this.waiting.length > 0) this.timer = setTimeout(() => this.#release(), Math.max(0, this.waiting[0].at - performance.now()));
+  }
+
+  #release() {
+    const now = performance.now() + 0.5;
+    const due = this.waiting.findIndex(({ at }) => at > now);
+    const ready = this.waiting.splice(0, due < 0 ? this.waiting.length : due);
+    for (const { send } of ready) send();
+    this.#arm();
+  }
 }

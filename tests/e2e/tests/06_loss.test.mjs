@@ -25,8 +25,7 @@ async function frameRateUnderLoss({ nack }) {
       const seconds = (Date.now() - at) / 1_000;
       return { decoded: (end.framesDecoded - start.framesDecoded) / seconds, encoded: (sentEnd.framesEncoded - sentStart.framesEncoded) / seconds, end, sentEnd };
     };
-    cluster.impairer.lossUp = 0.02;
-    cluster.impairer.lossDown = 0.02;
+    cluster.impairer.set({ up: { loss: 0.02 }, down: { loss: 0.02 } });
     const result = await rate();
     // Few packets of the publisher are pictures, and of those one in fifty is lost: chance may want a little longer.
     for (let second = 0; nack && second < 30 && !(result.sentEnd.nacks > 0 && result.sentEnd.retransmitted > 0); second++) {

@@ -76,7 +76,7 @@ describe('loss towards subscribers', () => {
     try {
       const [a, watchers] = await audience(cluster, 'lossy', COLORS.blue);
       for (const watcher of watchers) await seen(watcher, a.streamId);
-      cluster.impairer.lossDown = 0.05;
+      cluster.impairer.set({ down: { loss: 0.05 } });
       const before = await cluster.nodes[0].metrics();
       for (const watcher of watchers) {
         const { framesDecoded } = await watcher.call('received', a.streamId);

@@ -96,7 +96,7 @@ fn lossy(
     });
     let from = call.simulation.now();
     call.simulation.run(match length {
-        Length::Short => seconds(15),
+        Length::Short => seconds(25),
         Length::Full => seconds(60),
     });
     let until = call.simulation.now();

@@ -1,0 +1,144 @@
+// What people see on bad paths, with real browsers: cases with targets. The tests run them in short, quality.mjs in full.
+import { COLORS, enter, seen } from './call.mjs';
+import { startCluster } from './cluster.mjs';
+import { sleep, until } from './wait.mjs';
+
+// A case: `run({ browser, page, seconds, off })` gives measures; `control` says what to switch off so that it must fail.
+export const CASES = [
+  { name: 'loss-5', what: '5 % random loss both ways, 60 ms round trip, on a viewer\'s path', promised: true, short: 20, full: 60, control: 'no-nack',
+    run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }) },
+  { name: 'loss-5-everywhere', what: '5 % random loss both ways, 60 ms round trip, on the publisher\'s path and a viewer\'s', promised: false, short: 20, full: 60,
+    run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }, { everywhere: true }) },
+  { name: 'loss-bursts', what: '10 % loss in bursts of three both ways on a viewer\'s path', promised: false, short: 20, full: 60,
+    run: (context) => lossy(context, { loss: 0.1, burst: 3 }, { decoded: 92 }) },
+  { name: 'blackout', what: 'nothing passes a viewer\'s path for 2 s', promised: false, short: 1, full: 5, run: blackout },
+];
+
+// 960×540 at 15 frames a second: the smallest with three encodings.
+const VIDEO = { color: COLORS.green, width: 960, height: 540, fps: 15, grain: true, simulcast: true };
+const FAR = { delayMs: 30 };
+
+const atLeast = (measure, value, unit, target) => ({ measure, value, unit, target: `≥ ${target} ${unit}`, met: value >= target });
+const atMost = (measure, value, unit, target) => ({ measure, value, unit, target: `≤ ${target} ${unit}`, met: value <= target });
+const any = (measure, value, unit) => ({ measure, value, unit, target: '', met: true });
+const judged = (judge, measure, value, unit, target) => (target === undefined ? any(measure, value, unit) : judge(measure, value, unit, target));
+
+// A publisher and viewers, each with the paths that it came by.
+async function call({ browser, page, off }, { viewers = 1 } = {}) {
+  const cluster = await startCluster({ impaired: true, faults: off ? [off] : [] });
+  try {
+    const mark = cluster.impairer.mark();
+    const sender = await enter({ cluster, browser, page, sessionId: 'quality', name: 'sender', options: VIDEO });
+    await until('the sender sends', async () => (await sender.call('sent'))?.connectionState === 'connected');
+    const paths = { sender: cluster.impairer.since(mark), viewers: [] };
+    const watchers = [];
+    for (let i = 0; i < viewers; i += 1) {
+      const before = cluster.impairer.mark();
+      const watcher = await enter({ cluster, browser, page, sessionId: 'quality', name: `viewer ${i}`, publish: false });
+      await seen(watcher, sender.streamId, { frames: 20 });
+      paths.viewers.push(cluster.impairer.since(before));
+      watchers.push(watcher);
+    }
+    // The sender's encoder begins low; the picture is to be the biggest.
+    await until('all of the picture', async () => (await watchers[0].call('received', sender.streamId)).frameWidth === VIDEO.width, { timeout: 40_000 }).catch(() => {});
+    return { cluster, sender, watchers, paths };
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+}
+
+const set = (clients, conditions) => { for (const client of clients) client.set({ up: conditions, down: conditions }); };
+
+// Counters of both ends. Frames are counted in the encoding of which most are made: the others are the same moments.
+async function counters({ sender, watchers }) {
+  const sent = await sender.call('sent');
+  const encoded = Math.max(0, ...Object.values(sent.encodings).map((encoding) => encoding.framesEncoded));
+  const received = await Promise.all(watchers.map((watcher) => watcher.call('received', sender.streamId)));
+  return { at: performance.now(), encoded, sent, received };
+}
+
+function between(before, after, nth = 0) {
+  const grown = (name) => after.received[nth][name] - before.received[nth][name];
+  const seconds = (after.at - before.at) / 1_000;
+  return {
+    decoded: 100 * grown('framesDecoded') / Math.max(1, after.encoded - before.encoded),
+    frozen: 100 * grown('freezesSeconds') / seconds,
+    freezes: grown('freezes'),
+    // Silence that is made while nothing is sent is no loss.
+    concealed: 100 * (grown('concealed') - grown('silentConcealed')) / Math.max(1, grown('audioSamples')),
+    buffer: 1_000 * grown('bufferDelay') / Math.max(1, grown('buffered')),
+    kbit: grown('bytes') * 8 / 1_000 / seconds,
+    nacks: grown('nacks'), retransmitted: grown('retransmitted'), plis: grown('plis'),
+    width: after.received[nth].frameWidth,
+  };
+}
+
+async function lossy(context, conditions, targets, { everywhere = false } = {}) {
+  const one = await call(context);
+  try {
+    const { cluster, sender, paths } = one;
+    set(paths.sender, everywhere ? FAR : {});
+    set(paths.viewers[0], FAR);
+    // The sender's estimate and the viewer's buffer get to know the way.
+    await sleep(3_000);
+    const bad = [...paths.viewers[0], ...(everywhere ? paths.sender : [])];
+    set(bad, conditions);
+    await sleep(2_000);
+    const before = await counters(one);
+    await sleep(context.seconds * 1_000);
+    const after = await counters(one);
+    set(bad, { loss: 0, burst: 1 });
+    const healed = performance.now();
+    const last = (await one.watchers[0].call('received', sender.streamId)).framesDecoded;
+    const back = await until('pictures again', async () => {
+      const { framesDecoded } = await one.watchers[0].call('received', sender.streamId);
+      return framesDecoded > last + 2 && performance.now() - healed;
+    }, { timeout: 8_000, every: 20 }).catch(() => Infinity);
+    const seen = between(before, after);
+    const { dropped, passed } = cluster.impairer;
+    return [
+      atLeast('pictures decoded', seen.decoded, '%', targets.decoded),
+      judged(atMost, 'time frozen', seen.frozen, '%', targets.frozen),
+      judged(atMost, 'sound concealed', seen.concealed, '%', targets.concealed),
+      atMost('three pictures after it ends', back, 'ms', 1_000),
+      any('freezes', seen.freezes, ''), any('jitter buffer', seen.buffer, 'ms'), any('width', seen.width, 'px'), any('rate', seen.kbit, 'kbit/s'),
+      any('NACKs', seen.nacks, ''), any('retransmitted', seen.retransmitted, ''), any('key frames asked for', seen.plis, ''),
+      any('lost of all', 100 * (dropped.up + dropped.down) / (dropped.up + dropped.down + passed.up + passed.down), '%'),
+    ];
+  } finally {
+    await finish(one);
+  }
+}
+
+async function blackout(context) {
+  const one = await call(context, { viewers: 2 });
+  try {
+    await sleep(1_000);
+    const before = await counters(one);
+    set(one.paths.viewers[0], { cut: true });
+    await sleep(2_000);
+    set(one.paths.viewers[0], { cut: false });
+    const healed = performance.now();
+    const last = (await one.watchers[0].call('received', one.sender.streamId)).framesDecoded;
+    const back = await until('pictures again', async () => {
+      const { framesDecoded } = await one.watchers[0].call('received', one.sender.streamId);
+      return framesDecoded > last + 2 && performance.now() - healed;
+    }, { timeout: 8_000, every: 20 }).catch(() => Infinity);
+    await sleep(context.seconds * 1_000);
+    const after = await counters(one);
+    const other = between(before, after, 1);
+    return [
+      atMost('three pictures again', back, 'ms', 1_000),
+      atLeast('pictures decoded by others', other.decoded, '%', 97),
+      atMost('freezes of others', other.freezes, '', 0),
+    ];
+  } finally {
+    await finish(one);
+  }
+}
+
+async function finish({ cluster, sender, watchers }) {
+  for (const person of [sender, ...watchers]) await person.close().catch(() => {});
+  await cluster.stop();
+}
