@@ -3,13 +3,17 @@
 
 mod bench;
 mod micro;
+mod quality;
 mod run;
 mod tidy;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::quality::Wishes;
 
 #[derive(Parser)]
 #[command(
@@ -41,6 +45,23 @@ enum Task {
         #[arg(long)]
         write: bool,
     },
+    /// Measure what people see on bad paths, in simulation and with Chromium, and compare it with the targets.
+    Quality {
+        /// Only cases whose name contains this.
+        filter: Option<String>,
+        /// A quarter of a minute for each instead of a whole one.
+        #[arg(long)]
+        short: bool,
+        /// Seeds of each simulated case.
+        #[arg(long, default_value_t = 5)]
+        seeds: u32,
+        /// Without browsers.
+        #[arg(long)]
+        simulation: bool,
+        /// Write all figures to this file.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Fuzz every target in turn (needs cargo-fuzz).
     Fuzz {
         /// Seconds for each target.
@@ -69,6 +90,22 @@ fn perform(task: Task) -> Result<()> {
         Task::E2e { filter } => run::e2e(&root, filter.as_deref()),
         Task::Bench => bench::bench(&root),
         Task::Micro { write } => micro::run(&root, write),
+        Task::Quality {
+            filter,
+            short,
+            seeds,
+            simulation,
+            json,
+        } => {
+            let wishes = Wishes {
+                filter: filter.as_deref(),
+                short,
+                seeds,
+                simulation_only: simulation,
+                json: json.as_deref(),
+            };
+            quality::quality(&root, &wishes)
+        }
         Task::Fuzz { seconds, target } => run::fuzz(&root, seconds, target.as_deref()),
     }
 }

@@ -178,6 +178,19 @@ fn step_with(
     arguments: &[&str],
     environment: &[(&str, &str)],
 ) -> Result<()> {
+    if !step_status(folder, program, arguments, environment)? {
+        bail!("{program} {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// The same, and whether it was content.
+pub fn step_status(
+    folder: &Path,
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<bool> {
     println!("── {program} {}", arguments.join(" "));
     let started = Instant::now();
     let status = Command::new(program)
@@ -186,9 +199,6 @@ fn step_with(
         .envs(environment.iter().copied())
         .status()
         .with_context(|| format!("{program} did not start"))?;
-    if !status.success() {
-        bail!("{program} {} failed", arguments.join(" "));
-    }
     println!("   {:.1} s", started.elapsed().as_secs_f64());
-    Ok(())
+    Ok(status.success())
 }

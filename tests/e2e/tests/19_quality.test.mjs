@@ -1,0 +1,28 @@
+// What people see on bad paths, in short; `cargo xtask quality` takes longer. The control of a case: with something switched off it fails.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { launchChromium, servePage } from '../lib/browser.mjs';
+import { CASES } from '../lib/quality.mjs';
+
+let browser, page;
+before(async () => { browser = await launchChromium(); page = await servePage(); });
+after(async () => { await browser?.close(); page?.close(); });
+
+const told = (measures) => measures.map(({ measure, value, unit, target, met }) => `${measure} ${value.toFixed(1)} ${unit}${target ? ` (${target}${met ? '' : ', NOT MET'})` : ''}`).join('; ');
+
+for (const one of CASES.filter(({ promised }) => promised)) {
+  describe(one.what, () => {
+    test('the targets are reached', { timeout: 120_000 }, async (t) => {
+      const measures = await one.run({ browser, page, seconds: one.short, off: null });
+      t.diagnostic(told(measures));
+      for (const { measure, value, target, met } of measures) assert.ok(met, `${measure}: ${value}, not ${target}`);
+    });
+    if (one.control) {
+      test(`the control: ${one.control}`, { timeout: 120_000 }, async (t) => {
+        const measures = await one.run({ browser, page, seconds: one.short, off: one.control });
+        t.diagnostic(told(measures));
+        assert.ok(measures.some(({ met }) => !met), 'nobody noticed');
+      });
+    }
+  });
+}
