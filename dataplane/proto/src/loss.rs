@@ -58,10 +58,10 @@ struct Missing {
 }
 
 impl Missing {
-    /// How long after the request that is made now the next one is due. Each in vain doubles it: where packets wait in a queue
-    /// that is full, asking often only makes it longer.
+    /// How long after the request that is made now the next one is due. Chance loses one or two requests or their answers; each
+    /// more in vain doubles it: where packets wait in a queue that is full, asking often only makes it longer.
     fn patience(&self, first: Duration) -> Duration {
-        let doublings = u32::from(self.tries).min(DOUBLINGS_MAX);
+        let doublings = u32::from(self.tries.saturating_sub(2)).min(DOUBLINGS_MAX);
         first.saturating_mul(1 << doublings).min(MAX_AGE)
     }
 }
@@ -138,7 +138,7 @@ impl NackGenerator {
     }
 
     /// What to ask for now. Each packet is asked for again after `rtt`, or after what answers took lately if that is longer,
-    /// and a quarter; then after twice as long, and so on. Call it until there are no sequences.
+    /// and a quarter; from the third time on after twice as long, and so on. Call it until there are no sequences.
     pub fn poll_nack(&mut self, now: Instant, rtt: Duration) -> Due<'_> {
         self.due.clear();
         let before = self.missing.len();
@@ -252,8 +252,8 @@ mod tests {
                 break given_up;
             }
         };
-        // After 5, 130, 380 and 880 ms.
-        assert_eq!((requests, given_up), (4, 1));
+        // After 5, 130, 255, 380 and 630 ms.
+        assert_eq!((requests, given_up), (5, 1));
         assert_eq!(now, 1000);
 
         nack.on_packet(at(3000), 14);
@@ -262,8 +262,8 @@ mod tests {
             let due = nack.poll_nack(at(millis), Duration::ZERO);
             requests += due.sequences.len();
         }
-        // After 5, 25, 65, 145, 305 and 625 ms.
-        assert_eq!((requests, nack.outstanding()), (6, 0));
+        // After 5, 25, 45, 65, 105, 185, 345 and 665 ms.
+        assert_eq!((requests, nack.outstanding()), (8, 0));
     }
 
     /// A peer behind a queue of `delay`: how often each of 100 lost packets is asked for until it comes.

@@ -235,26 +235,31 @@ fn resend(
     let round_trip = transport.round_trip();
     let exit = &mut model.exits[key];
     let media = outgoing.sent.octets;
-    if exit.waiting >= WAITING_MAX
-        || engine.queue.is_full_for_retransmissions()
-        || !rtx.spend(original, packet.payload_len(), media, round_trip, now)
-    {
+    let mut copies = 0;
+    if exit.waiting < WAITING_MAX && !engine.queue.is_full_for_retransmissions() {
+        copies = rtx.spend(original, packet.payload_len(), media, round_trip, now);
+    }
+    let mut made = 0;
+    while made < copies && exit.waiting < WAITING_MAX {
+        arena.retain(packet.slot);
+        let run = Run {
+            outgoing: stream,
+            first: engine.queue.add(now, packet),
+            count: 1,
+            next: 0,
+            retransmission: Some(sequence),
+        };
+        let pushed = engine.queue.push(exit, key, run);
+        debug_assert!(pushed, "there was room for one more");
+        made += 1;
+    }
+    if made == 0 {
         return Resend::Refused;
     }
-    arena.retain(packet.slot);
-    let run = Run {
-        outgoing: stream,
-        first: engine.queue.add(now, packet),
-        count: 1,
-        next: 0,
-        retransmission: Some(sequence),
-    };
-    let pushed = engine.queue.push(exit, key, run);
-    debug_assert!(pushed, "there was room for one more");
     engine.gathering = Gathering::Urgent;
     let cells = engine.stats.stage_mut(Stage::Rewrite);
-    cells.made += 1;
-    cells.held += 1;
+    cells.made += u64::from(made);
+    cells.held += u64::from(made);
     Resend::Done
 }
 

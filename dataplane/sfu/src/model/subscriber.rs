@@ -131,8 +131,9 @@ impl Rtx {
         }
     }
 
-    /// Whether the packet with this index may be sent again now; it then counts as sent. `media` is how many octets of media
-    /// were sent so far, which allow for more.
+    /// How often the packet with this index may be sent again now; it then counts as sent. `media` is how many octets of media
+    /// were sent so far, which allow for more. Who asks once more has lost the answer, or we the request: it is late, and a third
+    /// time would be too late for most, so the second answer goes twice.
     pub(crate) fn spend(
         &mut self,
         index: u64,
@@ -140,21 +141,22 @@ impl Rtx {
         media: u32,
         rtt: Duration,
         now: Instant,
-    ) -> bool {
+    ) -> u8 {
         let earned = u64::from(media.wrapping_sub(self.earned)) / RESEND_SHARE;
         self.allowance = RESEND_BYTES_MAX.min(self.allowance + earned);
         self.earned = media;
         let now_ms = now.as_millis() as u16;
         let (last_index, last) = &mut self.resent[(index % RESENT as u64) as usize];
         let interval = rtt.max(RESEND_INTERVAL_MIN).as_millis();
-        let recently =
-            *last_index == index as u16 && u128::from(now_ms.wrapping_sub(*last)) < interval;
-        if recently || self.allowance < bytes as u64 {
-            return false;
+        let is_again = *last_index == index as u16;
+        let recently = is_again && u128::from(now_ms.wrapping_sub(*last)) < interval;
+        let copies = if is_again { 2 } else { 1 };
+        if recently || self.allowance < u64::from(copies) * bytes as u64 {
+            return 0;
         }
-        self.allowance -= bytes as u64;
+        self.allowance -= u64::from(copies) * bytes as u64;
         (*last_index, *last) = (index as u16, now_ms);
-        true
+        copies
     }
 }
 
@@ -320,16 +322,16 @@ mod tests {
     fn retransmissions_are_bounded_in_rate_and_repetition() {
         let mut rtx = Rtx::new(1, 0);
         let rtt = Duration::from_millis(50);
-        assert!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(0)));
-        assert!(!rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(49)));
-        assert!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(50)));
+        assert_eq!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(0)), 1);
+        assert_eq!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(49)), 0);
+        assert_eq!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(50)), 2);
         let later = Instant::from_millis(60);
         let granted = (100..200)
-            .filter(|index| rtx.spend(*index, 1_000, 0, rtt, later))
+            .filter(|index| rtx.spend(*index, 1_000, 0, rtt, later) == 1)
             .count();
-        assert_eq!(granted, (RESEND_BYTES_MAX as usize - 2_000) / 1_000);
-        assert!(rtx.spend(300, 1_000, 4_000, rtt, later));
-        assert!(!rtx.spend(301, 1_000, 4_000, rtt, later));
+        assert_eq!(granted, (RESEND_BYTES_MAX as usize - 3_000) / 1_000);
+        assert_eq!(rtx.spend(300, 1_000, 4_000, rtt, later), 1);
+        assert_eq!(rtx.spend(301, 1_000, 4_000, rtt, later), 0);
     }
 
     #[test]

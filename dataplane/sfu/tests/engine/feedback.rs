@@ -135,6 +135,22 @@ fn what_is_lost_on_the_way_out_is_sent_again_as_rtx() {
 }
 
 #[test]
+fn who_asks_once_more_is_answered_twice() {
+    let mut net = Net::new();
+    let (mut source, receivers) = call(&mut net, 1);
+    source.frame(&mut net, false, &[]);
+    net.run(20);
+    let (_, video, rtx) = out_ssrcs(receivers[0]);
+    let sequence = net.peers[receivers[0]].of(video)[2].header.sequence;
+    for answers in [1, 3] {
+        nack(&mut net, receivers[0], video, &[sequence]);
+        net.run(200);
+        assert_eq!(net.peers[receivers[0]].of(rtx).len(), answers);
+    }
+    net.finish();
+}
+
+#[test]
 fn what_has_not_come_yet_is_no_reason_for_a_key_frame() {
     let mut net = Net::new();
     let (mut source, receivers) = call(&mut net, 1);
