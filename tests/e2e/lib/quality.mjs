@@ -3,9 +3,10 @@ import { COLORS, enter, seen } from './call.mjs';
 import { startCluster } from './cluster.mjs';
 import { sleep, until } from './wait.mjs';
 
-// A case: `run({ browser, page, seconds, off })` gives measures; `control` says what to switch off so that it must fail.
+// A case: `run({ browser, page, seconds, off })` gives measures; `control` says what to switch off so that it must fail. What is `open` is
+// not promised yet: lost sound stays lost, for there is no NACK for it, no redundant encoding (RFC 2198), and Chromium adds no copies.
 export const CASES = [
-  { name: 'loss-5', what: '5 % random loss both ways, 60 ms round trip, on a viewer\'s path', promised: true, short: 20, full: 60, control: 'no-nack',
+  { name: 'loss-5', what: '5 % random loss both ways, 60 ms round trip, on a viewer\'s path', promised: true, open: ['sound concealed'], short: 20, full: 60, control: 'no-nack',
     run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }) },
   { name: 'loss-5-everywhere', what: '5 % random loss both ways, 60 ms round trip, on the publisher\'s path and a viewer\'s', promised: false, short: 20, full: 60,
     run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }, { everywhere: true }) },
@@ -54,10 +55,9 @@ const set = (clients, conditions) => { for (const client of clients) client.set(
 
 // Counters of both ends. Frames are counted in the encoding of which most are made: the others are the same moments.
 async function counters({ sender, watchers }) {
-  const sent = await sender.call('sent');
-  const encoded = Math.max(0, ...Object.values(sent.encodings).map((encoding) => encoding.framesEncoded));
+  const encoded = Math.max(...(await sender.call('encodings')).map(({ frames }) => frames));
   const received = await Promise.all(watchers.map((watcher) => watcher.call('received', sender.streamId)));
-  return { at: performance.now(), encoded, sent, received };
+  return { at: performance.now(), encoded, received };
 }
 
 function between(before, after, nth = 0) {
@@ -65,13 +65,13 @@ function between(before, after, nth = 0) {
   const seconds = (after.at - before.at) / 1_000;
   return {
     decoded: 100 * grown('framesDecoded') / Math.max(1, after.encoded - before.encoded),
-    frozen: 100 * grown('freezesSeconds') / seconds,
+    frozen: 100 * grown('frozen') / seconds,
     freezes: grown('freezes'),
     // Silence that is made while nothing is sent is no loss.
     concealed: 100 * (grown('concealed') - grown('silentConcealed')) / Math.max(1, grown('audioSamples')),
     buffer: 1_000 * grown('bufferDelay') / Math.max(1, grown('buffered')),
     kbit: grown('bytes') * 8 / 1_000 / seconds,
-    nacks: grown('nacks'), retransmitted: grown('retransmitted'), plis: grown('plis'), keyFrames: grown('keyFrames'),
+    copies: grown('fecPackets'), nacks: grown('nacks'), retransmitted: grown('retransmitted'), plis: grown('plis'), keyFrames: grown('keyFrames'),
     width: after.received[nth].frameWidth,
   };
 }
@@ -105,7 +105,7 @@ async function lossy(context, conditions, targets, { everywhere = false } = {}) 
       judged(atMost, 'sound concealed', seen.concealed, '%', targets.concealed),
       atMost('a picture after it ends', back, 'ms', 1_000),
       any('freezes', seen.freezes, ''), any('jitter buffer', seen.buffer, 'ms'), any('width', seen.width, 'px'), any('rate', seen.kbit, 'kbit/s'),
-      any('NACKs', seen.nacks, ''), any('retransmitted', seen.retransmitted, ''), any('key frames asked for', seen.plis, ''),
+      any('copies of sound', seen.copies, ''), any('NACKs', seen.nacks, ''), any('retransmitted', seen.retransmitted, ''), any('key frames asked for', seen.plis, ''),
       any('lost of all', 100 * (dropped.up + dropped.down) / (dropped.up + dropped.down + passed.up + passed.down), '%'),
     ];
   } finally {

@@ -15,13 +15,13 @@ for (const one of CASES.filter(({ promised }) => promised)) {
     test('the targets are reached', { timeout: 120_000 }, async (t) => {
       const measures = await one.run({ browser, page, seconds: one.short, off: null });
       t.diagnostic(told(measures));
-      for (const { measure, value, target, met } of measures) assert.ok(met, `${measure}: ${value}, not ${target}`);
+      for (const { measure, value, target, met } of measures.filter(({ measure }) => !one.open?.includes(measure))) assert.ok(met, `${measure}: ${value}, not ${target}`);
     });
     if (one.control) {
       test(`the control: ${one.control}`, { timeout: 120_000 }, async (t) => {
         const measures = await one.run({ browser, page, seconds: one.short, off: one.control });
         t.diagnostic(told(measures));
-        assert.ok(measures.some(({ met }) => !met), 'nobody noticed');
+        assert.ok(measures.some(({ measure, met }) => !met && !one.open?.includes(measure)), 'nobody noticed');
       });
     }
   });

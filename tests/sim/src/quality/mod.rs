@@ -62,6 +62,8 @@ pub struct Measure {
     pub unit: &'static str,
     /// What it should be.
     pub target: Target,
+    /// Whether the engine is expected to reach that where its case holds.
+    pub promise: Promise,
 }
 
 /// What a figure should be.
@@ -102,6 +104,7 @@ impl Measure {
             value,
             unit,
             target: Target::AtLeast(least),
+            promise: Promise::Holds,
         }
     }
 
@@ -111,6 +114,7 @@ impl Measure {
             value,
             unit,
             target: Target::AtMost(most),
+            promise: Promise::Holds,
         }
     }
 
@@ -120,7 +124,22 @@ impl Measure {
             value,
             unit,
             target: Target::Any,
+            promise: Promise::Open,
         }
+    }
+
+    /// The same, but nobody promises it yet.
+    #[must_use]
+    pub const fn open(self) -> Self {
+        Self {
+            promise: Promise::Open,
+            ..self
+        }
+    }
+
+    /// Whether a promise is broken, if its case holds.
+    pub fn is_broken(&self) -> bool {
+        self.promise == Promise::Holds && !self.is_met()
     }
 
     /// Whether it is as it should be.
