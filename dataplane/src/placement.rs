@@ -28,6 +28,17 @@ pub struct Placement {
     workers: Vec<Load>,
     limits: Limits,
     sessions: HashMap<SessionId, Session>,
+    /// Connections that were ever given a place.
+    connections: u64,
+}
+
+/// Where a transport goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The worker.
+    pub worker: u16,
+    /// The connection as that worker knows it: the same for all its transports as long as it has any.
+    pub connection: sfu::api::ConnectionId,
 }
 
 /// What a worker has to do.
@@ -44,7 +55,8 @@ struct Load {
 #[derive(Debug, Default)]
 struct Session {
     shares: Vec<(u16, u32)>,
-    connections: HashMap<ConnectionId, (u16, u32)>,
+    /// With how many transports each has.
+    connections: HashMap<ConnectionId, (Place, u32)>,
 }
 
 /// No worker may take the transport.
@@ -75,6 +87,7 @@ impl Placement {
             workers: vec![Load::default(); usize::from(workers)],
             limits,
             sessions: HashMap::new(),
+            connections: 0,
         }
     }
 
@@ -83,20 +96,26 @@ impl Placement {
     /// # Errors
     ///
     /// [`Full`], and then nothing is taken.
-    pub fn take(&mut self, session: &SessionId, connection: &ConnectionId) -> Result<u16, Full> {
+    pub fn take(&mut self, session: &SessionId, connection: &ConnectionId) -> Result<Place, Full> {
         let transports_max = self.limits.transports_max;
         let known = self.sessions.get(session);
         let home = known.and_then(|session| session.connections.get(connection));
-        let worker = match home {
-            Some(&(worker, _)) if self.has_room(worker) => worker,
-            Some(&(worker, _)) => {
+        let place = match home {
+            Some(&(place, _)) if self.has_room(place.worker) => place,
+            Some(&(Place { worker, .. }, _)) => {
                 return Err(Full::Worker {
                     worker,
                     transports_max,
                 });
             }
-            None => self.choose(known).ok_or(Full::Node { transports_max })?,
+            None => {
+                let worker = self.choose(known).ok_or(Full::Node { transports_max })?;
+                self.connections += 1;
+                let connection = sfu::api::ConnectionId(self.connections);
+                Place { worker, connection }
+            }
         };
+        let worker = place.worker;
         let load = &mut self.workers[usize::from(worker)];
         load.transports += 1;
         load.fresh += 1.0;
@@ -105,9 +124,9 @@ impl Placement {
             Some((_, transports)) => *transports += 1,
             None => session.shares.push((worker, 1)),
         }
-        let place = session.connections.entry(connection.clone());
-        place.or_insert((worker, 0)).1 += 1;
-        Ok(worker)
+        let known = session.connections.entry(connection.clone());
+        known.or_insert((place, 0)).1 += 1;
+        Ok(place)
     }
 
     /// Gives the room of one transport of a connection back.
@@ -115,8 +134,8 @@ impl Placement {
         let session = self.sessions.get_mut(name);
         let session = session.expect("a session with a transport has a place");
         let place = session.connections.get_mut(connection);
-        let (worker, transports) = place.expect("a connection with a transport has a place");
-        let worker = *worker;
+        let (place, transports) = place.expect("a connection with a transport has a place");
+        let worker = place.worker;
         *transports -= 1;
         if *transports == 0 {
             session.connections.remove(connection);
@@ -206,7 +225,8 @@ mod tests {
 
     /// Takes room for a transport of connection `user` of `session`.
     fn take(placement: &mut Placement, session: &str, user: &str) -> Result<u16, Full> {
-        placement.take(&SessionId::new(session), &ConnectionId::new(user))
+        let place = placement.take(&SessionId::new(session), &ConnectionId::new(user));
+        place.map(|place| place.worker)
     }
 
     fn give_back(placement: &mut Placement, session: &str, user: &str) {
@@ -281,6 +301,19 @@ mod tests {
         let many = (0..9).map(|number| take(&mut placement, &format!("d{number}"), "1"));
         let on_first = many.filter(|worker| *worker == Ok(0)).count();
         assert!(on_first >= 3, "{on_first}: the other one is full");
+    }
+
+    #[test]
+    fn a_connection_has_one_number_and_shares_it_with_nobody() {
+        let mut placement = Placement::new(2, LIMITS);
+        let mut number = |session, user| {
+            let place = placement.take(&SessionId::new(session), &ConnectionId::new(user));
+            place.expect("room").connection
+        };
+        let first = number("a", "1");
+        assert_eq!(number("a", "1"), first);
+        let others = [number("a", "2"), number("b", "1"), number("b", "2")];
+        assert!(!others.contains(&first) && others[0] != others[1] && others[1] != others[2]);
     }
 
     #[test]

@@ -266,6 +266,7 @@ impl Bench {
         let (node, own) = (Credentials::generate(rng), Credentials::generate(rng));
         self.command(Command::AddTransport(Box::new(TransportSpec {
             id,
+            connection: None,
             local_ufrag: node.ufrag().into(),
             local_pwd: node.password().into(),
             remote: Some((own.ufrag().into(), own.password().into())),

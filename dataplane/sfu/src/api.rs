@@ -14,6 +14,10 @@ use proto::srtp::KeyingMaterial;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransportId(pub u64);
 
+/// A person's membership of a session. All its transports are of one engine, and share what the way to that person carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
 /// A publisher of this engine. Never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublisherId(pub u64);
@@ -120,6 +124,8 @@ pub enum Command {
 pub struct TransportSpec {
     /// Its id.
     pub id: TransportId,
+    /// The connection that it belongs to; none if it has nothing to share with others.
+    pub connection: Option<ConnectionId>,
     /// Our ICE credentials. The ufrag is unique on this engine.
     pub local_ufrag: String,
     /// Our password.

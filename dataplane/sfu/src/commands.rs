@@ -13,6 +13,7 @@ use crate::api::{
     Command, EncodingSpec, Event, Kind, PayloadType, PublishedMedia, PublisherId, PublisherSpec,
     RemotePublisherSpec, SubscribedMedia, SubscriberId, SubscriberSpec, TransportId, TransportSpec,
 };
+use crate::budget::Downlink;
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::feedback::{REMB_START, REPORT_INTERVAL};
@@ -23,6 +24,7 @@ use crate::model::subscriber::{Described, Rtx, first_index};
 use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
 use crate::select;
+use crate::share;
 use crate::stats::PacketKind;
 use crate::tap;
 
@@ -119,8 +121,11 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
     if let Some((ufrag, pwd)) = &spec.remote {
         ice.set_remote(now, Credentials::new(ufrag, pwd).map_err(|_| bad)?);
     }
+    let connection = engine.model.connection(spec.connection);
     let transport = Transport {
         id: spec.id,
+        connection,
+        downlink: Downlink::default(),
         local_ufrag: ufrag.clone(),
         ice,
         inbound: None,
@@ -151,6 +156,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
     engine.model.reserve_addresses(USUAL_CANDIDATES);
     let key = engine.model.transports.insert(transport);
     engine.model.exits.reset(key);
+    engine.model.connections[connection].transports.push(key);
     engine.model.transport_keys.insert(spec.id, key);
     engine.model.ufrags.insert(ufrag, key);
     engine.drain_ice(key);
@@ -243,6 +249,7 @@ pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
     let transport = engine.model.transports.remove(key);
     let transport = transport.expect("the caller looked the transport up");
     engine.model.transport_keys.remove(&transport.id);
+    engine.model.leave_connection(key, transport.connection);
     if let Some(keys) = engine.model.exits[key].keys {
         engine.model.contexts.remove(keys.context);
     }
@@ -518,6 +525,7 @@ fn add_subscriber(engine: &mut Engine, now: Instant, spec: SubscriberSpec) -> Ou
     engine.wheel.schedule(key, transport.reports_due);
     engine.model.subscriber_keys.insert(spec.id, subscriber);
     engine.model.bind(subscriber);
+    share::on_subscribed(engine, now, subscriber);
     engine.want_key_frames_for(key);
     Ok(())
 }

@@ -8,6 +8,7 @@ use packet::{Arena, Batch, BurstId, Bursts, MAX_BATCH, SlotId};
 use proto::ice;
 use proto::srtp::Job;
 
+use crate::allocate::Wanted;
 use crate::api::{CloseReason, Command, Config, Event};
 use crate::cache::Quota;
 use crate::commands;
@@ -78,6 +79,8 @@ pub struct Engine {
     /// Empty between two lists of jobs, whose memory it keeps.
     pub(crate) jobs: Vec<Job<'static>>,
     due: Vec<u32>,
+    /// Empty between two divisions, whose memory it keeps.
+    pub(crate) wanted: Vec<Wanted>,
     /// Of all transports.
     pub(crate) ice: Arc<ice::lite::Config>,
 }
@@ -120,6 +123,7 @@ impl Engine {
             headers: Vec::with_capacity(2 * FLUSHED_MAX * USUAL_HEADER),
             jobs: Vec::new(),
             due: Vec::with_capacity(TIMERS_MAX),
+            wanted: Vec::new(),
             ice: Arc::default(),
             config,
         }

@@ -18,6 +18,7 @@ use crate::model::exit::WAITING_MAX;
 use crate::model::{Model, Transport};
 use crate::path::{Plain, Run};
 use crate::select;
+use crate::share;
 use crate::stats::PacketKind;
 
 /// Reports leave this often, give or take half of it (RFC 3550 §6.2: randomized, so that ends do not fall into step).
@@ -85,12 +86,12 @@ pub(crate) fn on_rtcp(
                         Some((report.sender, time, plain.arrival));
                 }
             }
-            // What a peer estimates of our sending is of use once we shape it. A stream that ends with BYE falls silent,
-            // and its publisher is removed by the agent.
+            rtcp::Packet::Remb(remb) => share::on_estimate(engine, now, plain.transport, &remb),
+            // Transport-wide feedback is of use once what we send is numbered for it. A stream that ends with BYE falls
+            // silent, and its publisher is removed by the agent.
             rtcp::Packet::Pli(_)
             | rtcp::Packet::Sdes(_)
             | rtcp::Packet::Bye(_)
-            | rtcp::Packet::Remb(_)
             | rtcp::Packet::TransportFeedback(_) => {}
         }
     }
@@ -154,7 +155,8 @@ fn on_key_frame_request(engine: &mut Engine, key: u32, ssrc: u32) {
     }
 }
 
-fn outgoing_with(model: &Model, key: u32, ssrc: u32) -> Option<u32> {
+/// The RTP stream with that SSRC that leaves on a transport.
+pub(crate) fn outgoing_with(model: &Model, key: u32, ssrc: u32) -> Option<u32> {
     let mut streams = model.transports[key].outgoing.iter();
     streams
         .find(|outgoing| model.outgoing[**outgoing].ssrc == ssrc)
@@ -276,6 +278,9 @@ pub(crate) fn deadline(model: &Model, key: u32) -> Option<Instant> {
     if let Some(due) = transport.remb.due {
         earliest = earliest.min(due);
     }
+    if let Some(due) = model.connections[transport.connection].due {
+        earliest = earliest.min(due);
+    }
     for encoding in model.encodings_of(transport) {
         let encoding = &model.encodings[encoding];
         let nack = encoding.nack.as_ref().and_then(|nack| nack.deadline());
@@ -295,6 +300,7 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     if !is_ready(&engine.model.transports[key]) {
         return;
     }
+    share::serve(engine, now, key);
     let mut mail = Mail::new();
     if engine.model.transports[key].reports_due <= now {
         report(engine, now, key, &mut mail);
@@ -603,8 +609,9 @@ fn measure(engine: &mut Engine, key: u32, ssrcs: &mut [u32]) -> (usize, u64, f64
         }
         ssrcs[count] = source.ssrc;
         count += 1;
-        bits += core::mem::take(&mut encoding.bytes) * 8;
-        let total = (encoding.reception.expected(), encoding.reception.received());
+        let (expects, receives) = (encoding.reception.expected(), encoding.reception.received());
+        let total = (expects, receives, encoding.bytes);
+        bits += total.2.saturating_sub(encoding.measured.2) * 8;
         expected += total.0.saturating_sub(encoding.measured.0);
         received += total.1.saturating_sub(encoding.measured.1);
         encoding.measured = total;

@@ -16,8 +16,10 @@
 //! stage add up ([`stats::Stats::unbalanced`]).
 #![forbid(unsafe_code)]
 
+mod allocate;
 pub mod api;
 mod audit;
+mod budget;
 mod cache;
 mod commands;
 pub mod discard;
@@ -27,6 +29,7 @@ mod model;
 mod outbox;
 mod path;
 mod select;
+mod share;
 pub mod stats;
 pub mod tap;
 mod timers;

@@ -152,10 +152,24 @@ pub(crate) fn limit_medium(
 pub(crate) fn limit_stream(engine: &mut Engine, outgoing: u32, limit: LayerLimit) {
     let stream = &mut engine.model.outgoing[outgoing];
     match &mut stream.layers {
-        Some(layers) => layers.limit = limit,
+        Some(layers) => layers.set_wish(limit),
         None if limit == LayerLimit::NONE => return,
         None => begin(engine, outgoing, limit),
     }
+    turn(engine, outgoing);
+}
+
+/// There is room for the encodings up to that place, or nobody knows. Where there is no choice nothing happens.
+pub(crate) fn grant(engine: &mut Engine, outgoing: u32, place: Option<u8>) {
+    let layers = &mut engine.model.outgoing[outgoing].layers;
+    if let Some(layers) = layers.as_mut().filter(|layers| layers.grant != place) {
+        layers.set_grant(place);
+        turn(engine, outgoing);
+    }
+}
+
+/// Something else may be forwarded from now on.
+fn turn(engine: &mut Engine, outgoing: u32) {
     for place in aim(engine, outgoing).iter() {
         let stream = &engine.model.outgoing[outgoing];
         if let Some(medium) = stream.medium {

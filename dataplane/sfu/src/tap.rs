@@ -427,6 +427,8 @@ fn arrive(
         Sighting::TooOld => return Err(DropReason::TooOld),
     }
     encoding.last_arrival = crossed.arrival;
+    let (first, end) = crossed.packet.extent();
+    encoding.bytes += u64::from(end.saturating_sub(first));
     let before = core::mem::replace(&mut encoding.sender_report, crossed.sender_report);
     if before.is_none() && crossed.sender_report.is_some() {
         engine.report_soon(now, medium);

@@ -18,7 +18,7 @@ use super::handshake::{Deed, Handshakes};
 use super::peers::Peers;
 use super::taps::Taps;
 use super::translate;
-use crate::placement::{Limits, Placement};
+use crate::placement::{Limits, Place, Placement};
 
 /// The state of everything on this node.
 pub struct Node {
@@ -353,16 +353,17 @@ impl Node {
 
     fn add_transport(&mut self, now: Instant, wanted: &state::Transport) -> Result<(), String> {
         let id = api::TransportId(self.fresh_id());
-        let spec = translate::transport(id, wanted)?;
+        let mut spec = translate::transport(id, wanted)?;
         let fingerprints = translate::fingerprints(&wanted.remote_fingerprints)?;
         let ufrag = &wanted.local_ice.ufrag;
         if self.ufrags.contains(ufrag) {
             return Err("another transport has the same ufrag".into());
         }
-        let worker = self
+        let Place { worker, connection } = self
             .placement
             .take(&wanted.session, &wanted.connection)
             .map_err(|full| full.to_string())?;
+        spec.connection = Some(connection);
         let transport = Transport {
             id,
             worker,

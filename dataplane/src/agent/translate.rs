@@ -17,7 +17,7 @@ const ENCODINGS_MAX: usize = 8;
 /// An entry that makes no sense, in words for an operator.
 pub type Senseless = String;
 
-/// A transport for the engine.
+/// A transport for the engine, of no connection yet.
 ///
 /// # Errors
 ///
@@ -36,6 +36,7 @@ pub fn transport(
     let remote = transport.remote_ice.as_ref().map(credentials).transpose()?;
     Ok(api::TransportSpec {
         id,
+        connection: None,
         local_ufrag: local.ufrag.clone(),
         local_pwd: local.pwd.clone(),
         remote,

@@ -123,6 +123,7 @@ fn a_turn_that_allocates_is_noticed() {
     assert_eq!(node.allocations, 0);
     node.post(Command::AddTransport(Box::new(TransportSpec {
         id: TransportId(1),
+        connection: None,
         local_ufrag: "four".into(),
         local_pwd: "a password of 22 letters".replace(' ', "/"),
         remote: None,

@@ -48,6 +48,7 @@ impl Peer {
         socket.set_nonblocking(true).expect("set");
         node.order(Command::AddTransport(Box::new(TransportSpec {
             id: TransportId(id),
+            connection: None,
             local_ufrag: theirs.ufrag().into(),
             local_pwd: theirs.password().into(),
             remote: Some((own.ufrag().into(), own.password().into())),

@@ -205,6 +205,7 @@ impl Simulation {
         let browser = Browser::new(now, host, transport, address(worker), keys, &mut self.rng);
         let spec = TransportSpec {
             id: transport,
+            connection: None,
             local_ufrag: browser.nodes.ufrag().into(),
             local_pwd: browser.nodes.password().into(),
             remote: Some((browser.own.ufrag().into(), browser.own.password().into())),

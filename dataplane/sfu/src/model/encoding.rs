@@ -8,6 +8,7 @@ use proto::rtp::{Reception, SenderClock, Unwrapper};
 use super::layers::Pace;
 use super::publisher::Role;
 use crate::api::EncodingSpec;
+use crate::budget::Meter;
 use crate::cache::Cache;
 
 /// Least time between two key-frame requests for one encoding.
@@ -48,10 +49,12 @@ pub(crate) struct Encoding {
     pub(crate) clock_rate: u32,
     /// Sequence number of the last FIR (RFC 5104 §4.3.1).
     pub(crate) fir_sequence: u8,
-    /// Bytes since the last rate estimate.
+    /// Bytes that came, retransmissions included.
     pub(crate) bytes: u64,
-    /// Packets expected and received at that time.
-    pub(crate) measured: (u64, u64),
+    /// How many a second, while somebody wants to know.
+    pub(crate) rate: Meter,
+    /// Packets expected and received, and bytes, at the last estimate for the publisher.
+    pub(crate) measured: (u64, u64, u64),
     /// When its SSRC last gave way to another.
     changed: Option<Instant>,
 }
@@ -85,7 +88,8 @@ impl Encoding {
             clock_rate,
             fir_sequence: 0,
             bytes: 0,
-            measured: (0, 0),
+            rate: Meter::default(),
+            measured: (0, 0, 0),
             changed: None,
         }
     }
@@ -133,7 +137,7 @@ impl Encoding {
         self.pace = Pace::default();
         self.deaf_until = None;
         self.sender_report = None;
-        self.measured = (0, 0);
+        self.measured = (0, 0, self.bytes);
     }
 }
 

@@ -153,8 +153,12 @@ impl Pace {
 /// What one subscriber gets of a medium with several encodings or a limit. Others have none of this.
 #[derive(Debug)]
 pub(crate) struct Layers {
-    /// What may be forwarded.
+    /// What may be forwarded: the less of the next two.
     pub(crate) limit: LayerLimit,
+    /// What the application allows.
+    pub(crate) wish: LayerLimit,
+    /// Place of the highest encoding that there is room for on the way to the peer; all, if that is not known.
+    pub(crate) grant: Option<u8>,
     /// Place of the encoding that is forwarded.
     pub(crate) current: Option<u8>,
     /// Place of the one that shall be, from its next key frame on.
@@ -182,9 +186,11 @@ pub(crate) struct Moment {
 }
 
 impl Layers {
-    pub(crate) fn new(limit: LayerLimit) -> Self {
+    pub(crate) fn new(wish: LayerLimit) -> Self {
         Self {
-            limit,
+            limit: wish,
+            wish,
+            grant: None,
             current: None,
             target: None,
             numbers: Vp8Numbers::new(),
@@ -193,6 +199,43 @@ impl Layers {
             last: None,
             shift: 0,
         }
+    }
+
+    /// The application allows this.
+    pub(crate) fn set_wish(&mut self, wish: LayerLimit) {
+        self.wish = wish;
+        self.restrict();
+    }
+
+    /// There is room for this.
+    pub(crate) fn set_grant(&mut self, grant: Option<u8>) {
+        self.grant = grant;
+        self.restrict();
+    }
+
+    fn restrict(&mut self) {
+        self.limit = self.wish;
+        if let (Some(place), Some(grant)) = (&mut self.limit.encoding, self.grant) {
+            *place = grant.min(*place);
+        }
+    }
+
+    /// The encodings that could be forwarded if there were room: those that the application allows, or the lowest.
+    pub(crate) fn possible(&self, arriving: Places) -> Places {
+        let Some(highest) = self.wish.encoding else {
+            return Places::NONE;
+        };
+        let allowed = arriving.and(Places::up_to(highest));
+        match allowed.is_empty() {
+            true => arriving.lowest().into(),
+            false => allowed,
+        }
+    }
+
+    /// Of those the one that it is about to get or has.
+    pub(crate) fn granted(&self, possible: Places) -> Option<u8> {
+        let granted = self.grant.map_or(Places::ALL, Places::up_to);
+        possible.and(granted).highest().or(possible.lowest())
     }
 
     /// Chooses the encoding to be forwarded among those that arrive: the highest that is allowed, and if there is none the

@@ -18,8 +18,9 @@ use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
 use proto::srtp;
 
-use crate::api::{Kind, PublisherId, SubscriberId, TransportId};
+use crate::api::{ConnectionId, Kind, PublisherId, SubscriberId, TransportId};
 use crate::cache::{Cache, Caches};
+use crate::share::Connection;
 
 pub(crate) use encoding::Encoding;
 use exit::Exits;
@@ -41,6 +42,7 @@ pub(crate) struct Path {
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) transports: Slab<Transport>,
+    pub(crate) connections: Slab<Connection>,
     pub(crate) exits: Exits,
     /// What protects media, one for each transport with keys.
     pub(crate) contexts: srtp::Slab,
@@ -50,6 +52,7 @@ pub(crate) struct Model {
     pub(crate) subscribers: Slab<Subscriber>,
     pub(crate) outgoing: Slab<Outgoing>,
     pub(crate) transport_keys: Map<TransportId, u32>,
+    pub(crate) connection_keys: Map<ConnectionId, u32>,
     pub(crate) publisher_keys: Map<PublisherId, u32>,
     pub(crate) subscriber_keys: Map<SubscriberId, u32>,
     pub(crate) ufrags: Map<Box<[u8]>, u32>,
@@ -66,6 +69,7 @@ impl Model {
             || SeedableRandomState::with_seed(rng.next_u64(), SharedSeed::global_fixed());
         Self {
             transports: Slab::with_capacity(transports_max),
+            connections: Slab::with_capacity(transports_max),
             exits: Exits::with_capacity(transports_max),
             contexts: srtp::Slab::with_capacity(transports_max),
             publishers: Slab::default(),
@@ -75,6 +79,7 @@ impl Model {
             // A subscriber of sound and pictures each; there may be more.
             outgoing: Slab::with_capacity(transports_max.saturating_mul(2)),
             transport_keys: Map::with_hasher(state()),
+            connection_keys: Map::with_hasher(state()),
             publisher_keys: Map::with_hasher(state()),
             subscriber_keys: Map::with_hasher(state()),
             ufrags: Map::with_hasher(state()),
@@ -91,6 +96,30 @@ impl Model {
 
     pub(crate) fn transport_key(&self, id: TransportId) -> Option<u32> {
         self.transport_keys.get(&id).copied()
+    }
+
+    /// The connection of that name, or a new one.
+    pub(crate) fn connection(&mut self, id: Option<ConnectionId>) -> u32 {
+        let known = id.and_then(|id| self.connection_keys.get(&id));
+        if let Some(&known) = known {
+            return known;
+        }
+        let key = self.connections.insert(Connection::new(id));
+        if let Some(id) = id {
+            self.connection_keys.insert(id, key);
+        }
+        key
+    }
+
+    /// A transport leaves its connection, which ends with its last one.
+    pub(crate) fn leave_connection(&mut self, transport: u32, connection: u32) {
+        let transports = &mut self.connections[connection].transports;
+        transports.retain(|key| *key != transport);
+        if transports.is_empty()
+            && let Some(Connection { id: Some(id), .. }) = self.connections.remove(connection)
+        {
+            self.connection_keys.remove(&id);
+        }
     }
 
     /// Lets the RTP streams of a subscriber listen to the media of its publisher, in order, by kind.

@@ -233,13 +233,17 @@ impl Outgoing {
     /// Begins with a medium. Returns which of its encodings it wants.
     pub(crate) fn begin(&mut self, key: u32, medium: &Medium) -> Places {
         self.medium = Some(key);
-        let limit = self.layers.take().map(|layers| layers.limit);
-        if !medium.has_layers() && limit.is_none_or(|limit| limit == LayerLimit::NONE) {
+        let before = self.layers.take();
+        let wish = before
+            .as_ref()
+            .map_or(LayerLimit::NONE, |layers| layers.wish);
+        if !medium.has_layers() && wish == LayerLimit::NONE {
             self.stance = Stance::starting(self.kind);
             return medium.places();
         }
         self.stance = Stance::Layered;
-        let mut layers = Box::new(Layers::new(limit.unwrap_or_default()));
+        let mut layers = Box::new(Layers::new(wish));
+        layers.set_grant(before.and_then(|layers| layers.grant));
         layers.aim(medium.arriving);
         let wants = layers.wants(medium.arriving);
         self.rewriter.make_room();

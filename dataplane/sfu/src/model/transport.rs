@@ -11,6 +11,7 @@ use proto::twcc::FeedbackGenerator;
 use super::Path;
 use super::publisher::Role;
 use crate::api::TransportId;
+use crate::budget::Downlink;
 
 /// Most RTP streams that a peer may send on one transport.
 pub(crate) const SOURCES_MAX: usize = 64;
@@ -53,6 +54,9 @@ pub(crate) struct Transport {
     pub(crate) outgoing: Vec<u32>,
     pub(crate) reports_due: Instant,
     pub(crate) remb: Remb,
+    /// Key.
+    pub(crate) connection: u32,
+    pub(crate) downlink: Downlink,
     pub(crate) round_trip: Option<Duration>,
     /// The next index of SSRCs that were in use: they continue, for a packet index never returns.
     pub(crate) retired: Vec<(u32, u64)>,

@@ -111,6 +111,8 @@ pub struct Net {
     pub crossing: Vec<(Crossed, Vec<u8>)>,
     pub crossed: Vec<(Crossed, Vec<u8>)>,
     pub rng: Rng,
+    /// Whose the next transports are.
+    pub connection: Option<ConnectionId>,
 }
 
 pub fn config() -> Config {
@@ -162,6 +164,7 @@ impl Net {
             crossing: Vec::new(),
             crossed: Vec::new(),
             rng: Rng::from_number(2),
+            connection: None,
         }
     }
 
@@ -186,6 +189,7 @@ impl Net {
         .unwrap();
         self.command(Command::AddTransport(Box::new(TransportSpec {
             id,
+            connection: self.connection,
             local_ufrag: node.ufrag().into(),
             local_pwd: node.password().into(),
             remote: Some((own.ufrag().into(), own.password().into())),

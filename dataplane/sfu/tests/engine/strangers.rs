@@ -330,6 +330,7 @@ fn orders_that_make_no_sense_are_refused() {
     let spec = |id: u64, ufrag: &str, pwd: &str| {
         Command::AddTransport(Box::new(TransportSpec {
             id: TransportId(id),
+            connection: None,
             local_ufrag: ufrag.into(),
             local_pwd: pwd.into(),
             remote: None,

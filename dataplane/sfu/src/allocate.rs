@@ -1,0 +1,240 @@
+//! Sharing a number of bits per second among the subscriptions of one connection.
+//!
+//! First everybody gets what is lowest, sound and the base of every picture. Then one step more at a time, in rounds, the
+//! more important first, until nothing more fits. Who can't have its next step keeps what it has, and the others go on.
+
+use core::cmp::Reverse;
+
+use crate::model::layers::ENCODINGS_MAX;
+
+/// A step up must leave so much of the budget free, in percent of what is spent, or the next ripple would take it back.
+const MARGIN_PERCENT: u64 = 15;
+
+/// One who wants a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Its name, which also decides between equals.
+    pub(crate) outgoing: u32,
+    /// Greater ones are served first in each round.
+    pub(crate) priority: u8,
+    /// What each step takes in all, in bit/s, lowest first.
+    steps: [u64; ENCODINGS_MAX],
+    count: u8,
+    /// The step that it has, and afterwards the one that it gets.
+    pub(crate) has: u8,
+    pub(crate) gets: u8,
+    closed: bool,
+}
+
+impl Wanted {
+    /// Somebody who can't be served with less than `base` bit/s.
+    pub(crate) fn new(outgoing: u32, priority: u8, base: u64) -> Self {
+        let mut steps = [0; ENCODINGS_MAX];
+        steps[0] = base;
+        Self {
+            outgoing,
+            priority,
+            steps,
+            count: 1,
+            has: 0,
+            gets: 0,
+            closed: false,
+        }
+    }
+
+    /// There is more, for so much in all. What costs less than the step below counts as if it cost the same.
+    pub(crate) fn step(&mut self, bits_per_second: u64) {
+        if usize::from(self.count) < ENCODINGS_MAX {
+            self.steps[usize::from(self.count)] = bits_per_second.max(self.price(self.top()));
+            self.count += 1;
+        }
+    }
+
+    /// The highest step.
+    pub(crate) fn top(&self) -> u8 {
+        self.count - 1
+    }
+
+    /// It must not get more than it has.
+    pub(crate) fn stay(&mut self) {
+        self.count = self.has + 1;
+    }
+
+    /// What a step takes in all, in bit/s.
+    pub(crate) fn price(&self, step: u8) -> u64 {
+        self.steps[usize::from(step.min(self.top()))]
+    }
+
+    fn next(&self) -> Option<u8> {
+        (!self.closed && self.gets < self.top()).then_some(self.gets + 1)
+    }
+}
+
+/// Says what each gets of `budget` bit/s, and what that takes in all: no more than the budget unless everybody has only the
+/// lowest step. Up from what somebody has it goes with a margin.
+pub(crate) fn allocate(budget: u64, wanted: &mut [Wanted]) -> u64 {
+    wanted.sort_unstable_by_key(|one| (Reverse(one.priority), one.outgoing));
+    let mut spent = 0_u64;
+    for one in wanted.iter_mut() {
+        (one.gets, one.closed) = (0, false);
+        spent = spent.saturating_add(one.price(0));
+    }
+    let mut raised = true;
+    while raised {
+        raised = false;
+        for one in wanted.iter_mut() {
+            let Some(next) = one.next() else {
+                continue;
+            };
+            let price = one.price(next) - one.price(one.gets);
+            let total = spent.saturating_add(price);
+            let margin = if next > one.has {
+                total.saturating_mul(MARGIN_PERCENT) / 100
+            } else {
+                0
+            };
+            if total.saturating_add(margin) <= budget {
+                (spent, one.gets, raised) = (total, next, true);
+            } else {
+                one.closed = true;
+            }
+        }
+    }
+    spent
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wanted(outgoing: u32, priority: u8, steps: &[u64]) -> Wanted {
+        let mut one = Wanted::new(outgoing, priority, steps[0]);
+        for step in &steps[1..] {
+            one.step(*step);
+        }
+        one
+    }
+
+    fn gets(wanted: &mut [Wanted], budget: u64) -> Vec<u8> {
+        allocate(budget, wanted);
+        wanted.sort_by_key(|one| one.outgoing);
+        wanted.iter().map(|one| one.gets).collect()
+    }
+
+    #[test]
+    fn goes_in_rounds_and_the_more_important_first() {
+        let steps = [100, 300, 900];
+        let mut all = [
+            wanted(0, 0, &[40]),
+            wanted(1, 1, &steps),
+            wanted(2, 2, &steps),
+            wanted(3, 1, &steps),
+        ];
+        assert_eq!(gets(&mut all, 0), [0, 0, 0, 0]);
+        // With its margin a step must fit: 540 and 81, 740 and 111, 940 and 141.
+        assert_eq!(gets(&mut all, 620), [0, 0, 0, 0]);
+        assert_eq!(gets(&mut all, 621), [0, 0, 1, 0]);
+        assert_eq!(gets(&mut all, 851), [0, 1, 1, 0]);
+        assert_eq!(gets(&mut all, 1_081), [0, 1, 1, 1]);
+        assert_eq!(gets(&mut all, 1_771), [0, 1, 2, 1]);
+        assert_eq!(gets(&mut all, 4_000), [0, 2, 2, 2]);
+    }
+
+    #[test]
+    fn what_somebody_has_needs_no_margin() {
+        let mut one = [wanted(1, 0, &[100, 300, 900])];
+        assert_eq!(gets(&mut one, 310), [0]);
+        one[0].has = 1;
+        assert_eq!(gets(&mut one, 310), [1]);
+        assert_eq!(gets(&mut one, 299), [0]);
+        one[0].stay();
+        assert_eq!(gets(&mut one, u64::MAX), [1]);
+    }
+
+    #[test]
+    fn who_needs_too_much_does_not_keep_the_others_from_more() {
+        let mut all = [wanted(1, 1, &[100, 5_000]), wanted(2, 0, &[100, 200])];
+        assert_eq!(gets(&mut all, 1_000), [0, 1]);
+    }
+
+    fn any_wanted() -> impl Strategy<Value = Vec<Wanted>> {
+        let one = (
+            0_u8..3,
+            prop::collection::vec(0_u64..3_000_000, 1..=ENCODINGS_MAX),
+            any::<u8>(),
+        );
+        prop::collection::vec(one, 0..12).prop_map(|all| {
+            let all = all.into_iter().zip(0..);
+            all.map(|((priority, mut steps, has), outgoing)| {
+                steps.sort_unstable();
+                let mut one = wanted(outgoing, priority, &steps);
+                one.has = has % one.count;
+                one
+            })
+            .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn never_spends_more_than_there_is(mut all in any_wanted(), budget in 0_u64..20_000_000) {
+            let spent = allocate(budget, &mut all);
+            prop_assert_eq!(spent, all.iter().map(|one| one.price(one.gets)).sum::<u64>());
+            prop_assert!(spent <= budget || all.iter().all(|one| one.gets == 0));
+        }
+
+        #[test]
+        fn the_order_in_which_they_are_named_is_of_no_matter(all in any_wanted(), budget in 0_u64..20_000_000) {
+            let (mut forth, mut back) = (all.clone(), all);
+            back.reverse();
+            prop_assert_eq!(gets(&mut forth, budget), gets(&mut back, budget));
+        }
+
+        /// Round by round, the more important first: the first that is decided otherwise with more is decided in favour.
+        #[test]
+        fn more_never_takes_from_those_who_come_first(mut all in any_wanted(), budget in 0_u64..20_000_000, more in 0_u64..5_000_000) {
+            let decisions = |all: &[Wanted]| -> Vec<bool> {
+                let rounds = 1..ENCODINGS_MAX as u8;
+                rounds.flat_map(|round| all.iter().map(move |one| one.gets >= round)).collect()
+            };
+            allocate(budget, &mut all);
+            let before = decisions(&all);
+            allocate(budget + more, &mut all);
+            prop_assert!(decisions(&all) >= before);
+        }
+
+        /// As encodings are made: each takes more on top of the one below than that on top of its own.
+        #[test]
+        fn more_is_never_worse_for_anybody_among_equals(
+            mut increments in prop::collection::vec(0_u64..1_000_000, 1..=ENCODINGS_MAX), count in 1_u32..12,
+            budget in 0_u64..20_000_000, more in 0_u64..5_000_000,
+        ) {
+            increments.sort_unstable();
+            let steps = increments.iter().scan(0, |sum, increment| {
+                *sum += increment;
+                Some(*sum)
+            });
+            let steps: Vec<u64> = steps.collect();
+            let mut all: Vec<_> = (0..count).map(|name| wanted(name, 0, &steps)).collect();
+            let before = gets(&mut all, budget);
+            let after = gets(&mut all, budget + more);
+            prop_assert!(before.iter().zip(&after).all(|(before, after)| before <= after));
+        }
+
+        #[test]
+        fn ripples_change_nothing(mut all in any_wanted(), budget in 0_u64..20_000_000, ripples in prop::collection::vec(94_u64..=106, 1..30)) {
+            for one in &mut all {
+                one.has = 0;
+            }
+            let first = gets(&mut all, budget * 106 / 100);
+            for ripple in ripples {
+                for one in &mut all {
+                    one.has = one.gets;
+                }
+                prop_assert_eq!(&gets(&mut all, budget * ripple / 100), &first);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Who gets what of the way to a person: takes in what browsers estimate, and tells subscriptions which encoding they may have.
+//!
+//! Down it goes at once, when a browser says that it is too much. Up it goes when more fits, or as an attempt: estimates hardly
+//! grow beyond what is sent, so only trying shows whether there is room for more. One attempt at a time; after one that failed
+//! the next comes twice as late.
+
+use clock::{Duration, Instant};
+use proto::rtcp::Remb;
+
+use crate::allocate::{Wanted, allocate};
+use crate::api::{ConnectionId, Kind};
+use crate::budget::Outlook;
+use crate::engine::Engine;
+use crate::feedback::outgoing_with;
+use crate::model::{Encoding, Medium, Outgoing};
+use crate::select;
+
+/// How often a connection is looked at while browsers estimate for it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// The same when an estimate has just fallen.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// More is tried so long after there was too much, at first and at last.
+const PATIENCE_MIN: Duration = Duration::from_secs(4);
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// An attempt is judged after so long, and has failed if there is too much before it is over.
+const ATTEMPT: Duration = Duration::from_secs(3);
+const TRIAL: Duration = Duration::from_secs(10);
+/// Most RTP streams named by an estimate that are looked up.
+const NAMED_MAX: usize = 8;
+/// What the lowest encoding takes until it was measured, in bit/s, and how much more each further one.
+const BASE_DEFAULT: u64 = 150_000;
+const STEP_DEFAULT: u64 = 3;
+
+/// All transports of a person: their estimates share one bottleneck.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: Option<ConnectionId>,
+    /// Keys.
+    pub(crate) transports: Vec<u32>,
+    /// When to look again; `None` while nobody estimates.
+    pub(crate) due: Option<Instant>,
+    looked: Option<Instant>,
+    /// Whether somebody has less than there is.
+    limited: bool,
+    patience: Duration,
+    /// Nobody gets more before this.
+    not_before: Instant,
+    /// When somebody last got more, while that may prove wrong.
+    raised: Option<Instant>,
+}
+
+impl Connection {
+    pub(crate) fn new(id: Option<ConnectionId>) -> Self {
+        Self {
+            id,
+            transports: Vec::new(),
+            due: None,
+            looked: None,
+            limited: false,
+            patience: PATIENCE_MIN,
+            not_before: Instant::ZERO,
+            raised: None,
+        }
+    }
+
+    fn on_lowered(&mut self, now: Instant) {
+        if self.raised.take().is_some() {
+            self.patience = (self.patience * 2).min(PATIENCE_MAX);
+        }
+        self.not_before = now + self.patience;
+    }
+
+    fn on_raised(&mut self, now: Instant, is_attempt: bool) {
+        self.raised = Some(now);
+        self.not_before = now
+            + if is_attempt {
+                ATTEMPT
+            } else {
+                LOOK_INTERVAL * 2
+            };
+    }
+
+    /// Nothing speaks against what was raised.
+    fn on_calm(&mut self, now: Instant) {
+        if self.raised.is_some_and(|at| now - at >= TRIAL) {
+            self.raised = None;
+            self.patience = PATIENCE_MIN;
+        }
+    }
+}
+
+/// A browser says what the way to it can take.
+pub(crate) fn on_estimate(engine: &mut Engine, now: Instant, key: u32, remb: &Remb<'_>) {
+    let model = &mut engine.model;
+    let mut named = remb.ssrcs().take(NAMED_MAX);
+    if !named.any(|ssrc| outgoing_with(model, key, ssrc).is_some()) {
+        return;
+    }
+    let transport = &mut model.transports[key];
+    let falls = transport.downlink.on_estimate(remb.bits_per_second, now);
+    let connection = &mut model.connections[transport.connection];
+    let soonest = connection
+        .looked
+        .map_or(now, |looked| now.max(looked + LOOK_INTERVAL_MIN));
+    let due = match connection.due {
+        Some(due) if !falls => due,
+        _ => soonest,
+    };
+    connection.due = Some(due);
+    engine.wheel.schedule(key, due);
+}
+
+/// Somebody on this transport begins to listen. Where there is little room it begins with the least.
+pub(crate) fn on_subscribed(engine: &mut Engine, now: Instant, subscriber: u32) {
+    let model = &mut engine.model;
+    let transport = model.subscribers[subscriber].transport;
+    let connection = &mut model.connections[model.transports[transport].connection];
+    if !connection.limited {
+        return;
+    }
+    connection.due = Some(now);
+    engine.wheel.schedule(transport, now);
+    for nth in 0..engine.model.subscribers[subscriber].outgoing.len() {
+        let outgoing = engine.model.subscribers[subscriber].outgoing[nth];
+        select::grant(engine, outgoing, Some(0));
+    }
+}
+
+/// Shares anew if it is time to.
+pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
+    let key = engine.model.transports[key].connection;
+    let connection = &engine.model.connections[key];
+    if connection.due.is_none_or(|due| due > now) {
+        return;
+    }
+    let mut wanted = core::mem::take(&mut engine.wanted);
+    wanted.clear();
+    let outlook = look(engine, now, key, &mut wanted);
+    let connection = &mut engine.model.connections[key];
+    connection.looked = Some(now);
+    connection.due = outlook.is_known.then_some(now + LOOK_INTERVAL);
+    if !outlook.is_known {
+        let was_limited = core::mem::take(&mut connection.limited);
+        for one in wanted.iter().filter(|_| was_limited) {
+            select::grant(engine, one.outgoing, None);
+        }
+    } else if outlook.is_congested || wanted.iter().any(|one| one.has < one.top()) {
+        divide(engine, now, key, outlook, &mut wanted);
+    }
+    engine.wanted = wanted;
+}
+
+/// What everybody on a connection could have, and what browsers say of what they get.
+fn look(engine: &mut Engine, now: Instant, key: u32, wanted: &mut Vec<Wanted>) -> Outlook {
+    let model = &mut engine.model;
+    let mut outlook = Outlook::default();
+    for transport in &model.connections[key].transports {
+        let transport = &model.transports[*transport];
+        let first = wanted.len();
+        for &outgoing in &transport.outgoing {
+            let stream = &model.outgoing[outgoing];
+            let Some(medium) = stream.medium.and_then(|medium| model.media.get(medium)) else {
+                continue;
+            };
+            for encoding in &medium.encodings {
+                let encoding = &mut model.encodings[*encoding];
+                encoding.rate.read(encoding.bytes as u32, now);
+            }
+            let encodings = |place: u8| &model.encodings[medium.encodings[usize::from(place)]];
+            wanted.extend(wish(stream, outgoing, medium, encodings));
+        }
+        let has = wanted[first..].iter().map(|one| one.price(one.has)).sum();
+        outlook.add(&transport.downlink, has, now);
+    }
+    outlook
+}
+
+/// What one RTP stream could have; `None` if nothing is sent in it.
+fn wish<'a>(
+    stream: &Outgoing,
+    outgoing: u32,
+    medium: &Medium,
+    encoding: impl Fn(u8) -> &'a Encoding,
+) -> Option<Wanted> {
+    let measured = |place: u8| encoding(place).rate.rate();
+    let Some(layers) = &stream.layers else {
+        let rate = measured(0).unwrap_or(0);
+        return Some(Wanted::new(outgoing, 0, rate));
+    };
+    let mut prices = [0; 8];
+    let mut below = None;
+    let possible = layers.possible(medium.arriving);
+    for place in possible.iter() {
+        let guess = below.map_or(BASE_DEFAULT, |below: u64| {
+            below.saturating_mul(STEP_DEFAULT)
+        });
+        let price = measured(place).filter(|rate| *rate > 0).unwrap_or(guess);
+        prices[usize::from(place)] = price;
+        below = Some(price);
+    }
+    let mut places = possible.iter();
+    let mut one = Wanted::new(outgoing, 0, prices[usize::from(places.next()?)]);
+    for place in places {
+        one.step(prices[usize::from(place)]);
+    }
+    let has = layers.granted(possible)?;
+    one.has = possible.iter().filter(|place| *place < has).count() as u8;
+    Some(one)
+}
+
+/// Gives everybody a share, and tells those who get another one than they have.
+fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted: &mut [Wanted]) {
+    let connection = &mut engine.model.connections[key];
+    let has: u64 = wanted.iter().map(|one| one.price(one.has)).sum();
+    let budget = if outlook.is_congested {
+        outlook.budget()
+    } else {
+        connection.on_calm(now);
+        // What flows without complaint is no more than there is, however that is reckoned.
+        outlook.budget().max(has)
+    };
+    let may_raise = !outlook.is_congested && connection.not_before <= now;
+    connection.limited = true;
+    if !may_raise {
+        wanted.iter_mut().for_each(Wanted::stay);
+    }
+    allocate(budget, wanted);
+    let mut is_attempt = false;
+    if may_raise && wanted.iter().all(|one| one.gets == one.has) {
+        is_attempt = attempt(wanted);
+    }
+    let lowered = wanted.iter().any(|one| one.gets < one.has);
+    let raised = wanted.iter().any(|one| one.gets > one.has);
+    if raised {
+        connection.on_raised(now, is_attempt);
+    } else if lowered {
+        connection.on_lowered(now);
+    }
+    if raised {
+        for nth in 0..engine.model.connections[key].transports.len() {
+            let transport = engine.model.connections[key].transports[nth];
+            engine.model.transports[transport].downlink.watch(now);
+        }
+    }
+    for one in wanted.iter() {
+        give(engine, one);
+    }
+}
+
+/// Somebody gets a step more than fits: the first of those who have least.
+fn attempt(wanted: &mut [Wanted]) -> bool {
+    let candidates = wanted.iter_mut().filter(|one| one.gets < one.top());
+    let first = candidates.min_by_key(|one| (core::cmp::Reverse(one.priority), one.gets));
+    first.map(|one| one.gets += 1).is_some()
+}
+
+/// The subscription may have that step from now on.
+fn give(engine: &mut Engine, one: &Wanted) {
+    let stream = &engine.model.outgoing[one.outgoing];
+    let (Some(layers), Some(medium)) = (&stream.layers, stream.medium) else {
+        return;
+    };
+    debug_assert!(stream.kind == Kind::Video || one.top() == 0);
+    let possible = layers.possible(engine.model.media[medium].arriving);
+    let place = possible.iter().nth(usize::from(one.gets));
+    if place.is_some() && (layers.grant.is_some() || one.gets != one.has) {
+        select::grant(engine, one.outgoing, place);
+    }
+}
