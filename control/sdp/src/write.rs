@@ -91,6 +91,9 @@ pub(crate) fn section(local: &LocalParameters, section: &Section<'_>, setup: &st
     out.flag("rtcp-mux");
     if section.rtcp_rsize {
         out.flag("rtcp-rsize");
+        // RFC 3611 §5: a browser that only receives learns its round trip by asking for it, and without one it repeats NACKs late
+        // and leaves them no time in its jitter buffer.
+        out.attribute("rtcp-xr", "rcvr-rtt=all");
     }
     section
         .codecs

@@ -533,5 +533,6 @@ fn a_plain_client_is_answered() {
     assert!(audio.extensions.is_empty());
     // What was not offered is not answered.
     assert!(!text.contains("rtcp-rsize") && !text.contains("extmap-allow-mixed"));
+    assert!(!text.contains("rtcp-xr"));
     assert_eq!(lines(&text, "a=group"), ["a=group:BUNDLE v a"]);
 }

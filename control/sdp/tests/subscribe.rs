@@ -41,6 +41,8 @@ fn our_offer_uses_our_own_numbers() {
         ["a=fmtp:111 maxplaybackrate=48000;stereo=1;useinbandfec=1"]
     );
     assert_eq!(lines(&text, "a=fmtp:97"), ["a=fmtp:97 apt=96"]);
+    // Of each section, so that a browser that only receives learns its round trip.
+    assert_eq!(lines(&text, "a=rtcp-xr"), ["a=rtcp-xr:rcvr-rtt=all"; 2]);
     assert_eq!(
         lines(&text, "a=rtcp-fb:"),
         [
