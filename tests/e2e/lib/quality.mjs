@@ -1,13 +1,17 @@
 // What people see on bad paths, with real browsers: cases with targets. The tests run them in short, quality.mjs in full.
 import { COLORS, enter, seen } from './call.mjs';
 import { startCluster } from './cluster.mjs';
+import { impairer } from './impairer.mjs';
+import { freeUdpBlock } from './net.mjs';
 import { sleep, until } from './wait.mjs';
 
 // A case: `run({ browser, page, seconds, off })` gives measures; `control` says what to switch off so that it must fail. What is `open` is
-// not promised: freezes of a third of a second, for Chromium asks late where the end of a frame is lost; lost sound stays lost, for there is no NACK for it, no redundant encoding (RFC 2198), and Chromium adds no copies.
+// not promised: Chromium's freezes, which a direct call has fewer of; and lost sound stays lost, in a direct call too, for there is no
+// NACK for it, no redundant encoding (RFC 2198), and Chromium adds no copies.
 export const CASES = [
   { name: 'loss-5', what: '5 % random loss both ways, 60 ms round trip, on a viewer\'s path', promised: true, open: ['sound concealed', 'time frozen', 'time frozen by the loss'], short: 20, full: 60, control: 'no-nack',
     run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }) },
+  { name: 'loss-5-direct', what: 'the same path between two Chromiums, without a server', promised: false, short: 20, full: 60, run: (context) => direct(context, { loss: 0.05 }) },
   { name: 'loss-5-everywhere', what: '5 % random loss both ways, 60 ms round trip, on the publisher\'s path and a viewer\'s', promised: false, short: 20, full: 60,
     run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }, { everywhere: true }) },
   { name: 'loss-bursts', what: '10 % loss in bursts of three both ways on a viewer\'s path', promised: false, short: 20, full: 60,
@@ -116,6 +120,68 @@ async function lossy(context, conditions, targets, { everywhere = false } = {}) 
     ];
   } finally {
     await finish(one);
+  }
+}
+
+// The same path between two Chromiums without a server: what browsers make of it by themselves.
+async function direct({ browser, page, seconds }, conditions) {
+  const tab = await browser.newPage();
+  await tab.goto(page.url);
+  let proxy = null;
+  try {
+    await tab.evaluate(async ({ color, width, height, fps, grain }) => {
+      const [a, b] = [new RTCPeerConnection(), new RTCPeerConnection()];
+      const { track } = window.client.paint(color, width, height, fps, grain);
+      const sound = (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks()[0];
+      const stream = new MediaStream([track, sound]);
+      for (const one of [track, sound]) a.addTrack(one, stream);
+      b.ontrack = ({ streams }) => {
+        const video = document.querySelector('#direct') ?? document.body.appendChild(Object.assign(document.createElement('video'), { id: 'direct', autoplay: true }));
+        video.srcObject = streams[0];
+      };
+      Object.assign(window, { a, b, tell: {} });
+      await a.setLocalDescription();
+      const gathered = new Promise((resolve) => { b.onicecandidate = ({ candidate }) => (!candidate || (/ udp .* typ host/i.test(candidate.candidate) && candidate.address?.includes('.'))) && resolve(candidate); });
+      await b.setRemoteDescription({ type: 'offer', sdp: a.localDescription.sdp.replace(/a=candidate.*\r\n/g, '') });
+      await b.setLocalDescription();
+      window.tell.candidate = (await gathered).toJSON();
+    }, VIDEO);
+    const candidate = await tab.evaluate(() => window.tell.candidate);
+    const [, , , , address, port] = candidate.candidate.split(' ');
+    const listenBase = await freeUdpBlock(1);
+    proxy = await impairer({ listenBase, targetBase: Number(port), count: 1, target: address });
+    proxy.set({ up: FAR, down: FAR });
+    const through = { ...candidate, candidate: candidate.candidate.replace(` ${port} typ`, ` ${listenBase} typ`) };
+    await tab.evaluate(async (to) => {
+      await window.a.setRemoteDescription({ type: 'answer', sdp: window.b.localDescription.sdp.replace(/a=candidate.*\r\n/g, '') });
+      await window.a.addIceCandidate(to);
+    }, through);
+    const counted = () => tab.evaluate(async () => {
+      const all = { frozen: 0, concealed: 0, silentConcealed: 0, audioSamples: 0, framesDecoded: 0, freezes: 0, encoded: 0, width: 0 };
+      for (const s of (await window.b.getStats()).values()) {
+        if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(all, { framesDecoded: s.framesDecoded, frozen: s.totalFreezesDuration, freezes: s.freezeCount, width: s.frameWidth ?? 0 });
+        if (s.type === 'inbound-rtp' && s.kind === 'audio') Object.assign(all, { concealed: s.concealedSamples, silentConcealed: s.silentConcealedSamples, audioSamples: s.totalSamplesReceived });
+      }
+      for (const s of (await window.a.getStats()).values()) if (s.type === 'outbound-rtp' && s.kind === 'video') all.encoded = s.framesEncoded;
+      return { ...all, at: performance.now() };
+    });
+    await until('all of the picture', async () => (await counted()).width === VIDEO.width, { timeout: 20_000 }).catch(() => {});
+    await sleep(5_000);
+    proxy.set({ up: conditions, down: conditions });
+    await sleep(2_000);
+    const before = await counted();
+    await sleep(seconds * 1_000);
+    const after = await counted();
+    const grown = (name) => after[name] - before[name];
+    return [
+      any('pictures decoded', 100 * grown('framesDecoded') / Math.max(1, grown('encoded')), '%'),
+      any('time frozen', 100 * grown('frozen') / (grown('at') / 1_000), '%'),
+      any('sound concealed', 100 * (grown('concealed') - grown('silentConcealed')) / Math.max(1, grown('audioSamples')), '%'),
+      any('freezes', grown('freezes'), ''), any('width', after.width, 'px'),
+    ];
+  } finally {
+    await tab.close();
+    proxy?.close();
   }
 }
 

@@ -172,7 +172,7 @@ window.client = (() => {
   }
 
   const api = {
-    join, publish, unpublish, received, sent, encodings, activate, events,
+    join, paint, publish, unpublish, received, sent, encodings, activate, events,
     streams: () => [...subscriptions.keys()],
     now: () => performance.now(),
     eventsOf: (type) => events.filter((e) => e.type === type),
