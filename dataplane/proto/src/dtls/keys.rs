@@ -55,6 +55,13 @@ impl RecordKey {
         (self.number, self.explicit)
     }
 
+    /// Whether `number` is that of a newer record than all before, which it then is. To be asked for authentic records only.
+    pub(super) fn is_next(&mut self, number: u64) -> bool {
+        let is_newer = number > self.number;
+        self.number = self.number.max(number);
+        is_newer
+    }
+
     /// Encrypts `body` and appends its tag. `explicit` comes from [`Self::advance`].
     pub(super) fn seal(&self, explicit: u64, aad: &[u8], body: &mut Vec<u8>) -> Option<()> {
         self.cipher()?
@@ -74,7 +81,8 @@ impl RecordKey {
         Some(body)
     }
 
-    /// Made for each use: that is seldom, and ready for use it is large.
+    /// Made for each use: that is seldom, and ready for use it is large. The library has that on the heap, and wipes it when it is
+    /// dropped.
     fn cipher(&self) -> Option<LessSafeKey> {
         let algorithm = match self.key_len {
             16 => &AES_128_GCM,
@@ -231,5 +239,44 @@ impl Cipher for NotingCipher {
         self.inner.decrypt(ciphertext, aad.clone(), nonce)?;
         self.note(&aad, &nonce, |notes, key| notes.opened = Some(key));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::srtp::{is_left, leave, wipe_stack};
+
+    /// Seals a record and opens it.
+    #[inline(never)]
+    fn seal_and_open(key: &RecordKey) {
+        let mut body = b"good-bye".to_vec();
+        key.seal(1, b"", &mut body).unwrap();
+        assert_eq!(key.open(1, b"", &body).unwrap(), b"good-bye");
+    }
+
+    #[test]
+    fn neither_key_nor_round_key_of_a_record_stays_on_the_stack() {
+        let mut key = Zeroizing::new([0; KEY_MAX]);
+        key[..16].fill(5);
+        let key = RecordKey {
+            key,
+            key_len: 16,
+            salt: [6; SALT_LEN],
+            number: 1 << 48,
+            explicit: 0,
+        };
+        // The first words that the expansion makes of sixteen fives (FIPS 197 §5.2; the S-box has 6b for 05).
+        let round_key = [
+            0x6f, 0x6e, 0x6e, 0x6e, 0x6a, 0x6b, 0x6b, 0x6b, //
+            0x6f, 0x6e, 0x6e, 0x6e, 0x6a, 0x6b, 0x6b, 0x6b,
+        ];
+        for secret in [&[5; 16], &round_key] {
+            wipe_stack();
+            seal_and_open(&key);
+            assert!(!is_left(secret));
+            leave(secret);
+            assert!(is_left(secret), "one that is left would be found");
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! What a server must still be able to do once the handshake is complete, in a few hundred bytes: repeat its last flight
 //! for a peer that did not get it (RFC 6347 §4.2.4), hear the peer's good-bye, and say its own (RFC 5246 §7.2.1).
 //!
-//! Authentic records count. Of the others only those do, and not for ever, that a client's last flight has before its
-//! Finished: where much is lost, the Finished alone may be lost each time. A new ClientHello is ignored.
+//! Authentic records count that are newer than all before: a retransmission is a new record (RFC 6347 §4.2.2). What anybody
+//! could send who listens or guesses counts a few times in the life of an association, and only if it is what a client's last
+//! flight has: a record from before its Finished, for where much is lost the Finished alone may be lost each time, and a Finished
+//! that came before. A new ClientHello is ignored.
 
 use clock::{Duration, Instant};
 
@@ -27,8 +29,8 @@ const WARNING: u8 = 1;
 const RECORDS_MAX: usize = 8;
 /// The last flight is not repeated sooner than this: browsers begin with as long a pause.
 const REPEAT_PAUSE: Duration = Duration::from_millis(50);
-/// So often it is repeated for records that are not authentic. More than a client repeats its own, and little to have of us
-/// for somebody who writes in its name.
+/// So often it is repeated for records that are not authentic or not new. More than a client repeats its own, and little to have
+/// of us for somebody who writes in its name.
 const HINTS: u8 = 16;
 
 /// A complete association of a server.
@@ -48,7 +50,7 @@ pub(super) enum Heard {
     Nothing,
     /// The peer sent its Finished again: it lacks our last flight.
     Finished,
-    /// So it seems.
+    /// So it seems, or so somebody wants it to seem.
     Hint,
     /// It says good-bye.
     GoodBye,
@@ -69,7 +71,7 @@ impl Settled {
     }
 
     /// What is of most interest in a datagram.
-    pub(super) fn hear(&self, datagram: &[u8]) -> Heard {
+    pub(super) fn hear(&mut self, datagram: &[u8]) -> Heard {
         let (mut rest, mut hint) = (datagram, Heard::Nothing);
         for _ in 0..RECORDS_MAX {
             let Some((record, tail)) = Record::split(rest) else {
@@ -98,21 +100,10 @@ impl Settled {
 
     /// A datagram that says good-bye.
     pub(super) fn say_goodbye(&mut self) -> Option<Vec<u8>> {
-        let mut body = vec![WARNING, CLOSE_NOTIFY];
-        let (number, explicit) = self.sealing.advance();
-        let aad = associated(number, ALERT, body.len())?;
-        self.sealing.seal(explicit, &aad, &mut body)?;
-        let length = u16::try_from(body.len().checked_add(EXPLICIT_LEN)?).ok()?;
-        let mut record = vec![ALERT];
-        record.extend(VERSION);
-        record.extend(number.to_be_bytes());
-        record.extend(length.to_be_bytes());
-        record.extend(explicit.to_be_bytes());
-        record.extend(body);
-        Some(record)
+        seal(&mut self.sealing, ALERT, vec![WARNING, CLOSE_NOTIFY])
     }
 
-    fn hear_record(&self, record: &Record<'_>) -> Heard {
+    fn hear_record(&mut self, record: &Record<'_>) -> Heard {
         let fits = record.version == VERSION && matches!(record.content, ALERT | HANDSHAKE);
         if !fits || record.epoch() > EPOCH {
             return Heard::Nothing;
@@ -128,10 +119,28 @@ impl Settled {
         match (record.content, record.open(&self.opening).as_deref()) {
             (ALERT, Some([_, CLOSE_NOTIFY])) => Heard::GoodBye,
             (ALERT, Some([FATAL, _])) => Heard::Fatal,
-            (HANDSHAKE, Some([FINISHED, ..])) => Heard::Finished,
+            (HANDSHAKE, Some([FINISHED, ..])) => match self.opening.is_next(record.number) {
+                true => Heard::Finished,
+                false => Heard::Hint,
+            },
             _ => Heard::Nothing,
         }
     }
+}
+
+/// The next record of `key`'s direction.
+pub(super) fn seal(key: &mut RecordKey, content: u8, mut body: Vec<u8>) -> Option<Vec<u8>> {
+    let (number, explicit) = key.advance();
+    let aad = associated(number, content, body.len())?;
+    key.seal(explicit, &aad, &mut body)?;
+    let length = u16::try_from(body.len().checked_add(EXPLICIT_LEN)?).ok()?;
+    let mut record = vec![content];
+    record.extend(VERSION);
+    record.extend(number.to_be_bytes());
+    record.extend(length.to_be_bytes());
+    record.extend(explicit.to_be_bytes());
+    record.extend(body);
+    Some(record)
 }
 
 /// A record as it is sent (RFC 6347 §4.1).

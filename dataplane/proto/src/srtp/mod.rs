@@ -32,6 +32,8 @@ mod tests;
 
 pub(crate) use backend::prefetch;
 pub use backend::wipe_stack;
+#[cfg(test)]
+pub(crate) use backend::{is_left, leave};
 pub use batch::{Job, protect_batch};
 pub use inbound::{Inbound, MAX_INBOUND_SOURCES, RTP_REPLAY_WINDOW, Reject};
 pub use outbound::{Outbound, OutboundRtcp, Refusal};

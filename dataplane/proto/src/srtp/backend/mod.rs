@@ -32,6 +32,8 @@ pub(super) use hmac::HmacSha1;
 pub(super) use hmac_lanes::{LANES, tags};
 pub(crate) use prefetch::prefetch;
 pub(super) use prefetch::prefetch_front;
+#[cfg(test)]
+pub(crate) use stack::tests::{is_left, leave};
 pub(super) use stack::wipe_frames;
 pub use stack::wipe_stack;
 

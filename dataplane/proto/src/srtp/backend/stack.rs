@@ -34,7 +34,7 @@ fn wipe<const LEN: usize>() {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
 
@@ -45,7 +45,7 @@ mod tests {
 
     /// Whether `secret` lies below the caller's frame. The system reads it for us: to the compiler that memory has no value.
     #[inline(never)]
-    fn is_left(secret: &[u8]) -> bool {
+    pub(crate) fn is_left(secret: &[u8]) -> bool {
         let below = MaybeUninit::<[u8; DEPTH / 2]>::uninit();
         black_box(&below);
         let mut octets = vec![0; DEPTH / 2];
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[inline(never)]
-    fn leave(secret: &[u8]) {
+    pub(crate) fn leave(secret: &[u8]) {
         // Not at its start, where a greater frame is begun by touching each page.
         let mut copy = [0; 4096];
         copy[1000..1016].copy_from_slice(secret);
