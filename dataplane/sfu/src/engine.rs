@@ -19,9 +19,10 @@ use crate::model::publisher::{Origin, Role};
 use crate::model::transport::Source;
 use crate::model::{Model, Path};
 use crate::outbox::Outbox;
+use crate::path::protect::JOBS_MAX;
 use crate::path::queue::Queue;
-use crate::path::rewrite::DATAGRAM_MAX;
-use crate::path::rewrite::Rewritten;
+
+use crate::path::rewrite::{DATAGRAM_MAX, OVERSHOOT_MAX, Rewritten, WRITTEN_MAX};
 use crate::path::{Arrived, Plain, classify, ingest, protect, rewrite, route, unprotect};
 use crate::select;
 use crate::stats::{PacketKind, Stats};
@@ -39,8 +40,8 @@ const FLUSHED_MAX: usize = 512;
 /// RTCP.
 const CONTROL_BURSTS: usize = 256;
 const CONTROL_BYTES: usize = 64 << 10;
-/// Octets of a header with the extensions that browsers negotiate; there may be longer ones.
-const USUAL_HEADER: usize = 64;
+/// With those that a turn may do beyond.
+const REWRITTEN_MAX: usize = FLUSHED_MAX + OVERSHOOT_MAX;
 /// Packets whose stay is measured while what was written can't leave.
 const DEPARTING_MAX: usize = 1024;
 
@@ -119,9 +120,10 @@ impl Engine {
             gathering: Gathering::Nothing,
             departing: Vec::with_capacity(DEPARTING_MAX),
             last_burst: None,
-            rewritten: Vec::with_capacity(2 * FLUSHED_MAX),
-            headers: Vec::with_capacity(2 * FLUSHED_MAX * USUAL_HEADER),
-            jobs: Vec::new(),
+            rewritten: Vec::with_capacity(REWRITTEN_MAX),
+            // Headers are nearly always short, and what they don't reach is not touched.
+            headers: Vec::with_capacity(REWRITTEN_MAX * WRITTEN_MAX),
+            jobs: Vec::with_capacity(JOBS_MAX),
             due: Vec::with_capacity(TIMERS_MAX),
             wanted: Vec::new(),
             ice: Arc::default(),

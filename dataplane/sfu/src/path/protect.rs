@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::stats::{Direction, PacketKind};
 
 /// Most packets of one list of jobs; so many are never too much for a chunk of transmit memory.
-const JOBS_MAX: usize = 32;
+pub(crate) const JOBS_MAX: usize = 32;
 
 /// Protects everything that was rewritten.
 #[inline(never)]

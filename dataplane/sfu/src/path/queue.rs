@@ -3,6 +3,8 @@
 //! A run names packets that lie in a row, so that handing a frame to a subscriber is one step and not one per packet. What a
 //! flush leaves over stays for the next.
 
+use std::collections::VecDeque;
+
 use clock::{Duration, Instant};
 use packet::{Arena, SlotId};
 
@@ -14,6 +16,12 @@ use crate::model::packet::Packet;
 const PACKETS_MAX: usize = 4096;
 /// Of those, how many may be retransmissions.
 const RESENT_MAX: usize = 2048;
+/// How many more there may be during a flush, for subscribers who start late and are given copies from the cache: twice the
+/// budget of a turn, which ends with the one that spends it.
+const COPIES_MAX: usize = 1024;
+/// Runs for each transport that there is memory for, and all together. It is touched only if so many wait.
+const RUNS_PER_TRANSPORT: usize = 512;
+const RUNS_MAX: usize = 1 << 19;
 /// How long after its arrival a packet may leave at the latest.
 ///
 /// A conversation suffers from more than 150 ms from mouth to ear and breaks beyond 400 (ITU-T G.114), and both ends and two
@@ -31,27 +39,33 @@ pub(crate) struct Queue {
     /// No packet arrived before this.
     oldest: Instant,
     runs: Vec<Run>,
+    /// No more than this.
+    runs_max: usize,
     /// Transports with runs, in the order in which they are served.
-    transports: Vec<u32>,
-    served: usize,
+    transports: VecDeque<u32>,
+    /// Most of those; some may be listed twice, if runs went away.
+    transports_max: usize,
 }
 
 impl Queue {
-    /// Nothing waits. There is memory for a run or two to each of so many transports; more is found if it is needed.
+    /// Nothing waits. There is memory for everything that may, with so many transports.
     pub(crate) fn new(transports: usize) -> Self {
+        let runs_max = RUNS_MAX.min(RUNS_PER_TRANSPORT * transports.max(1));
+        let transports_max = 2 * transports.max(1);
         Self {
-            packets: Vec::with_capacity(PACKETS_MAX),
-            since: Vec::with_capacity(PACKETS_MAX),
+            packets: Vec::with_capacity(PACKETS_MAX + COPIES_MAX),
+            since: Vec::with_capacity(PACKETS_MAX + COPIES_MAX),
             oldest: Instant::FAR_FUTURE,
-            runs: Vec::with_capacity(2 * transports),
-            transports: Vec::with_capacity(transports),
-            served: 0,
+            runs: Vec::with_capacity(runs_max),
+            runs_max,
+            transports: VecDeque::with_capacity(transports_max),
+            transports_max,
         }
     }
 
     /// Whether no run waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.served == self.transports.len()
+        self.transports.is_empty()
     }
 
     /// Whether no further packet may be taken in.
@@ -61,7 +75,12 @@ impl Queue {
 
     /// Whether no further retransmission may be taken in: publishers come first.
     pub(crate) fn is_full_for_retransmissions(&self) -> bool {
-        self.packets.len() >= RESENT_MAX
+        self.packets.len() >= RESENT_MAX || self.runs.len() >= self.runs_max / 2
+    }
+
+    /// Whether no further copy from the cache may be taken in, for a subscriber who starts late.
+    pub(crate) fn is_full_for_copies(&self) -> bool {
+        self.packets.len() >= PACKETS_MAX + COPIES_MAX
     }
 
     /// Takes in a packet with a reference to its slot, and says where it lies. The next one lies behind it.
@@ -96,13 +115,16 @@ impl Queue {
 
     /// Lets `run` wait for a transport; `false` if too much waits there already.
     pub(crate) fn push(&mut self, exit: &mut Exit, transport: u32, run: Run) -> bool {
-        if exit.waiting + run.count > WAITING_MAX {
+        if exit.waiting + run.count > WAITING_MAX || self.runs.len() >= self.runs_max {
+            return false;
+        }
+        if exit.waiting == 0 && self.transports.len() >= self.transports_max {
             return false;
         }
         let place = u32::try_from(self.runs.len()).expect("the queue is bounded");
         if exit.waiting == 0 {
             exit.runs.first = place;
-            self.transports.push(transport);
+            self.transports.push_back(transport);
         } else {
             self.runs[exit.runs.last as usize].next = place;
         }
@@ -119,14 +141,19 @@ impl Queue {
 
     /// The next transport to be served. One that lost its runs meanwhile comes with nothing waiting.
     pub(crate) fn next_transport(&mut self) -> Option<u32> {
-        let transport = *self.transports.get(self.served)?;
-        self.served += 1;
-        Some(transport)
+        self.transports.pop_front()
+    }
+
+    /// What waited for a transport waits on from the run in `first` on, with so many packets, and is served next.
+    pub(crate) fn put_back(&mut self, exit: &mut Exit, transport: u32, first: u32, packets: u32) {
+        exit.runs.first = first;
+        exit.waiting = packets;
+        self.transports.push_front(transport);
     }
 
     /// The transport that is served so many after the next.
     pub(crate) fn ahead(&self, steps: usize) -> Option<u32> {
-        self.transports.get(self.served + steps).copied()
+        self.transports.get(steps).copied()
     }
 
     /// The RTP stream of the first run of an exit; of another one if there is none.
@@ -167,7 +194,7 @@ impl Queue {
 
     /// The transports that are still to be served.
     pub(crate) fn waiting_transports(&self) -> impl Iterator<Item = u32> + '_ {
-        self.transports[self.served..].iter().copied()
+        self.transports.iter().copied()
     }
 
     /// Packets of all runs that wait for a transport, by the runs themselves.
@@ -185,13 +212,14 @@ impl Queue {
         let keep = if self.is_empty() { 0 } else { mark };
         self.since.truncate(keep);
         for packet in self.packets.drain(keep..) {
-            departing.extend(packet.arrival);
+            // What a list that is full leaves out is not measured.
+            if departing.len() < departing.capacity() {
+                departing.extend(packet.arrival);
+            }
             arena.release(packet.slot);
         }
         if self.is_empty() {
             self.runs.clear();
-            self.transports.clear();
-            self.served = 0;
             self.oldest = Instant::FAR_FUTURE;
         }
     }

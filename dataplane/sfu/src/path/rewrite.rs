@@ -3,7 +3,7 @@
 //! The payload stays where it is; only a header is written, and the two bytes that RTX puts before the payload.
 
 use clock::Instant;
-use packet::{Arena, SlotId};
+use packet::{Arena, MAX_BATCH, SlotId};
 use proto::codec::vp8;
 use proto::rtp::{Element, FIXED_LENGTH, Fields, Refused, Uri, write_header};
 use proto::rtx;
@@ -31,6 +31,11 @@ const ELEMENTS_OUT_MAX: usize = ELEMENTS_MAX + 2;
 const ELEMENT_MAX: usize = 200;
 /// Most octets that go before a payload.
 pub(super) const PREFIX_MAX: usize = 8;
+/// Most packets that are looked at beyond the budget of a turn: a run as long as a batch with what other workers handed over,
+/// and what a subscriber that starts late has missed.
+pub(crate) const OVERSHOOT_MAX: usize = 2 * MAX_BATCH + PACKETS_MAX;
+/// Most that is written of a packet: header and prefix.
+pub(crate) const WRITTEN_MAX: usize = HEADER_MAX + PREFIX_MAX;
 /// How many transports ahead the way out is fetched, and the RTP stream that comes first on it.
 const EXIT_AHEAD: usize = 8;
 const OUTGOING_AHEAD: usize = 4;
@@ -162,7 +167,8 @@ impl Prefix {
 }
 
 /// Rewrites what waits, transport by transport, so that the state of one subscriber is hot at a time, until `budget` packets
-/// or a few more were looked at. What is left waits on. Packets that are refused take time too, so they count.
+/// or at most [`OVERSHOOT_MAX`] more were looked at. What is left waits on. Packets that are refused take time too, so they
+/// count, and so do those that a subscriber is given from the cache.
 #[inline(never)]
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: usize) {
     if engine.queue.is_empty() {
@@ -180,7 +186,7 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: 
         && let Some(transport) = engine.queue.next_transport()
     {
         fetch_ahead(engine);
-        spent += serve(engine, &moment, arena, transport);
+        spent += serve(engine, &moment, arena, transport, budget - spent);
     }
     let packets = engine.rewritten.len() as u64;
     engine.stats.stage_mut(Stage::Rewrite).packets_out += packets;
@@ -199,9 +205,15 @@ fn fetch_ahead(engine: &Engine) {
     }
 }
 
-/// Everything that waits for one transport; how many packets that was. Those that waited too long go all at once, so they
-/// count as one for each run.
-fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32) -> usize {
+/// What waits for one transport, up to the run with which `budget` is spent; how much that was. Packets that waited too long
+/// go all at once, so they count as one for each run.
+fn serve(
+    engine: &mut Engine,
+    moment: &Moment,
+    arena: &mut Arena,
+    transport: u32,
+    budget: usize,
+) -> usize {
     let exit = &mut engine.model.exits[transport];
     let waiting = core::mem::take(&mut exit.waiting);
     if waiting == 0 {
@@ -209,12 +221,13 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
     }
     let list = exit.runs;
     let way = way(transport, exit);
-    engine.stats.stage_mut(Stage::Rewrite).held -= u64::from(waiting);
     let (first, first_header) = (engine.rewritten.len(), engine.headers.len());
     let mut place = list.first;
-    let mut spent = waiting;
+    let (mut served, mut spent) = (0, 0);
     loop {
         let run = engine.queue.run(place);
+        served += run.count;
+        spent += run.count as usize;
         match way {
             Err(reason) => {
                 let stats = &mut engine.stats;
@@ -223,11 +236,11 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
             Ok(_) if is_stale(&engine.queue, &run, moment) => {
                 let stats = &mut engine.stats;
                 stats.drop_many(Stage::Rewrite, DropReason::Stale, u64::from(run.count));
-                spent -= run.count - 1;
+                spent -= run.count as usize - 1;
             }
             Ok(way) => {
                 for packet in run.first..run.first + run.count {
-                    rewrite(engine, moment, arena, &run, packet, way);
+                    spent += rewrite(engine, moment, arena, &run, packet, way);
                 }
             }
         }
@@ -235,13 +248,21 @@ fn serve(engine: &mut Engine, moment: &Moment, arena: &mut Arena, transport: u32
             break;
         }
         place = run.next;
+        if spent >= budget {
+            let exit = &mut engine.model.exits[transport];
+            engine
+                .queue
+                .put_back(exit, transport, place, waiting - served);
+            break;
+        }
     }
+    engine.stats.stage_mut(Stage::Rewrite).held -= u64::from(served);
     let list = &mut engine.rewritten[first..];
     let most = u16::from(engine.config.padding_max);
     if most > 0 && list.len() > 1 {
         engine.stats.padding_bytes += level(list, &mut engine.headers[first_header..], most);
     }
-    spent as usize
+    spent
 }
 
 /// Whether a run has waited for so long that it is of no use.
@@ -264,7 +285,7 @@ fn way(transport: u32, exit: &Exit) -> Result<Way, DropReason> {
     })
 }
 
-/// One packet for one subscriber.
+/// One packet for one subscriber; how many more that subscriber was given from the cache.
 fn rewrite(
     engine: &mut Engine,
     moment: &Moment,
@@ -272,7 +293,7 @@ fn rewrite(
     run: &Run,
     place: u32,
     way: Way,
-) {
+) -> usize {
     let packet = engine.queue.packet(place);
     let (outgoing, numbers) = match number(&mut engine.model, run, packet, arena, moment.now) {
         Ok(numbered) => numbered,
@@ -282,7 +303,7 @@ fn rewrite(
             if reason == DropReason::AwaitingKeyFrame {
                 engine.want_key_frame(encoding);
             }
-            return;
+            return 0;
         }
     };
     let headers = &mut engine.headers;
@@ -299,7 +320,7 @@ fn rewrite(
     if len > DATAGRAM_MAX {
         headers.truncate(before);
         engine.stats.drop_at(Stage::Rewrite, DropReason::TooLong);
-        return;
+        return 0;
     }
     match &mut outgoing.rtx {
         Some(rtx) if changes.is_again => {
@@ -322,12 +343,15 @@ fn rewrite(
         padding: 0,
         may_pad: outgoing.kind == Kind::Video && !changes.is_again,
     });
-    if let Some(first) = starts_late {
-        catch_up(engine, moment, arena, run.outgoing, &first, way);
+    match starts_late {
+        Some(first) => catch_up(engine, moment, arena, run.outgoing, &first, way),
+        None => 0,
     }
 }
 
-/// A subscriber starts with a packet that came late: what follows it was passed over and is in the cache.
+/// A subscriber starts with a packet that came late: what follows it was passed over and is in the cache. How many packets
+/// that is.
+#[cold]
 fn catch_up(
     engine: &mut Engine,
     moment: &Moment,
@@ -335,10 +359,14 @@ fn catch_up(
     outgoing: u32,
     first: &Packet,
     way: Way,
-) {
+) -> usize {
     let newest = engine.model.encodings[first.encoding].seen.highest();
     let missed = first.sequence + 1..=newest.unwrap_or_default();
+    let mut made = 0;
     for sequence in missed.take(PACKETS_MAX) {
+        if engine.queue.is_full_for_copies() {
+            break;
+        }
         let encoding = &engine.model.encodings[first.encoding];
         let Some(packet) = encoding.cache.get(sequence).copied() else {
             continue;
@@ -352,8 +380,9 @@ fn catch_up(
             retransmission: None,
         };
         engine.stats.stage_mut(Stage::Rewrite).made += 1;
-        rewrite(engine, moment, arena, &run, run.first, way);
+        made += 1 + rewrite(engine, moment, arena, &run, run.first, way);
     }
+    made
 }
 
 /// The numbers under which a packet of `run` leaves.

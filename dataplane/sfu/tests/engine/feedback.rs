@@ -7,7 +7,7 @@ use proto::rtcp::{
 };
 use proto::rtp::Unwrapper;
 use sfu::api::*;
-use sfu::discard::DropReason;
+use sfu::discard::{DropReason, Stage};
 
 use crate::forwarding::pictures_requested;
 use crate::harness::*;
@@ -474,6 +474,46 @@ fn who_starts_with_a_recovered_packet_gets_the_whole_picture() {
             packet.payload,
             source.payloads[&first.wrapping_add(nth as u16)]
         );
+    }
+    net.finish();
+}
+
+/// Everybody waits for one packet, and with it comes all that they have missed: more than leaves in one turn.
+#[test]
+fn many_who_start_with_a_recovered_packet_do_so_in_more_than_one_turn() {
+    const BUDGET: u64 = 512;
+    const WAITING: usize = 40;
+    let mut net = Net::new();
+    let (mut source, _) = call(&mut net, 1);
+    let waiting: Vec<usize> = (0..WAITING).map(|_| net.connect()).collect();
+    for late in &waiting {
+        let spec = subscriber(&net, *late, 1);
+        net.command(Command::AddSubscriber(Box::new(spec)));
+    }
+    net.run(10);
+    let first = source.sequence;
+    source.frame(&mut net, true, &[0]);
+    for _ in 0..20 {
+        source.frame(&mut net, false, &[]);
+        net.run(5);
+    }
+    let each = u64::from(source.sequence.wrapping_sub(first));
+    assert!(each * WAITING as u64 > 3 * BUDGET, "{each} each");
+    source.resend(&mut net, first, 500);
+    net.allocations = Some(0);
+    net.receive();
+    let written = |net: &Net| net.engine.stats().stage(Stage::Protect).packets_out;
+    let before = written(&net);
+    net.stands_still = true;
+    net.flush();
+    let once = written(&net) - before;
+    assert!((BUDGET..BUDGET + each).contains(&once), "{once} at once");
+    net.stands_still = false;
+    net.flush();
+    assert_eq!(net.allocations, Some(0));
+    for late in &waiting {
+        let got = net.peers[*late].of(out_ssrcs(*late).1);
+        assert_eq!(got.len() as u64, each);
     }
     net.finish();
 }

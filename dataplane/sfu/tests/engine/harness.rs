@@ -377,8 +377,8 @@ impl Net {
     /// The second half of a turn.
     pub fn flush(&mut self) {
         if self.stands_still {
-            let (arena, bursts) = (&mut self.arena, &mut self.bursts);
-            self.engine.flush(self.now, arena, bursts);
+            let now = self.now;
+            self.watch(|net| net.engine.flush(now, &mut net.arena, &mut net.bursts));
             return;
         }
         // What is more than leaves in one turn leaves in the next ones, which come at once.
