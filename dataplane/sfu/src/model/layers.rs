@@ -18,8 +18,9 @@ const PICTURES_MISSED: u32 = 4;
 const INTERVAL_DEFAULT: Duration = Duration::from_millis(66);
 /// A picture may be shown so much later than it was meant to be when a switch would else run time backwards.
 const SHIFT_MAX: u32 = 90_000 / 4;
-/// Sender reports and arrival times agree about a switch but for that; else the reports are not believed.
-const DISAGREEMENT_MAX: u32 = 90_000 / 2;
+/// Sender reports and arrival times agree about a switch but for that, however congested the path; else the reports are not
+/// believed.
+const DISAGREEMENT_MAX: u32 = 90_000 * 3;
 
 /// A set of the encodings of one medium, by their places, lowest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
