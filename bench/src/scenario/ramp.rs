@@ -129,14 +129,15 @@ impl Ramp {
             return Judgement::Failed(because.clone());
         }
         let loss = packets.loss() * 100.0;
-        let latency = outcome.latency.as_ref().map_or(0, |latency| latency.p99);
+        let latency = outcome.latency.as_ref().map(|latency| latency.p99);
+        let slow = latency.filter(|latency| u128::from(*latency) > self.latency.as_nanos());
         let broken = if loss > self.loss {
             format!("{loss:.2} % lost")
-        } else if u128::from(latency) > self.latency.as_nanos() {
+        } else if let Some(latency) = slow {
             let latency = Duration::from_millis(latency / 1_000_000);
             format!("p99 latency {}", humantime::format_duration(latency))
         } else {
-            return Judgement::Carried;
+            return carried(outcome);
         };
         if is_machine_full(outcome) && outcome.subject_share() < SUBJECT_FULL {
             return Judgement::GeneratorFull(format!("{broken}, with the machine full"));
@@ -178,6 +179,18 @@ impl Growth {
     }
 }
 
+/// What a step has shown in which nothing broke: a backlog or packets that nobody looked into are not carried, and neither is a
+/// load whose latency nobody knows.
+fn carried(outcome: &Outcome) -> Judgement {
+    match &outcome.verdict {
+        Verdict::NoResult { because } if !outcome.is_right_but_for_loss() => {
+            Judgement::Failed(because.clone())
+        }
+        _ if outcome.latency.is_none() => Judgement::Failed("no latency was measured".to_owned()),
+        _ => Judgement::Carried,
+    }
+}
+
 fn is_machine_full(outcome: &Outcome) -> bool {
     let possible = outcome.measured.as_secs_f64() * outcome.machine.processors as f64;
     let used = outcome.processor.machine + outcome.processor.stolen;
@@ -199,7 +212,7 @@ fn between(carried: usize, broke: usize) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::exit;
-    use crate::outcome::Packets;
+    use crate::outcome::{Distribution, Packets};
     use crate::scenario::tests::parse;
 
     fn climb(from: usize, to: usize, limit: usize) -> (Vec<usize>, Option<usize>) {
@@ -280,6 +293,7 @@ mod tests {
             ..Packets::default()
         };
         outcome.verdict = outcome.packets.verdict();
+        outcome.latency = Distribution::from_buckets(&[(1_000_000, 995)]);
         assert!(!outcome.is_result());
         assert_eq!(ramp.judge(&outcome), Judgement::Carried, "half a percent");
         outcome.packets.delivered = 900;
@@ -309,5 +323,57 @@ mod tests {
         assert!(matches!(ramp.judge(&outcome), Judgement::Failed(_)));
         outcome.packets.wrong = 1;
         assert!(matches!(ramp.judge(&outcome), Judgement::Failed(_)));
+    }
+
+    #[test]
+    fn what_is_no_result_is_not_carried() {
+        let (common, scenario) = parse("fanout");
+        let ramp = Ramp {
+            from: 1,
+            to: 9,
+            loss: 1.0,
+            latency: Duration::from_millis(100),
+            scenario,
+        };
+        let plan = ramp.load(&common, 1).expect("a fanout can be raised").plan;
+        let mut good = Outcome::impossible("ringcast", exit::Kind::Loopback, &plan, String::new());
+        good.measured = Duration::from_secs(10);
+        good.machine.processors = 2;
+        good.packets = Packets {
+            published: 100,
+            expected: 1_000,
+            delivered: 1_000,
+            checked: 20,
+            subscribers: 100,
+            looked_into: 95,
+            ..Packets::default()
+        };
+        good.latency = Distribution::from_buckets(&[(1_000_000, 1_000)]);
+        good.verdict = good.packets.verdict();
+        assert_eq!(ramp.judge(&good), Judgement::Carried);
+        let judge = |change: fn(&mut Outcome)| {
+            let mut outcome = good.clone();
+            change(&mut outcome);
+            outcome.verdict = outcome.packets.verdict();
+            ramp.judge(&outcome)
+        };
+        let failed = |judgement: Judgement, why: &str| match judgement {
+            Judgement::Failed(because) => assert!(because.contains(why), "{because}"),
+            other => panic!("{other:?}"),
+        };
+        failed(
+            judge(|outcome| outcome.packets.delivered = 1_100),
+            "backlog",
+        );
+        failed(judge(|outcome| outcome.packets.looked_into = 50), "checked");
+        failed(judge(|outcome| outcome.packets.expected = 0), "published");
+        failed(judge(|outcome| outcome.latency = None), "latency");
+        let mut unconnected = good.clone();
+        unconnected.packets.delivered = 995;
+        let because = "a transport is not connected".to_owned();
+        unconnected.verdict = Verdict::NoResult { because };
+        failed(ramp.judge(&unconnected), "connected");
+        unconnected.packets.delivered = 900;
+        assert!(matches!(ramp.judge(&unconnected), Judgement::Broke(_)));
     }
 }
