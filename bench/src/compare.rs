@@ -555,6 +555,8 @@ pub(crate) mod tests {
                 sent: 50.0,
                 state_before: None,
                 state_after: None,
+                resident_before: None,
+                resident_after: None,
             });
         });
         assert_eq!(ratio(&comparison), None, "no flood");

@@ -24,6 +24,9 @@ const UNSENT_MAX: f64 = 0.001;
 const LOOKED_INTO_MIN: f64 = 0.9;
 /// Strangers who send less than this share of what was asked are no flood.
 const FLOOD_MIN: f64 = 0.95;
+/// So many bytes the forwarder's memory may grow by under strangers: at 100 000 datagrams a second an entry for each would take
+/// more within a second.
+const GROWN_MAX: u64 = 1 << 20;
 /// Changes of viewers that fall short of this share of what was asked are another load.
 const CHURN_MIN: f64 = 0.9;
 
@@ -187,10 +190,17 @@ pub struct Strangers {
     pub asked: f64,
     /// Datagrams a second that they sent.
     pub sent: f64,
-    /// Transports and handshakes of the forwarder before the first of them came, where it tells.
+    /// Entries of the forwarder's tables before the first of them came, where it tells.
     pub state_before: Option<u64>,
     /// The same at the end.
     pub state_after: Option<u64>,
+    /// The resident set of a forwarder that tells of its state when the measurement began, in bytes: by then they had come for the
+    /// length of a warm-up, so that what lies ready for datagrams, whose ever, had been touched.
+    #[serde(default)]
+    pub resident_before: Option<u64>,
+    /// The same at the end.
+    #[serde(default)]
+    pub resident_after: Option<u64>,
 }
 
 /// A histogram in few enough numbers to keep.
@@ -326,11 +336,22 @@ impl Strangers {
             ));
         }
         let (before, after) = (self.state_before, self.state_after);
-        (before != after).then(|| {
-            format!(
+        if before != after {
+            return Some(format!(
                 "the forwarder's state changed from {before:?} to {after:?} entries under strangers"
-            )
-        })
+            ));
+        }
+        let grown = self.grown().filter(|grown| *grown > GROWN_MAX)?;
+        Some(format!(
+            "the forwarder's memory grew by {} KiB under strangers",
+            grown >> 10
+        ))
+    }
+
+    /// By how many bytes the forwarder's resident set grew; zero if it shrank, none if nobody knows.
+    pub fn grown(&self) -> Option<u64> {
+        let (before, after) = self.resident_before.zip(self.resident_after)?;
+        Some(after.saturating_sub(before))
     }
 }
 
@@ -597,6 +618,8 @@ mod tests {
             sent: 960.0,
             state_before: Some(7),
             state_after: Some(7),
+            resident_before: Some(10 << 20),
+            resident_after: Some(11 << 20),
         };
         assert_eq!(flood.objection(), None);
         let weak = Strangers {
@@ -609,6 +632,12 @@ mod tests {
             ..flood
         };
         assert!(leaky.objection().is_some_and(|why| why.contains("state")));
+        let fat = Strangers {
+            resident_after: Some((11 << 20) + 4096),
+            ..flood
+        };
+        let why = fat.objection().expect("more than a mebibyte is too much");
+        assert!(why.contains("1028 KiB"), "{why}");
     }
 
     #[test]

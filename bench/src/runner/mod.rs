@@ -178,12 +178,15 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     let copies = verdict::copies_per_packet(plan).unwrap_or(0.0);
     fleet.begin_checks()?;
     let before = Snapshot::in_motion(subject.as_mut(), &fleet, exit, copies)?;
+    // Whatever lies ready for datagrams has been touched by now.
+    let slim = Memory::read(&subject.processes())?;
     let sent_before = strangers.as_ref().map(Strangers::sent);
     let held = Instant::now();
     let timeline = hold(plan, subject.as_mut(), &fleet, watch)?;
     let sent_after = strangers.as_ref().map(Strangers::sent);
     let held = held.elapsed();
     let after = Snapshot::at_rest(&before, subject.as_mut(), &fleet, exit, copies)?;
+    let under_strangers = Memory::read(&subject.processes())?;
     // What the kernel keeps for the WebSockets of thousands is more than what it keeps for their media.
     if after.fleet.connected >= HANG_UP_MIN {
         subject.hang_up();
@@ -215,6 +218,8 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
             sent: (now - before) as f64 / held.as_secs_f64(),
             state_before: alone,
             state_after: after.subject.state,
+            resident_before: alone.map(|_| slim.resident),
+            resident_after: alone.map(|_| under_strangers.resident),
         };
         verdict::with_strangers(&mut outcome, flood);
     }

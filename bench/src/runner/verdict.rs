@@ -192,7 +192,7 @@ fn with_churn(outcome: &mut Outcome, churn: Churn) {
     ));
     outcome.churn = Some(churn);
     if let Some(because) = churn.objection()
-        && outcome.is_result()
+        && outcome.is_right_but_for_loss()
     {
         outcome.verdict = Verdict::NoResult { because };
     }
@@ -201,10 +201,11 @@ fn with_churn(outcome: &mut Outcome, churn: Churn) {
 /// Keeps what strangers did. A flood that was too thin, or left something behind, is no result; what was wrong besides loss stays
 /// the reason where there was something.
 pub(super) fn with_strangers(outcome: &mut Outcome, strangers: Strangers) {
-    outcome.notes.push(format!(
-        "strangers sent {:.0} datagrams a second",
-        strangers.sent
-    ));
+    let mut note = format!("strangers sent {:.0} datagrams a second", strangers.sent);
+    if let Some(grown) = strangers.grown() {
+        note += &format!("; the forwarder's memory grew by {} KiB", grown >> 10);
+    }
+    outcome.notes.push(note);
     outcome.strangers = Some(strangers);
     if let Some(because) = strangers.objection()
         && outcome.is_right_but_for_loss()

@@ -122,6 +122,7 @@ pub struct Readings {
     pub sent: Option<u64>,
     /// Datagrams that were neither forwarded nor consumed, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// Entries that must not change while only strangers come: transports, and handshakes under way.
+    /// Entries that must not change while only strangers come: transports, handshakes under way, and whatever other tables the
+    /// forwarder tells of.
     pub state: Option<u64>,
 }

@@ -138,10 +138,24 @@ pub(super) fn of_node(metrics: &Metrics) -> Readings {
             .into_iter()
             .map(|(reason, count)| (reason, count as u64))
             .collect(),
-        state: count("ringcast_node_transports", &[])
-            .zip(count("ringcast_node_handshakes_in_progress", &[]))
-            .map(|(transports, handshakes)| transports + handshakes),
+        state: state(metrics),
     }
+}
+
+/// Entries of all tables that a node tells of and that only those it was told of should get into.
+fn state(metrics: &Metrics) -> Option<u64> {
+    let count = |name: &str| metrics.sum(name, &[]).map(|value| value as u64);
+    let certain = count("ringcast_node_transports")?
+        .checked_add(count("ringcast_node_handshakes_in_progress")?)?;
+    let others = [
+        "ringcast_node_sessions",
+        "ringcast_node_publishers",
+        "ringcast_node_subscribers",
+        "ringcast_node_encodings",
+        "ringcast_node_crossing_taps",
+    ];
+    let others: u64 = others.into_iter().filter_map(count).sum();
+    certain.checked_add(others)
 }
 
 /// Cumulative buckets to counts by length. A bucket that holds several lengths counts as its longest; the open one as one more
@@ -224,5 +238,28 @@ nonsense
         assert_eq!(node.runs, Some(vec![0, 3]));
         assert_eq!(node.dropped.get("late"), Some(&2));
         assert_eq!((node.latency, node.sent), (None, None));
+        assert_eq!(node.state, None);
+    }
+
+    #[test]
+    fn every_table_of_a_node_is_state() {
+        let tables = [
+            "transports",
+            "handshakes_in_progress",
+            "sessions",
+            "publishers",
+            "subscribers",
+            "encodings",
+            "crossing_taps",
+        ];
+        let lines = tables.map(|table| format!("ringcast_node_{table}{{worker=\"0\"}} 2\n"));
+        let state = |page: &str| of_node(&Metrics::parse(page)).state;
+        assert_eq!(state(&lines.concat()), Some(14));
+        assert_eq!(state(&lines[..2].concat()), Some(4), "an older node");
+        for line in &lines {
+            let raised = line.replace(" 2", " 3");
+            let page = lines.concat().replace(line, &raised);
+            assert_eq!(state(&page), Some(15), "{raised}");
+        }
     }
 }
