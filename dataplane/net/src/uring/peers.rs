@@ -18,7 +18,7 @@ type Key = [u64; 3];
 struct Place {
     local: IpAddr,
     place: usize,
-    /// When something was last sent to the peer, by whatever socket.
+    /// When a burst short enough for the peer's socket was last sent to the peer, by whatever socket.
     sent: Instant,
 }
 
@@ -32,12 +32,12 @@ pub(super) struct Peers {
     segmentation: Box<[Segmentation]>,
     /// The file of place zero.
     first_file: u32,
-    /// So long after the last send the peer's socket is used.
+    /// So long after the last such send the peer's socket is used.
     idle_max: Duration,
 }
 
 impl Peers {
-    /// Room for `most` peers, whose files begin at `first_file`, and whose sockets are used up to `idle_max` after the last send.
+    /// Room for `most` peers, whose files begin at `first_file`, and whose sockets are used up to `idle_max` after the last short send.
     pub(super) fn new(first_file: u32, most: usize, idle_max: Duration) -> Self {
         Self {
             // Grows when a peer joins, not before: a table for thousands, with few in it, is a cache miss for every send.
@@ -50,8 +50,8 @@ impl Peers {
         }
     }
 
-    /// The place of the socket by which something leaves now for `remote` from `local`: none if the peer has no such socket, and
-    /// none if the last send to it is so long ago that what the kernel needs of the socket has left the caches. Fetching that costs
+    /// The place of the socket by which a short burst leaves now for `remote` from `local`: none if the peer has no such socket, and
+    /// none if the last short one to it is so long ago that what the kernel needs of the socket has left the caches. Fetching that costs
     /// more than the listener's looking the route up.
     #[inline]
     pub(super) fn warm(
