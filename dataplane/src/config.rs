@@ -142,8 +142,8 @@ pub struct Media {
     /// Whether each peer gets sends of up to 4 KiB by a socket of its own, which is cheaper (io_uring only; it receives nothing
     /// and opens no port). A peer's socket is a kernel object of about 2.5 KiB.
     pub peer_sockets: bool,
-    /// How long after the last send to a peer its own socket is used; later it has left the processor's caches, and the common
-    /// socket costs less.
+    /// How long after the last send of up to 4 KiB to a peer its own socket is used; later it has left the processor's caches, and
+    /// the common socket costs less.
     pub peer_socket_idle: Span,
     /// How long the first packets of a picture may wait for the rest on a worker with little to do, so that they leave together;
     /// zero for never.

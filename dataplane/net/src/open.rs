@@ -39,7 +39,7 @@ pub struct Config {
     /// The most peers that may have a socket of their own ([`Driver::attach`]); 0 for none. For io_uring only. Never more
     /// than the files that the process may have open.
     pub peers_max: usize,
-    /// How long after the last send to a peer its own socket is used again: it costs less than a listener only while what the
+    /// How long after the last short send to a peer its own socket is used again: it costs less than a listener only while what the
     /// kernel needs of it is in the processor's caches.
     pub peer_idle_max: Duration,
 }
