@@ -132,8 +132,10 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// To be called once, before the first turn.
+    /// To be called once, before the first turn, on the thread that takes the turns.
     pub fn start(&mut self) -> Rounds {
+        self.arena.settle();
+        self.engine.prepare(&self.arena);
         // The engine's timers begin at zero; the first look at the clock brings them to the present.
         self.engine.on_timeout(self.driver.now(), &mut self.arena);
         let reading = self.reading(self.driver.now());

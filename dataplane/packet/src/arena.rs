@@ -59,7 +59,7 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Maps the slots. This is the last time the arena allocates.
+    /// Maps the slots. Whoever uses them calls [`Arena::settle`] first; nothing else allocates.
     ///
     /// # Errors
     /// [`Error::Map`] if the memory cannot be had.
@@ -76,9 +76,6 @@ impl Arena {
         );
         let bytes = size.slots as usize * SLOT_BYTES + size.small_slots as usize * SMALL_SLOT_BYTES;
         let memory = Memory::map(bytes)?;
-        // The kernel goes through all that it is lent before it returns to the first: so these are used soon in any case, and
-        // no packet should wait until a huge page is zeroed.
-        memory.populate(size.reserve as usize * SLOT_BYTES);
         Ok(Self {
             memory: Arc::new(memory),
             counts: vec![FREE; total as usize].into_boxed_slice(),
@@ -88,6 +85,17 @@ impl Arena {
             free_small: (size.slots..total).rev().collect(),
             lent: 0,
         })
+    }
+
+    /// Moves in, on the thread that uses the arena from now on: memory comes from the node of the processor that touches it
+    /// first, so this is for a thread that stays on its core. Huge pages of the system's pool are there already.
+    pub fn settle(&mut self) {
+        // The kernel goes through all that it is lent before it returns to the first: so these are used soon in any case, and
+        // no packet should wait until a huge page is zeroed.
+        self.memory.populate(self.reserve as usize * SLOT_BYTES);
+        self.counts = self.counts.clone();
+        self.free = moved(&self.free);
+        self.free_small = moved(&self.free_small);
     }
 
     /// A receive slot, with one reference for the caller; `None` if all are taken.
@@ -282,6 +290,13 @@ impl Arena {
     }
 }
 
+/// The same list in other memory, with as much room.
+fn moved(list: &Vec<u32>) -> Vec<u32> {
+    let mut other = Vec::with_capacity(list.capacity());
+    other.extend_from_slice(list);
+    other
+}
+
 /// An empty slot on its way to another thread and back, as a slot is lent to the kernel.
 ///
 /// One that is dropped instead of redeemed costs its arena the slot for good.
@@ -328,6 +343,41 @@ mod tests {
         assert_eq!(&arena.bytes(slot)[..3], b"abc");
         arena.release(slot);
         assert_eq!((arena.in_use(), arena.free()), (0, 4));
+    }
+
+    /// Whether a page has memory: the last bit of its entry in what the kernel shows of it.
+    fn is_there(address: NonNull<u8>) -> bool {
+        use std::os::unix::fs::FileExt;
+        let mut entry = [0; 8];
+        let at = address.as_ptr() as u64 / 4096 * 8;
+        let map = std::fs::File::open("/proc/self/pagemap").unwrap();
+        map.read_exact_at(&mut entry, at).unwrap();
+        entry[7] & 0x80 != 0
+    }
+
+    #[test]
+    fn memory_comes_on_the_thread_that_settles() {
+        let mut arena = Arena::new(ArenaSize {
+            slots: 40,
+            small_slots: 2,
+            reserve: 20,
+        })
+        .unwrap();
+        let taken = arena.lend();
+        let pages = |arena: &Arena, slots: Range<u32>| {
+            let mut there = slots.map(|slot| is_there(arena.place(SlotId(slot)).0));
+            there.all(|there| there)
+        };
+        assert!(!is_there(arena.place(SlotId(0)).0));
+        let arena = std::thread::spawn(move || {
+            arena.settle();
+            arena
+        });
+        let mut arena = arena.join().unwrap();
+        assert!(pages(&arena, 0..20));
+        assert_eq!((arena.lent(), arena.free(), arena.free_small()), (1, 39, 2));
+        assert_eq!(taken.map(SlotId::index), Some(0));
+        assert_eq!(arena.alloc().map(SlotId::index), Some(1));
     }
 
     #[test]

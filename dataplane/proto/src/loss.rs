@@ -99,6 +99,23 @@ impl NackGenerator {
         }
     }
 
+    /// As new, for another RTP stream, with the memory that it has.
+    pub fn reset(&mut self) {
+        let (mut missing, mut due) = (
+            core::mem::take(&mut self.missing),
+            core::mem::take(&mut self.due),
+        );
+        missing.clear();
+        due.clear();
+        *self = Self {
+            newest: None,
+            heard: Instant::ZERO,
+            missing,
+            due,
+            answer: Duration::ZERO,
+        };
+    }
+
     /// Notes packet `sequence`, extended by [`crate::rtp::Unwrapper`].
     pub fn on_packet(&mut self, now: Instant, sequence: u64) -> Arrival {
         let Some(newest) = self.newest else {

@@ -83,6 +83,18 @@ pub(crate) trait Caches {
 }
 
 impl Quota {
+    /// Most packets that all caches together keep of an arena.
+    pub(crate) fn limit(arena: &Arena) -> usize {
+        arena.slots() * ARENA_PERCENT_MAX / 100
+    }
+
+    /// Makes room for so many.
+    pub(crate) fn reserve(&mut self, arena: &Arena) {
+        let limit = Self::limit(arena);
+        self.order
+            .reserve_exact(limit.saturating_sub(self.order.len()));
+    }
+
     /// Packets in all caches.
     pub(crate) fn packets(&self) -> usize {
         self.packets
@@ -96,10 +108,7 @@ impl Quota {
         packet: &Packet,
         now: Instant,
     ) -> bool {
-        let limit = arena.slots() * ARENA_PERCENT_MAX / 100;
-        if self.order.capacity() < limit {
-            self.order.reserve_exact(limit - self.order.len());
-        }
+        let limit = Self::limit(arena);
         self.expire(caches, arena, now);
         while !self.order.is_empty() && (self.order.len() >= limit || arena.free_for_cache() == 0) {
             self.evict_oldest(caches, arena);

@@ -197,6 +197,7 @@ fn keys_ready(
     let mut inbound = Inbound::for_rtcp(&keys.remote).map_err(|_| refused)?;
     if !transport.publishers.is_empty() {
         inbound.expect_rtp().map_err(|_| refused)?;
+        inbound.reserve_sources(transport.sources.capacity());
     }
     let outbound = OutboundRtcp::new(&keys.local).map_err(|_| refused)?;
     let context = engine.model.contexts.insert(&keys.local);
@@ -316,6 +317,9 @@ fn add_publisher(engine: &mut Engine, now: Instant, spec: PublisherSpec) -> Outc
     let (publisher, _) = insert_publisher(engine, spec.id, origin, spec.media)?;
     let transport = &mut engine.model.transports[key];
     transport.sources.reserve(streams);
+    if let Some(inbound) = &mut transport.inbound {
+        inbound.reserve_sources(streams);
+    }
     transport.publishers.push(publisher);
     engine.wheel.schedule(key, now);
     Ok(())

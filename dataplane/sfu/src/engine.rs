@@ -131,6 +131,13 @@ impl Engine {
         }
     }
 
+    /// Makes room for what grows with the arena; to be called once. Without it, that is done as packets come.
+    pub fn prepare(&mut self, arena: &Arena) {
+        self.quota.reserve(arena);
+        // At most everything that is cached, and what other workers handed over.
+        self.orphans.reserve(Quota::limit(arena) + 2 * MAX_BATCH);
+    }
+
     /// Follows an order. What can't be followed is answered by [`Event::Refused`].
     pub fn command(&mut self, now: Instant, command: Command) {
         let start = (self.config.cycles)();

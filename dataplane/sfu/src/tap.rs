@@ -28,6 +28,8 @@ use crate::stats::Stats;
 
 /// Wishes that may wait for the mailbox. What finds no room is wished again, as everything is that remains unfulfilled.
 const WISHES_MAX: usize = 1024;
+/// Packets that may cross in one turn. There are never so many slots that other workers have lent.
+const CROSSING_MAX: usize = 8192;
 
 /// Everything that is known of a packet on its way to another worker but its bytes. Those lie at the start of the slot.
 #[derive(Clone, Copy, Debug)]
@@ -102,9 +104,9 @@ impl Taps {
             incoming: Map::with_hasher(state()),
             from: Vec::new(),
             encodings: 0,
-            crossing: Vec::new(),
+            crossing: Vec::with_capacity(CROSSING_MAX),
             wanting: Vec::new(),
-            wishes: VecDeque::new(),
+            wishes: VecDeque::with_capacity(WISHES_MAX),
         }
     }
 
@@ -228,12 +230,15 @@ pub(crate) fn route(
         if !tap.wants.contains(encoding) {
             continue;
         }
-        let packets = first..first + count;
+        let before = taps.crossing.len();
+        let packets = (first..first + count).take(CROSSING_MAX - before);
         let crossings = packets.map(|packet| Crossing { tap: *tap, packet });
         taps.crossing.extend(crossings);
+        let held = (taps.crossing.len() - before) as u64;
         let cells = stats.stage_mut(Stage::CrossOut);
         cells.packets_in += u64::from(count);
-        cells.held += u64::from(count);
+        cells.held += held;
+        stats.drop_many(Stage::CrossOut, DropReason::NoLoan, u64::from(count) - held);
         crossing += u64::from(count);
     }
     crossing
@@ -284,6 +289,9 @@ pub(crate) fn begin(engine: &mut Engine, id: TapId, worker: u16, publisher: u32)
     engine.taps.incoming.insert(id, publisher);
     *count_at(&mut engine.taps.from, worker) += 1;
     engine.taps.encodings += encodings(engine, &engine.model.publishers[publisher]);
+    // Each of them may be wanted, and some that went away meanwhile are still listed.
+    let wanted_max = engine.taps.encodings as usize;
+    engine.taps.wanting.reserve(wanted_max);
 }
 
 /// A publisher of either sort goes, and its media are still there.

@@ -120,6 +120,16 @@ impl Inbound {
         Ok(())
     }
 
+    /// Takes memory for so many RTP streams more, in RTP and RTCP, and for as many others that take the place of them as come
+    /// before they are forgotten. What comes beyond takes memory with its first packet.
+    pub fn reserve_sources(&mut self, more: usize) {
+        self.rtcp_sources
+            .reserve(more.saturating_add(RESERVED_SOURCES));
+        if let Rtp::Expected(rtp) = &mut self.rtp {
+            rtp.sources.reserve(more.saturating_add(RESERVED_SOURCES));
+        }
+    }
+
     /// The profile in use.
     pub fn profile(&self) -> Profile {
         self.rtcp.profile()

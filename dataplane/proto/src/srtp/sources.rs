@@ -29,6 +29,15 @@ impl<const WORDS: usize> Sources<WORDS> {
         }
     }
 
+    /// Takes the memory for so many SSRCs more, and for remembering those that go.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let more = more.min(self.limit.saturating_sub(self.ssrcs.len()));
+        self.ssrcs.reserve(more);
+        self.windows.reserve(more);
+        let forgotten = MAX_FORGOTTEN.saturating_sub(self.forgotten.len());
+        self.forgotten.reserve_exact(forgotten);
+    }
+
     /// Asks for the memory that [`Self::find`] will read for the SSRC of its last hit.
     #[inline]
     pub(super) fn prefetch(&self) {

@@ -131,7 +131,7 @@ impl Encoding {
         self.seen = Seen::default();
         self.reception = Reception::new(self.clock_rate);
         if let Some(nack) = &mut self.nack {
-            *nack = NackGenerator::new();
+            nack.reset();
         }
         self.last_arrival = None;
         self.pace = Pace::default();

@@ -72,6 +72,27 @@ impl Workers {
 }
 
 #[test]
+fn crossing_asks_for_no_memory() {
+    let mut workers = Workers::new();
+    let receiver = workers.away.connect();
+    let spec = subscriber(&workers.away, receiver, 1);
+    workers.away.command(Command::AddSubscriber(Box::new(spec)));
+    workers.home.now = workers.away.now.max(workers.home.now);
+    workers.home.run(20);
+    workers.home.allocations = Some(0);
+    workers.away.allocations = Some(0);
+    workers.pictures(20);
+    // Another RTP stream takes the place of one that has a full cache over there.
+    workers.camera.encodings[2].ssrc += 1;
+    workers.camera.encodings[2].packets.clear();
+    workers.camera.encodings[2].key_wanted = true;
+    workers.pictures(40);
+    assert_eq!(workers.showing(receiver), 2);
+    let asked = [&workers.home, &workers.away].map(|net| net.allocations);
+    assert_eq!(asked, [Some(0); 2]);
+}
+
+#[test]
 fn only_encodings_that_are_wanted_there_cross() {
     let mut workers = Workers::new();
     let mut receivers = Vec::new();

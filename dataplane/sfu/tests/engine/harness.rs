@@ -147,10 +147,13 @@ impl Net {
 
     /// With as much memory as that.
     pub fn sized(config: Config, arena: ArenaSize, bursts: BurstsSize) -> Self {
+        let arena = Arena::new(arena).unwrap();
+        let mut engine = Engine::new(config, Rng::from_number(1));
+        engine.prepare(&arena);
         Self {
             now: Instant::from_millis(1_000),
-            engine: Engine::new(config, Rng::from_number(1)),
-            arena: Arena::new(arena).unwrap(),
+            engine,
+            arena,
             bursts: Bursts::new(bursts).unwrap(),
             inbox: Vec::new(),
             leaving: Vec::new(),
@@ -360,7 +363,7 @@ impl Net {
         for (crossed, bytes) in core::mem::take(&mut self.crossed) {
             let slot = self.arena.alloc().expect("the harness has slots enough");
             self.arena.bytes_mut(slot)[..bytes.len()].copy_from_slice(&bytes);
-            self.engine.take_in(self.now, slot, &crossed);
+            self.watch(|net| net.engine.take_in(net.now, slot, &crossed));
         }
         let now = self.now;
         self.watch(|net| net.engine.receive(now, &mut net.arena, &mut batch));

@@ -135,6 +135,34 @@ fn switches_ask_for_no_memory() {
     net.finish();
 }
 
+/// From the first packet on, with encodings that are known by their RIDs, and when another SSRC takes the place of one.
+#[test]
+fn another_ssrc_asks_for_no_memory() {
+    let mut net = Net::new();
+    let mut camera = Camera::new(&mut net, false);
+    let receivers = [(); 3].map(|()| subscribe(&mut net));
+    net.run(20);
+    net.allocations = Some(0);
+    for round in 0..20 {
+        let sent = &mut camera.encodings[round % 3];
+        sent.ssrc += 0x10;
+        sent.rtx += 0x10;
+        // The names are said again.
+        sent.packets.clear();
+        sent.sequence = sent.sequence.wrapping_add(7_000);
+        sent.key_wanted = true;
+        for _ in 0..40 {
+            camera.picture(&mut net, arrives);
+        }
+    }
+    assert_eq!(net.allocations, Some(0));
+    assert_eq!(net.stat(DropReason::UnknownEncoding), 0);
+    for receiver in receivers {
+        assert_eq!(showing(&net, receiver), 2);
+    }
+    net.finish();
+}
+
 #[test]
 fn the_old_encoding_flows_until_the_key_frame_of_the_new_one() {
     let mut net = Net::new();

@@ -32,7 +32,7 @@ pub struct Sent {
     pub key_wanted: bool,
     pub key_frames: u32,
     /// Packets by sequence number: timestamp, marker, payload.
-    packets: HashMap<u16, (u32, bool, Vec<u8>)>,
+    pub packets: HashMap<u16, (u32, bool, Vec<u8>)>,
 }
 
 /// A camera with three encodings.
