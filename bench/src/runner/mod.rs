@@ -163,18 +163,7 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
     warm_up(plan, watch)?;
     // Handshakes that go on just after somebody connected are over now, so whatever is more later is the strangers'.
     let alone = subject.readings()?.state;
-    let strangers = match plan.strangers_per_second {
-        0 => None,
-        rate => Some(Strangers::start(
-            rate.into(),
-            &subject.media_addresses(),
-            exit,
-        )?),
-    };
-    if strangers.is_some() {
-        warm_up(plan, watch)?;
-    }
-
+    let strangers = let_strangers_in(plan, subject.as_ref(), exit, watch)?;
     let copies = verdict::copies_per_packet(plan).unwrap_or(0.0);
     fleet.begin_checks()?;
     let before = Snapshot::in_motion(subject.as_mut(), &fleet, exit, copies)?;
@@ -224,6 +213,22 @@ fn in_network(settings: &Settings, exit: &mut Exit, watch: &Watch<'_>) -> anyhow
         verdict::with_strangers(&mut outcome, flood);
     }
     Ok(outcome)
+}
+
+/// Starts the flood, if there is to be one, and waits for the length of a warm-up.
+fn let_strangers_in(
+    plan: &Plan,
+    subject: &dyn Subject,
+    exit: &Exit,
+    watch: &Watch<'_>,
+) -> anyhow::Result<Option<Strangers>> {
+    if plan.strangers_per_second == 0 {
+        return Ok(None);
+    }
+    let rate = plan.strangers_per_second.into();
+    let strangers = Strangers::start(rate, &subject.media_addresses(), exit)?;
+    warm_up(plan, watch)?;
+    Ok(Some(strangers))
 }
 
 /// Brings everybody in and says how long that took. When it returns, media flow.
