@@ -17,7 +17,7 @@ const CONGESTED_PERCENT: u64 = 90;
 const FALL_PERCENT: u64 = 3;
 /// One that has grown by so much within `PLATEAU` rises, in percent.
 const RISE_PERCENT: u64 = 2;
-const PLATEAU: Duration = Duration::from_secs(2);
+const PLATEAU: Duration = Duration::from_secs(1);
 /// Whoever is sent less than this says nothing about the path beyond that, in bit/s.
 const TELLING_MIN: u64 = 10_000;
 

@@ -25,6 +25,10 @@ const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// An attempt is judged after so long, and has failed if there is too much before it is over.
 const ATTEMPT: Duration = Duration::from_secs(3);
 const TRIAL: Duration = Duration::from_secs(10);
+/// An attempt at more than this part of the budget is given up at the first sign that it is too much.
+const BOLD_PERCENT: u64 = 130;
+/// Key frames, which every change begins with, fill a slow path for so long.
+const GRACE: Duration = Duration::from_secs(1);
 /// Most RTP streams named by an estimate that are looked up.
 const NAMED_MAX: usize = 8;
 /// What the lowest encoding takes until it was measured, in bit/s, and how much more each further one.
@@ -47,6 +51,10 @@ pub(crate) struct Connection {
     not_before: Instant,
     /// When somebody last got more, while that may prove wrong.
     raised: Option<Instant>,
+    /// Who got it, if that was an attempt.
+    attempt: Option<u32>,
+    /// What estimates do until then is not heeded.
+    grace: Option<Instant>,
 }
 
 impl Connection {
@@ -60,30 +68,30 @@ impl Connection {
             patience: PATIENCE_MIN,
             not_before: Instant::ZERO,
             raised: None,
+            attempt: None,
+            grace: None,
         }
     }
 
     fn on_lowered(&mut self, now: Instant) {
+        self.attempt = None;
         if self.raised.take().is_some() {
             self.patience = (self.patience * 2).min(PATIENCE_MAX);
         }
         self.not_before = now + self.patience;
     }
 
-    fn on_raised(&mut self, now: Instant, is_attempt: bool) {
+    fn on_raised(&mut self, now: Instant, attempt: Option<u32>, is_bold: bool) {
         self.raised = Some(now);
-        self.not_before = now
-            + if is_attempt {
-                ATTEMPT
-            } else {
-                LOOK_INTERVAL * 2
-            };
+        self.attempt = attempt;
+        self.grace = (!is_bold).then_some(now + GRACE);
+        self.not_before = now + attempt.map_or(GRACE, |_| ATTEMPT);
     }
 
     /// Nothing speaks against what was raised.
     fn on_calm(&mut self, now: Instant) {
         if self.raised.is_some_and(|at| now - at >= TRIAL) {
-            self.raised = None;
+            (self.raised, self.attempt) = (None, None);
             self.patience = PATIENCE_MIN;
         }
     }
@@ -211,47 +219,79 @@ fn wish<'a>(
 /// Gives everybody a share, and tells those who get another one than they have.
 fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted: &mut [Wanted]) {
     let connection = &mut engine.model.connections[key];
-    let has: u64 = wanted.iter().map(|one| one.price(one.has)).sum();
-    let budget = if outlook.is_congested {
-        outlook.budget()
-    } else {
-        connection.on_calm(now);
-        // What flows without complaint is no more than there is, however that is reckoned.
-        outlook.budget().max(has)
-    };
-    let may_raise = !outlook.is_congested && connection.not_before <= now;
     connection.limited = true;
-    if !may_raise {
-        wanted.iter_mut().for_each(Wanted::stay);
-    }
-    allocate(budget, wanted);
-    let mut is_attempt = false;
-    if may_raise && wanted.iter().all(|one| one.gets == one.has) {
-        is_attempt = attempt(wanted);
-    }
-    let lowered = wanted.iter().any(|one| one.gets < one.has);
-    let raised = wanted.iter().any(|one| one.gets > one.has);
-    if raised {
-        connection.on_raised(now, is_attempt);
-    } else if lowered {
-        connection.on_lowered(now);
-    }
-    if raised {
-        for nth in 0..engine.model.connections[key].transports.len() {
-            let transport = engine.model.connections[key].transports[nth];
-            engine.model.transports[transport].downlink.watch(now);
+    if let Some(until) = connection.grace {
+        if until <= now {
+            connection.grace = None;
+            watch(engine, now, key);
         }
+        return;
+    }
+    if !outlook.is_congested {
+        connection.on_calm(now);
+    }
+    let failed = connection.attempt.filter(|_| outlook.is_congested);
+    let attempt = match failed {
+        Some(outgoing) => {
+            undo(wanted, outgoing);
+            connection.grace = Some(now + GRACE);
+            None
+        }
+        None => reckon(connection, now, outlook, wanted),
+    };
+    if wanted.iter().any(|one| one.gets > one.has) {
+        let takes: u64 = wanted.iter().map(|one| one.price(one.gets)).sum();
+        let is_bold = takes > outlook.budget().saturating_mul(BOLD_PERCENT) / 100;
+        connection.on_raised(now, attempt, is_bold);
+        watch(engine, now, key);
+    } else if failed.is_some() || wanted.iter().any(|one| one.gets < one.has) {
+        connection.on_lowered(now);
     }
     for one in wanted.iter() {
         give(engine, one);
     }
 }
 
+/// Shares what there is. Returns who gets more than that as an attempt.
+fn reckon(
+    connection: &Connection,
+    now: Instant,
+    outlook: Outlook,
+    wanted: &mut [Wanted],
+) -> Option<u32> {
+    let has: u64 = wanted.iter().map(|one| one.price(one.has)).sum();
+    // What flows without complaint is no more than there is, however that is reckoned.
+    let flows = if outlook.is_congested { 0 } else { has };
+    let may_raise = !outlook.is_congested && connection.not_before <= now;
+    if !may_raise {
+        wanted.iter_mut().for_each(Wanted::stay);
+    }
+    allocate(outlook.budget().max(flows), wanted);
+    let is_same = wanted.iter().all(|one| one.gets == one.has);
+    (may_raise && is_same).then(|| attempt(wanted)).flatten()
+}
+
 /// Somebody gets a step more than fits: the first of those who have least.
-fn attempt(wanted: &mut [Wanted]) -> bool {
+fn attempt(wanted: &mut [Wanted]) -> Option<u32> {
     let candidates = wanted.iter_mut().filter(|one| one.gets < one.top());
-    let first = candidates.min_by_key(|one| (core::cmp::Reverse(one.priority), one.gets));
-    first.map(|one| one.gets += 1).is_some()
+    let first = candidates.min_by_key(|one| (core::cmp::Reverse(one.priority), one.gets))?;
+    first.gets += 1;
+    Some(first.outgoing)
+}
+
+/// Everybody keeps what they have, but for the one whose attempt has failed: it gets what it had before.
+fn undo(wanted: &mut [Wanted], outgoing: u32) {
+    for one in wanted {
+        let tried = u8::from(one.outgoing == outgoing);
+        one.gets = one.has.saturating_sub(tried);
+    }
+}
+
+/// What estimates did so far says nothing about what is sent from now on.
+fn watch(engine: &mut Engine, now: Instant, key: u32) {
+    for &transport in &engine.model.connections[key].transports {
+        engine.model.transports[transport].downlink.watch(now);
+    }
 }
 
 /// The subscription may have that step from now on.

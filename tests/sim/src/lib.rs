@@ -16,6 +16,7 @@ mod conditions;
 mod decoder;
 mod driver;
 mod encoder;
+mod estimate;
 mod media;
 mod network;
 mod node;

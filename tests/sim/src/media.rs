@@ -28,6 +28,7 @@ pub(crate) const IN_REPAIRED_RID: u8 = 11;
 const OUT_MID: u8 = 9;
 const OUT_LEVEL: u8 = 5;
 pub(crate) const OUT_TWCC: u8 = 7;
+pub(crate) const OUT_SEND_TIME: u8 = 2;
 pub(crate) const AUDIO_MID: &str = "0";
 pub(crate) const VIDEO_MID: &str = "1";
 pub(crate) const CLOCK_VIDEO: u32 = 90_000;
@@ -285,6 +286,7 @@ pub(crate) fn subscriber(
         (OUT_MID, Uri::Mid),
         (OUT_LEVEL, Uri::AudioLevel),
         (OUT_TWCC, Uri::TransportCc),
+        (OUT_SEND_TIME, Uri::AbsSendTime),
     ];
     let opus = payload_type(OUT_OPUS, Codec::Opus, CLOCK_AUDIO, None);
     let vp8 = payload_type(OUT_VP8, Codec::Vp8, CLOCK_VIDEO, Some(OUT_RTX));

@@ -9,7 +9,8 @@ use clock::{Duration, Instant, NtpTime, Rng};
 use dataplane::agent::taps::Taps;
 use proto::srtp::{KeyingMaterial, Profile};
 use sfu::api::{
-    CloseReason, Command, Config, Event, PublisherId, SubscriberId, TransportId, TransportSpec,
+    CloseReason, Command, Config, ConnectionId, Event, PublisherId, SubscriberId, TransportId,
+    TransportSpec,
 };
 
 use crate::browser::{Browser, drain};
@@ -84,6 +85,10 @@ pub struct Simulation {
     pub rng: Rng,
     /// The node.
     pub node: Node,
+    /// Whose the next transports are.
+    pub connection: Option<ConnectionId>,
+    /// Whether who watches from now on estimates what the way to it can take.
+    pub estimates: bool,
     browsers: Vec<Browser>,
     /// When each of them wants to do something, and all of that in order.
     dues: Vec<Instant>,
@@ -126,6 +131,8 @@ impl Simulation {
                 settings.loans,
                 &mut rng,
             ),
+            connection: None,
+            estimates: false,
             network,
             rng,
             browsers: Vec::new(),
@@ -205,7 +212,7 @@ impl Simulation {
         let browser = Browser::new(now, host, transport, address(worker), keys, &mut self.rng);
         let spec = TransportSpec {
             id: transport,
-            connection: None,
+            connection: self.connection,
             local_ufrag: browser.nodes.ufrag().into(),
             local_pwd: browser.nodes.password().into(),
             remote: Some((browser.own.ufrag().into(), browser.own.password().into())),
@@ -288,7 +295,11 @@ impl Simulation {
         let (id, ssrcs) = self.attend(0, conditions, publisher);
         let (now, own) = (self.now(), self.rng.next_u32());
         let round_trip = 2 * conditions.delay;
-        self.browser_mut(id).viewer = Some(Viewer::new(now, ssrcs, own, round_trip));
+        let mut viewer = Viewer::new(now, ssrcs, own, round_trip);
+        if self.estimates {
+            viewer.estimate(now);
+        }
+        self.browser_mut(id).viewer = Some(viewer);
         id
     }
 

@@ -11,6 +11,7 @@ use proto::srtp::Outbound;
 use proto::twcc::FeedbackGenerator;
 
 use crate::decoder::{Decoder, Freeze, Piece, Shown};
+use crate::estimate::Estimate;
 use crate::media::{self, Part, Ssrcs};
 use crate::source::protect_rtcp;
 
@@ -48,6 +49,8 @@ pub struct Viewer {
     wants_picture: bool,
     /// What it says that it can take, in bits per second; nothing unless set.
     pub remb: Option<u64>,
+    /// What it finds out about that.
+    estimate: Option<Estimate>,
     /// Whether it sends transport-wide feedback.
     pub is_telling: bool,
     /// When each sound came.
@@ -91,6 +94,7 @@ impl Viewer {
             needs_key_frame: true,
             wants_picture: false,
             remb: None,
+            estimate: None,
             is_telling: true,
             sounds: BTreeMap::new(),
             received: Vec::new(),
@@ -100,6 +104,11 @@ impl Viewer {
             needless: 0,
             feedback_sent: 0,
         }
+    }
+
+    /// From now on it estimates what the way to it can take, and says so.
+    pub(crate) fn estimate(&mut self, now: Instant) {
+        self.estimate = Some(Estimate::new(now));
     }
 
     /// Every picture that was shown, in order.
@@ -142,7 +151,8 @@ impl Viewer {
 
     pub(crate) fn deadline(&self) -> Instant {
         let first = self.reports_due.min(self.nack_due);
-        let dues = [self.feedback.deadline(), self.decoder.deadline()];
+        let estimate = self.estimate.as_ref().map(Estimate::deadline);
+        let dues = [self.feedback.deadline(), self.decoder.deadline(), estimate];
         dues.into_iter().flatten().fold(first, Instant::min)
     }
 
@@ -151,6 +161,10 @@ impl Viewer {
         let number = header.extensions(packet).find(media::OUT_TWCC);
         if let Some(number) = number.and_then(extension::transport_sequence) {
             self.feedback.on_packet(number, now);
+        }
+        let sent = header.extensions(packet).find(media::OUT_SEND_TIME);
+        if let (Some(estimate), Some([a, b, c])) = (&mut self.estimate, sent) {
+            estimate.on_packet(now, u32::from_be_bytes([0, *a, *b, *c]), packet.len());
         }
         if header.ssrc == self.ssrcs.rtx {
             self.on_retransmission(now, header, packet);
@@ -258,6 +272,11 @@ impl Viewer {
         }
         if self.feedback.deadline().is_some_and(|due| due <= now) {
             self.tell(srtp, out);
+        }
+        if let Some(rate) = self.estimate.as_mut().and_then(|one| one.poll(now)) {
+            say(srtp, out, |writer| {
+                Remb::write(self.own, rate, &[self.ssrcs.video], writer)
+            });
         }
         if self.reports_due <= now {
             self.reports_due = now + REPORT_INTERVAL;

@@ -1,6 +1,8 @@
 //! Paths that carry less than there is.
 
 use super::{Call, Case, GOOD, Length, Measure, Promise, REST, SIMULCAST, WARM_UP, ms, seconds};
+use sfu::api::ConnectionId;
+
 use crate::conditions::Rate;
 use crate::network::HostId;
 use crate::report::Report;
@@ -31,14 +33,14 @@ pub(super) const CASES: [Case; 8] = [
     Case {
         name: "six-behind-one",
         what: "six subscriptions of one browser behind 1.5 Mbit/s",
-        promise: Promise::Open,
+        promise: Promise::Holds,
         run: six_behind_one,
         control: None,
     },
     Case {
         name: "limit-lifted",
         what: "a viewer's limit of 500 kbit/s is lifted",
-        promise: Promise::Open,
+        promise: Promise::Holds,
         run: lifted,
         control: None,
     },
@@ -69,7 +71,7 @@ pub(super) const CASES: [Case; 8] = [
 const WITH_HEADERS: f64 = 1.03;
 
 fn limited(seed: u64, length: Length, settings: Settings, kbit: u64) -> Vec<Measure> {
-    let mut call = Call::new(seed, settings, 3, GOOD);
+    let mut call = Call::estimating(seed, settings, 3, GOOD);
     call.simulation.run(WARM_UP);
     call.set_path(call.viewers[0], GOOD, GOOD.limited(Rate::kbit(kbit)));
     let began = call.simulation.now();
@@ -127,6 +129,8 @@ fn six_behind_one(seed: u64, length: Length, settings: Settings) -> Vec<Measure>
     let mut simulation = Simulation::new(seed, settings);
     let streams = [0; 6].map(|_| simulation.publish(GOOD, SIMULCAST));
     simulation.run(WARM_UP);
+    simulation.estimates = true;
+    simulation.connection = Some(ConnectionId(1));
     let bottleneck = simulation.network().add_bottleneck(Rate::kbit(1_500));
     let viewers = streams.map(|(_, stream)| {
         let viewer = simulation.watch(GOOD, stream);
@@ -163,7 +167,7 @@ fn six_behind_one(seed: u64, length: Length, settings: Settings) -> Vec<Measure>
 }
 
 fn lifted(seed: u64, _: Length, settings: Settings) -> Vec<Measure> {
-    let mut call = Call::new(seed, settings, 2, GOOD);
+    let mut call = Call::estimating(seed, settings, 2, GOOD);
     call.simulation.run(WARM_UP);
     let viewer = call.viewers[0];
     call.set_path(viewer, GOOD, GOOD.limited(Rate::kbit(500)));
@@ -232,7 +236,7 @@ fn base_flows(reports: &[Report]) -> Vec<Measure> {
 }
 
 fn two_share(seed: u64, length: Length, settings: Settings) -> Vec<Measure> {
-    let mut call = Call::new(seed, settings, 2, GOOD);
+    let mut call = Call::estimating(seed, settings, 2, GOOD);
     call.simulation.run(WARM_UP);
     let bottleneck = call.simulation.network().add_bottleneck(Rate::kbit(2_000));
     for viewer in &call.viewers {

@@ -200,7 +200,17 @@ struct Call {
 impl Call {
     /// The publisher on a good path, and so many viewers on paths like that.
     fn new(seed: u64, settings: Settings, viewers: usize, line: Conditions) -> Self {
+        Self::of(Simulation::new(seed, settings), viewers, line)
+    }
+
+    /// The same with viewers that estimate what the way to them can take.
+    fn estimating(seed: u64, settings: Settings, viewers: usize, line: Conditions) -> Self {
         let mut simulation = Simulation::new(seed, settings);
+        simulation.estimates = true;
+        Self::of(simulation, viewers, line)
+    }
+
+    fn of(mut simulation: Simulation, viewers: usize, line: Conditions) -> Self {
         let (publisher, stream) = simulation.publish(GOOD, SIMULCAST);
         let viewers = (0..viewers)
             .map(|_| simulation.watch(line, stream))

@@ -49,6 +49,19 @@ fn a_crowd_that_wants_key_frames_gets_few() {
 }
 
 #[test]
+fn when_a_limit_is_lifted_the_top_comes_back() {
+    check("when_a_limit_is_lifted_the_top_comes_back", "limit-lifted");
+}
+
+#[test]
+fn the_streams_of_one_browser_share_its_line() {
+    check(
+        "the_streams_of_one_browser_share_its_line",
+        "six-behind-one",
+    );
+}
+
+#[test]
 fn lies_hurt_nobody_else() {
     check("lies_hurt_nobody_else", "lies");
 }
