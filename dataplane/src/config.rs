@@ -170,6 +170,9 @@ pub struct Engine {
     /// By how many bytes a packet of a picture may be padded to become equal to its neighbours, so that they leave in one
     /// send; 0 for never. Browsers cut pictures into packets that differ by one byte.
     pub padding_max: u8,
+    /// Whether subscribers get lower encodings of simulcast when their browsers estimate that the way to them carries no more
+    /// (REMB). Off by default: Chromium's first estimates are far below what the way carries.
+    pub follow_remb: bool,
 }
 
 /// The admin endpoint.
@@ -249,7 +252,10 @@ impl Default for Media {
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { padding_max: 1 }
+        Self {
+            padding_max: 1,
+            follow_remb: false,
+        }
     }
 }
 

@@ -185,6 +185,7 @@ impl Bench {
             cache_packets_max: 512,
             nack: true,
             padding_max: 1,
+            follow_remb: false,
             cycles: || 0,
             drop_rtp: false,
         };

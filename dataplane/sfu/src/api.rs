@@ -43,6 +43,8 @@ pub struct Config {
     pub nack: bool,
     /// By how many bytes packets of a picture may be padded, so that they are equal and leave as one run; 0 for never.
     pub padding_max: u8,
+    /// Whether subscribers get lower encodings when their browsers estimate (REMB) that the way to them carries no more.
+    pub follow_remb: bool,
     /// A counter that only grows, to measure stages by: the processor's cycles, or a constant where time must not matter.
     pub cycles: fn() -> u64,
     /// Fault injection: drop every RTP packet after authentication, reason `Injected`.

@@ -99,6 +99,9 @@ impl Connection {
 
 /// A browser says what the way to it can take.
 pub(crate) fn on_estimate(engine: &mut Engine, now: Instant, key: u32, remb: &Remb<'_>) {
+    if !engine.config.follow_remb {
+        return;
+    }
     let model = &mut engine.model;
     let mut named = remb.ssrcs().take(NAMED_MAX);
     if !named.any(|ssrc| outgoing_with(model, key, ssrc).is_some()) {

@@ -120,6 +120,7 @@ impl Simulation {
             cache_packets_max: 512,
             nack: settings.nack,
             padding_max: 1,
+            follow_remb: true,
             cycles: || 0,
             drop_rtp: false,
         };

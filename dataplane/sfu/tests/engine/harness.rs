@@ -122,6 +122,7 @@ pub fn config() -> Config {
         cache_packets_max: 512,
         nack: true,
         padding_max: 1,
+        follow_remb: true,
         cycles: || 0,
         drop_rtp: false,
     }
