@@ -41,10 +41,12 @@ pub(crate) fn fetch_transports(model: &Model, arrived: &[Arrived]) {
 /// Before `ingest`: encodings, and media.
 pub(crate) fn fetch_encodings(model: &Model, plain: &[Plain]) {
     let encodings = || {
-        changes(plain, |one| (one.transport, one.header)).filter_map(|(transport, header)| {
-            let ssrc = header?.ssrc;
+        let streams = changes(plain, |one| {
+            (one.transport, one.header.map(|header| header.ssrc))
+        });
+        streams.filter_map(|(transport, ssrc)| {
             let sources = &model.transports.get(transport)?.sources;
-            let source = sources.iter().find(|source| source.ssrc == ssrc)?;
+            let source = sources.iter().find(|source| Some(source.ssrc) == ssrc)?;
             Some(source.encoding)
         })
     };
