@@ -59,7 +59,11 @@ fn watch(
 
 /// A camera, and so many who watch it; they do so for a few seconds.
 fn scene(receivers: usize) -> (Net, Camera, Vec<usize>) {
-    let mut net = Net::new();
+    scene_with(receivers, config())
+}
+
+fn scene_with(receivers: usize, config: Config) -> (Net, Camera, Vec<usize>) {
+    let mut net = Net::with(config);
     let mut camera = Camera::new(&mut net, false);
     let receivers: Vec<usize> = (0..receivers).map(|_| subscribe(&mut net)).collect();
     watch(&mut net, &mut camera, 5, receivers[0], |_| Some(500_000));
@@ -83,6 +87,18 @@ fn each_gets_what_its_way_carries_and_the_others_keep_the_top() {
         assert_eq!((verdict.holes, verdict.cut), (0, 0));
         net.finish();
     }
+}
+
+#[test]
+fn estimates_are_not_followed_unless_told_to() {
+    let off = Config {
+        follow_remb: false,
+        ..config()
+    };
+    let (mut net, mut camera, receivers) = scene_with(1, off);
+    watch(&mut net, &mut camera, 3, receivers[0], |_| Some(20_000));
+    assert_eq!(showing(&net, receivers[0]), 2);
+    net.finish();
 }
 
 #[test]
