@@ -215,15 +215,19 @@ mod tests {
     use crate::outcome::{Distribution, Packets};
     use crate::scenario::tests::parse;
 
-    fn climb(from: usize, to: usize, limit: usize) -> (Vec<usize>, Option<usize>) {
-        let (_, scenario) = parse("mesh");
-        let ramp = Ramp {
+    fn ramp(from: usize, to: usize, scenario: Scenario) -> Ramp {
+        Ramp {
             from,
             to,
             loss: 1.0,
             latency: Duration::from_millis(100),
             scenario,
-        };
+        }
+    }
+
+    fn climb(from: usize, to: usize, limit: usize) -> (Vec<usize>, Option<usize>) {
+        let (_, scenario) = parse("mesh");
+        let ramp = ramp(from, to, scenario);
         let mut growth = ramp.growth();
         let mut tried = Vec::new();
         while let Some(size) = growth.next() {
@@ -252,13 +256,7 @@ mod tests {
     #[test]
     fn loads_are_raised_where_it_makes_sense() {
         let (common, scenario) = parse("mesh --people 3");
-        let mut ramp = Ramp {
-            from: 1,
-            to: 9,
-            loss: 1.0,
-            latency: Duration::from_millis(100),
-            scenario,
-        };
+        let mut ramp = ramp(1, 9, scenario);
         let load = ramp.load(&common, 7).expect("a mesh can be raised");
         assert_eq!(load.plan.sessions.len(), 7);
         assert_eq!(load.plan.streams_out(), 7 * 3 * 2);
@@ -272,13 +270,7 @@ mod tests {
     #[test]
     fn who_is_full_decides_what_a_broken_step_means() {
         let (common, scenario) = parse("mesh");
-        let ramp = Ramp {
-            from: 1,
-            to: 9,
-            loss: 1.0,
-            latency: Duration::from_millis(100),
-            scenario,
-        };
+        let ramp = ramp(1, 9, scenario);
         let plan = ramp.load(&common, 1).expect("a mesh can be raised").plan;
         let mut outcome =
             Outcome::impossible("ringcast", exit::Kind::Loopback, &plan, String::new());
@@ -328,13 +320,7 @@ mod tests {
     #[test]
     fn what_is_no_result_is_not_carried() {
         let (common, scenario) = parse("fanout");
-        let ramp = Ramp {
-            from: 1,
-            to: 9,
-            loss: 1.0,
-            latency: Duration::from_millis(100),
-            scenario,
-        };
+        let ramp = ramp(1, 9, scenario);
         let plan = ramp.load(&common, 1).expect("a fanout can be raised").plan;
         let mut good = Outcome::impossible("ringcast", exit::Kind::Loopback, &plan, String::new());
         good.measured = Duration::from_secs(10);
