@@ -59,7 +59,7 @@ impl SeldomRng {
         Self(seed)
     }
 
-    /// A generator for now, and another seed for the next time. What was drawn can't be told from that seed.
+    /// A generator, and another seed for the next time. What was drawn can't be told from that seed.
     pub fn draw(&mut self) -> Rng {
         let mut rng = Rng::from_seed(self.0);
         rng.fill(&mut self.0);
