@@ -471,6 +471,11 @@ fn request_packets(engine: &mut Engine, now: Instant, key: u32, encoding: u32, m
     if nack.deadline().is_none_or(|due| due > now) {
         return;
     }
+    if !engine.model.media[of.medium].is_wanted(of.place) {
+        // Whoever wants it later begins with a key frame; until then answers would only burden the way here.
+        nack.forget_before(u64::MAX);
+        return;
+    }
     for _ in 0..NACKS_MAX {
         let encoding = &mut engine.model.encodings[encoding];
         let nack = encoding.nack.as_mut().expect("it was there just now");

@@ -13,6 +13,8 @@ use crate::engine::Engine;
 use crate::model::layers::{Layers, Places};
 use crate::model::subscriber::Stance;
 
+/// An encoding counts once it has arrived for so long, unless there is none below it.
+const STEADY_AFTER: Duration = Duration::from_secs(1);
 /// After so many requests in vain an encoding is passed over.
 const DEAF_AFTER: u32 = 3;
 /// For so long, unless a key frame comes.
@@ -29,7 +31,11 @@ pub(crate) fn on_arrival(engine: &mut Engine, encoding: u32, timestamp: u32, arr
     let (key, place, pace) = (one.medium, one.place, one.pace);
     let medium = &model.media[key];
     let mut arriving = medium.arriving;
-    if one.deaf_until.is_none_or(|until| until <= arrival) {
+    let is_deaf = one.deaf_until.is_some_and(|until| until > arrival);
+    // A sender that tries whether its path carries one encoding more takes it back at once if not, and then nobody should
+    // have left the ones below.
+    let is_needed = arriving.and(Places::below(place)).is_empty();
+    if !is_deaf && (is_needed || pace.has_lasted(arrival) >= STEADY_AFTER) {
         one.deaf_until = None;
         arriving = arriving.or(Places::only(place));
     }

@@ -43,11 +43,11 @@ test('the highest encoding that arrives is shown, whichever that is', async (t) 
     await showsWidth(b, a, 960);
     await assertReceives(b, a, { color: COLORS.red });
     const start = await b.call('received', a.streamId);
-    const took = [];
+    const [took, up] = [[], []];
     for (let round = 0; round < 5; round++) {
       for (const top of [1, 0, 2]) {
         await a.call('activate', [true, top >= 1, top >= 2]);
-        took.push(await showsWidth(b, a, WIDTHS[top]));
+        (top === 2 ? up : took).push(await showsWidth(b, a, WIDTHS[top]));
         const { framesDecoded } = await b.call('received', a.streamId);
         const shown = await seen(b, a.streamId, { frames: framesDecoded + 10 });
         assert.ok(near(shown.color, COLORS.red), `shown ${shown.color}`);
@@ -55,9 +55,11 @@ test('the highest encoding that arrives is shown, whichever that is', async (t) 
       }
     }
     const end = await b.call('received', a.streamId);
-    t.diagnostic(`15 switches took ${Math.min(...took)} to ${Math.max(...took)} ms; decoded ${end.framesDecoded - start.framesDecoded} frames, ${end.keyFrames - start.keyFrames} of them key frames; freezes ${end.freezes - start.freezes} of ${(end.frozen - start.frozen).toFixed(2)} s; dropped ${end.dropped - start.dropped}, PLI ${end.plis - start.plis}, NACK ${end.nacks - start.nacks}`);
+    t.diagnostic(`10 switches down took ${Math.min(...took)} to ${Math.max(...took)} ms, 5 up ${Math.min(...up)} to ${Math.max(...up)} ms; decoded ${end.framesDecoded - start.framesDecoded} frames, ${end.keyFrames - start.keyFrames} of them key frames; freezes ${end.freezes - start.freezes} of ${(end.frozen - start.frozen).toFixed(2)} s; dropped ${end.dropped - start.dropped}, PLI ${end.plis - start.plis}, NACK ${end.nacks - start.nacks}`);
     // Chromium says what it switched off; without that it takes twice as long to notice (0.8 s was seen).
     assert.ok(Math.max(...took) < 1_000, `a switch took ${Math.max(...took)} ms`);
+    // An encoding must have come for a second; then a key frame of it is asked for.
+    assert.ok(Math.max(...up) < 4_000, `a switch up took ${Math.max(...up)} ms`);
     // A decoder that is led astray asks for a picture.
     assert.equal(end.plis - start.plis, 0, 'the decoder never lost its way');
     assert.equal(end.nacks - start.nacks, 0, 'no sequence number was missing');

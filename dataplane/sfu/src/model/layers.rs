@@ -59,6 +59,11 @@ impl Places {
         Self(self.0 | other.0)
     }
 
+    /// All up to `place`, but for that.
+    pub(crate) const fn below(place: u8) -> Self {
+        Self((1_u16 << if place < 8 { place } else { 8 }).wrapping_sub(1) as u8)
+    }
+
     /// As many as there are bits.
     pub(crate) const fn from_bits(bits: u8) -> Self {
         Self(bits)
@@ -144,6 +149,11 @@ impl Pace {
     /// Whether this encoding has stopped, which shows by `other` that goes on at `now`. If neither comes, the path is to blame.
     pub(crate) fn has_stopped_beside(&self, other: &Self, now: Instant) -> bool {
         now.saturating_since(self.last.max(other.since)) > self.patience()
+    }
+
+    /// For how long it has arrived without a break.
+    pub(crate) fn has_lasted(&self, now: Instant) -> Duration {
+        now.saturating_since(self.since)
     }
 
     fn patience(&self) -> Duration {

