@@ -275,6 +275,9 @@ pub(crate) fn publisher(
     }
 }
 
+/// Which medium of a [`subscriber`] is the picture.
+pub(crate) const VIDEO_PLACE: u8 = 1;
+
 /// Who watches and listens.
 pub(crate) fn subscriber(
     id: SubscriberId,

@@ -9,8 +9,8 @@ use clock::{Duration, Instant, NtpTime, Rng};
 use dataplane::agent::taps::Taps;
 use proto::srtp::{KeyingMaterial, Profile};
 use sfu::api::{
-    CloseReason, Command, Config, ConnectionId, Event, PublisherId, SubscriberId, TransportId,
-    TransportSpec,
+    CloseReason, Command, Config, ConnectionId, Event, LayerLimit, PublisherId, SubscriberId,
+    TransportId, TransportSpec,
 };
 
 use crate::browser::{Browser, drain};
@@ -75,6 +75,8 @@ struct Place {
     worker: u16,
     publishes: Option<PublisherId>,
     subscribes: Option<PublisherId>,
+    /// Under which id it does so.
+    subscriber: Option<SubscriberId>,
     is_removed: bool,
 }
 
@@ -228,6 +230,7 @@ impl Simulation {
             worker,
             publishes: None,
             subscribes: None,
+            subscriber: None,
             is_removed: false,
         });
         id
@@ -319,9 +322,22 @@ impl Simulation {
         self.node
             .order(worker, Command::AddSubscriber(Box::new(spec)));
         self.places[id.0].subscribes = Some(publisher);
+        self.places[id.0].subscriber = Some(subscriber);
         let taps = self.taps.subscribed(publisher, worker);
         self.deliver(taps);
         (id, ssrcs)
+    }
+
+    /// The picture that somebody watches is limited from now on.
+    pub fn limit(&mut self, id: BrowserId, limit: LayerLimit) {
+        let place = &self.places[id.0];
+        let subscriber = place.subscriber.expect("somebody watches");
+        let order = Command::LimitLayers {
+            subscriber,
+            medium: media::VIDEO_PLACE,
+            limit,
+        };
+        self.node.order(place.worker, order);
     }
 
     /// A browser sends RTCP of the scenario's choice. Whether it could: it must have its keys.

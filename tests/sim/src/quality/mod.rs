@@ -4,6 +4,7 @@
 
 mod congestion;
 mod crowds;
+mod layers;
 mod lies;
 mod loss;
 
@@ -150,10 +151,11 @@ impl Measure {
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
-    let all: [&[Case]; 4] = [
+    let all: [&[Case]; 5] = [
         &loss::CASES,
         &congestion::CASES,
         &crowds::CASES,
+        &layers::CASES,
         &lies::CASES,
     ];
     all.concat()
@@ -210,8 +212,13 @@ impl Call {
         Self::of(simulation, viewers, line)
     }
 
-    fn of(mut simulation: Simulation, viewers: usize, line: Conditions) -> Self {
-        let (publisher, stream) = simulation.publish(GOOD, SIMULCAST);
+    fn of(simulation: Simulation, viewers: usize, line: Conditions) -> Self {
+        Self::playing(simulation, SIMULCAST, viewers, line)
+    }
+
+    /// The same with another camera.
+    fn playing(mut simulation: Simulation, style: Style, viewers: usize, line: Conditions) -> Self {
+        let (publisher, stream) = simulation.publish(GOOD, style);
         let viewers = (0..viewers)
             .map(|_| simulation.watch(line, stream))
             .collect();

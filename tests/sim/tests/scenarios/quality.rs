@@ -65,3 +65,8 @@ fn the_streams_of_one_browser_share_its_line() {
 fn lies_hurt_nobody_else() {
     check("lies_hurt_nobody_else", "lies");
 }
+
+#[test]
+fn switches_of_layers_leave_no_trace() {
+    check("switches_of_layers_leave_no_trace", "switches");
+}
