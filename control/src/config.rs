@@ -175,6 +175,8 @@ pub struct Config {
     pub allow_transcoding: bool,
     /// Negotiate transport-wide congestion control.
     pub transport_cc: bool,
+    /// Publishers who can repeat their sound, so that a lost packet is not heard (RFC 2198).
+    pub audio_redundancy: bool,
     /// ICE servers of clients whose connection has none of its own.
     #[serde(serialize_with = "without_credentials")]
     pub ice_servers: Vec<IceServer>,
@@ -256,6 +258,9 @@ pub struct Settings {
     /// Negotiate transport-wide congestion control [default: true].
     #[arg(long, env = "RINGCAST_MASTER_TRANSPORT_CC")]
     transport_cc: Option<bool>,
+    /// Have publishers repeat their sound (RFC 2198), so that a lost packet is not heard [default: true].
+    #[arg(long, env = "RINGCAST_MASTER_AUDIO_REDUNDANCY")]
+    audio_redundancy: Option<bool>,
     /// ICE servers of clients whose connection has none of its own.
     #[arg(skip)]
     ice_servers: Option<Vec<IceServer>>,
@@ -355,6 +360,7 @@ impl Settings {
             forced_video_codec,
             allow_transcoding,
             transport_cc,
+            audio_redundancy,
             ice_servers,
             demo_page,
             client_package,
@@ -392,6 +398,7 @@ impl Settings {
                 .unwrap_or_else(|| "MEDIA_SERVER_PREFERRED".to_owned()),
             allow_transcoding: self.allow_transcoding.unwrap_or(false),
             transport_cc: self.transport_cc.unwrap_or(true),
+            audio_redundancy: self.audio_redundancy.unwrap_or(true),
             ice_servers: self.ice_servers.unwrap_or_default(),
             demo_page: self.demo_page.unwrap_or(false),
             client_package: self.client_package,

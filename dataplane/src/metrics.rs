@@ -115,6 +115,7 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         order_cycles,
         latency,
         padding_bytes,
+        sound_recovered,
     } = stats;
     stages.iter_mut().for_each(|stage| visit_stage(stage, f));
     let Latency { buckets, sum } = latency;
@@ -148,6 +149,7 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         order_cycles,
         sum,
         padding_bytes,
+        sound_recovered,
     ]
     .into_iter()
     .for_each(f);

@@ -414,6 +414,7 @@ mod tests {
                 value: peer().fingerprint,
             },
             candidates: vec!["192.0.2.7:40000".parse().unwrap()],
+            audio_redundancy: false,
             transport_cc: true,
         }
     }

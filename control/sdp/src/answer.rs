@@ -1,6 +1,6 @@
 //! Answers to the offers of publishers and, where the client offers to receive, of subscribers (RFC 3264 §6, RFC 9429 §5.3).
 
-use crate::codecs::{CodecPreferences, choose, compatible, parameter};
+use crate::codecs::{CodecPreferences, choose, compatible, is_redundancy, parameter, redundancy};
 use crate::error::Error;
 use crate::extensions::{RID, useful_from_publisher, useful_to_subscriber};
 use crate::model::{
@@ -117,7 +117,7 @@ fn plan_publisher<'a>(
         Some(_) => Direction::SendRecv,
         None => Direction::RecvOnly,
     };
-    let codecs = vec![codec];
+    let codecs = with_redundancy(codec, remote, local);
     let extensions = Extensions::negotiate(remote, kind, direction, &codecs, local.transport_cc);
     let (rids, simulcast) = accepted_rids(remote, &codecs, &extensions.incoming);
     let published = PublishedMedia {
@@ -157,6 +157,18 @@ fn plan_publisher<'a>(
     }))
 }
 
+/// What a publisher may send. It repeats its sound only where we name that first.
+fn with_redundancy(codec: Codec, remote: &RemoteMedia, local: &LocalParameters) -> Vec<Codec> {
+    let wanted = local.audio_redundancy && remote.media_type.kind() == Some(Kind::Audio);
+    let repeating = redundancy(&codec, &remote.codecs).filter(|_| wanted);
+    let repeating = repeating.map(|repeating| Codec {
+        name: "red".to_owned(),
+        feedback: repeating.feedback.and(codec.feedback),
+        ..repeating.clone()
+    });
+    repeating.into_iter().chain([codec]).collect()
+}
+
 fn plan_subscriber<'a>(
     remote: &'a RemoteMedia,
     local: &LocalParameters,
@@ -176,7 +188,7 @@ fn plan_subscriber<'a>(
             let found = remote
                 .codecs
                 .iter()
-                .find(|codec| compatible(published, codec))?;
+                .find(|codec| compatible(published, codec) && is_whole(codec, remote))?;
             Some(CodecMapping {
                 published_payload_type: published.payload_type,
                 codec: Codec {
@@ -189,7 +201,7 @@ fn plan_subscriber<'a>(
             })
         })
         .collect();
-    if mappings.is_empty() {
+    if mappings.iter().all(|one| is_redundancy(&one.codec)) {
         return inactive(remote, kind);
     }
     taken.push(kind);
@@ -214,6 +226,16 @@ fn plan_subscriber<'a>(
         published: None,
         subscribed: Some(subscribed),
     })
+}
+
+/// A format that repeats is of use only with the one format that it repeats.
+fn is_whole(codec: &Codec, remote: &RemoteMedia) -> bool {
+    !is_redundancy(codec)
+        || choose(Kind::Audio, &remote.codecs, &CodecPreferences::default())
+            .ok()
+            .flatten()
+            .and_then(|opus| redundancy(&opus, &remote.codecs))
+            .is_some_and(|repeating| repeating.payload_type == codec.payload_type)
 }
 
 /// The kind of a section that could be ours at all.

@@ -91,6 +91,28 @@ pub(crate) fn choose(
     }
 }
 
+/// The format of `offered` that repeats packets of `codec`, and nothing else (RFC 2198 §5).
+pub(crate) fn redundancy<'a>(codec: &Codec, offered: &'a [Codec]) -> Option<&'a Codec> {
+    let own = codec.payload_type.to_string();
+    offered.iter().find(|one| {
+        let mut listed = one.fmtp.split('/');
+        is_redundancy(one)
+            && one.clock_rate == codec.clock_rate
+            && one.channels == codec.channels
+            && listed.all(|listed| listed.trim() == own)
+    })
+}
+
+/// Whether a format repeats what is sent in another.
+pub(crate) fn is_redundancy(codec: &Codec) -> bool {
+    codec.name.eq_ignore_ascii_case("red")
+}
+
+/// The value of `a=fmtp` of a format that repeats packets of `codec`: as often as browsers do, once.
+pub(crate) fn redundancy_of(codec: &Codec) -> String {
+    format!("{0}/{0}", codec.payload_type)
+}
+
 /// RFC 7587 §7: always 48000 Hz and two channels, whatever is sent.
 fn is_opus(codec: &Codec) -> bool {
     codec.name.eq_ignore_ascii_case("opus")

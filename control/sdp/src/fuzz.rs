@@ -83,6 +83,7 @@ fn local() -> LocalParameters {
             value: vec!["AB"; 32].join(":"),
         },
         candidates: vec![([192, 0, 2, 2], 40000).into()],
+        audio_redundancy: true,
         transport_cc: true,
     }
 }

@@ -152,6 +152,8 @@ pub struct LocalParameters {
     /// Whether transport-wide congestion control may be negotiated; without it neither its feedback nor its header
     /// extension appears.
     pub transport_cc: bool,
+    /// Whether publishers who can are asked to repeat their sound in the packets that follow (RFC 2198).
+    pub audio_redundancy: bool,
 }
 
 /// What was agreed with the sender of a stream.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codecs::compatible;
+use crate::codecs::{compatible, is_redundancy, redundancy_of};
 use crate::error::Error;
 use crate::extensions::offered;
 use crate::model::{
@@ -14,8 +14,9 @@ use crate::session::Attribute;
 use crate::write::{Section, Source, distinct, peer, section, session, subscriber_feedback};
 
 /// The payload types that Chromium uses itself, each with that of its retransmissions.
-const CANONICAL: [(&str, u8, u8); 5] = [
+const CANONICAL: [(&str, u8, u8); 6] = [
     ("opus", 111, 112),
+    ("red", 63, 62),
     ("VP8", 96, 97),
     ("VP9", 98, 99),
     ("H264", 102, 103),
@@ -123,6 +124,7 @@ fn offered_media<'a>(
             },
         });
     }
+    describe_redundancy(&mut codecs);
     let extensions = offered(kind, &distinct(&codecs), local.transport_cc);
     sent.push(SubscribedMedia {
         kind,
@@ -134,6 +136,20 @@ fn offered_media<'a>(
         extensions,
     });
     one
+}
+
+/// A format that repeats another names that by its payload type here, and comes after it: it is the lesser one.
+fn describe_redundancy(codecs: &mut [CodecMapping]) {
+    codecs.sort_by_key(|mapping| is_redundancy(&mapping.codec));
+    let (repeating, plain): (Vec<_>, Vec<_>) = codecs
+        .iter_mut()
+        .partition(|mapping| is_redundancy(&mapping.codec));
+    let Some(plain) = plain.first() else {
+        return;
+    };
+    for mapping in repeating {
+        mapping.codec.fmtp = redundancy_of(&plain.codec);
+    }
 }
 
 fn numbers(codec: &Codec) -> impl Iterator<Item = u8> {
@@ -211,7 +227,7 @@ fn accepted(ours: &SubscribedMedia, section: &RemoteMedia) -> Option<SubscribedM
             })
         })
         .collect();
-    if codecs.is_empty() {
+    if codecs.iter().all(|one| is_redundancy(&one.codec)) {
         return None;
     }
     let rtx = codecs

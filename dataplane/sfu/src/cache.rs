@@ -226,6 +226,7 @@ mod tests {
             marker: false,
             key_frame: false,
             late: false,
+            repeats: false,
             elements: Elements::default(),
         }
     }

@@ -147,6 +147,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
             bits_per_second: REMB_START,
         },
         round_trip: None,
+        lossy_until: None,
         retired: Vec::new(),
         dtls_lately: (now, 0),
         reference_time: None,

@@ -17,6 +17,7 @@ use crate::engine::{Engine, Gathering};
 use crate::model::exit::WAITING_MAX;
 use crate::model::{Model, Transport};
 use crate::path::{Plain, Run};
+use crate::redundancy;
 use crate::select;
 use crate::share;
 use crate::stats::PacketKind;
@@ -123,9 +124,9 @@ fn on_sender_report(engine: &mut Engine, now: Instant, plain: &Plain, info: &Sen
 }
 
 fn on_blocks(engine: &mut Engine, now: Instant, key: u32, blocks: ReportBlocks<'_>) {
-    let transport = &engine.model.transports[key];
     let mut measured = None;
     for block in blocks {
+        let transport = &engine.model.transports[key];
         let about = transport
             .outgoing
             .iter()
@@ -138,7 +139,11 @@ fn on_blocks(engine: &mut Engine, now: Instant, key: u32, blocks: ReportBlocks<'
                 now,
             )
         });
+        let is_ours = about.is_some();
         measured = round_trip.or(measured);
+        if is_ours {
+            redundancy::on_report(engine, now, key, &block);
+        }
     }
     if let Some(round_trip) = measured {
         engine.model.transports[key].round_trip = Some(round_trip);

@@ -28,6 +28,7 @@ mod feedback;
 mod model;
 mod outbox;
 mod path;
+mod redundancy;
 mod select;
 mod share;
 pub mod stats;

@@ -193,6 +193,8 @@ pub struct Stats {
     pub latency: Latency,
     /// Bytes of padding that made packets of pictures equal.
     pub padding_bytes: u64,
+    /// Packets of sound that got lost on their way here and were found repeated in others (RFC 2198).
+    pub sound_recovered: u64,
 }
 
 impl Stats {

@@ -49,6 +49,7 @@ families! {
     UNBALANCED: Gauge "ringcast_node_packets_unbalanced" "in + made - out - consumed - dropped - held over all stages of the workers; anything but 0 is a bug.";
     LATENCY: Histogram "ringcast_node_forward_latency_seconds" "From the arrival of a packet in the kernel until its last copy is handed to the kernel, or dropped; each packet once.";
     PADDING: Counter "ringcast_node_padding_bytes_total" "Bytes of RTP padding that made packets of pictures equal, so that they leave in one send.";
+    SOUND_RECOVERED: Counter "ringcast_node_sound_recovered_total" "Packets of sound that got lost on their way here and were found repeated in others (RFC 2198).";
     RUN_PACKETS: Histogram "ringcast_node_run_packets" "Packets per burst handed to the kernel; more than one leave as one segmented send.";
     NACKS: Counter "ringcast_node_nacks_total" "Sequence numbers asked for again: by subscribers (in), of publishers (out).";
     RETRANSMISSIONS: Counter "ringcast_node_retransmissions_total" "Retransmissions that filled a gap (in) or were sent to subscribers (out).";

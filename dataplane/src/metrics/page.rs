@@ -170,6 +170,7 @@ fn stages(page: &mut Page, sum: &Snapshot) {
     }
     page.gauge(UNBALANCED, &[], sum.worker.unbalanced as f64);
     page.count(PADDING, &[], sum.engine.padding_bytes);
+    page.count(SOUND_RECOVERED, &[], sum.engine.sound_recovered);
     let latency = &sum.engine.latency;
     let bounds = LATENCY_BOUNDS.map(|bound| bound as f64 / 1e9);
     page.histogram(LATENCY, &bounds, &latency.buckets, latency.sum as f64 / 1e9);

@@ -60,6 +60,7 @@ pub fn local() -> LocalParameters {
             "192.0.2.2:40000".parse().expect("valid"),
             "[fd00::2]:40000".parse().expect("valid"),
         ],
+        audio_redundancy: false,
         transport_cc: true,
     }
 }

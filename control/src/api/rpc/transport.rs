@@ -57,6 +57,7 @@ pub async fn open(
             fingerprint,
             candidates: report.addresses,
             transport_cc: call.app.config.transport_cc,
+            audio_redundancy: call.app.config.audio_redundancy,
         })
     });
     match local {

@@ -1,4 +1,4 @@
-use super::{Codec, dependency, h264, is_key_frame_start, opus, starts_frame, vp8, vp9};
+use super::{Codec, dependency, h264, is_key_frame_start, opus, red, starts_frame, vp8, vp9};
 
 /// Body of the fuzz target: reads `payload` as every codec there is.
 ///
@@ -26,6 +26,13 @@ pub fn fuzz(payload: &[u8]) {
         assert!(
             descriptor.len() <= payload.len(),
             "VP9 descriptor in its payload"
+        );
+    }
+    if let Some(redundant) = red::Redundant::parse(payload) {
+        assert_eq!(
+            redundant.own.range.end,
+            payload.len(),
+            "its own block comes last"
         );
     }
     let _ = dependency::Descriptor::parse(payload);

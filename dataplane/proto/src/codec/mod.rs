@@ -7,6 +7,7 @@ pub mod dependency;
 mod fuzz;
 pub mod h264;
 pub mod opus;
+pub mod red;
 pub mod vp8;
 mod vp8_numbers;
 pub mod vp9;
@@ -28,6 +29,8 @@ pub enum Codec {
     Av1,
     /// RFC 7587.
     Opus,
+    /// RFC 2198: sound of another payload type, and that of packets before it once more.
+    Red,
     /// Anything else: forwarded as it is, with every packet taken for a key frame.
     Other,
 }
@@ -35,7 +38,14 @@ pub enum Codec {
 impl Codec {
     /// By the encoding name of `a=rtpmap`, in any case (RFC 8866 §6.6).
     pub fn from_name(name: &str) -> Self {
-        let known = [Self::Vp8, Self::Vp9, Self::H264, Self::Av1, Self::Opus];
+        let known = [
+            Self::Vp8,
+            Self::Vp9,
+            Self::H264,
+            Self::Av1,
+            Self::Opus,
+            Self::Red,
+        ];
         let named = |codec: &Self| name.eq_ignore_ascii_case(codec.name());
         known.into_iter().find(named).unwrap_or(Self::Other)
     }
@@ -48,6 +58,7 @@ impl Codec {
             Self::H264 => "H264",
             Self::Av1 => "AV1",
             Self::Opus => "opus",
+            Self::Red => "red",
             Self::Other => "",
         }
     }
@@ -67,7 +78,7 @@ pub fn is_key_frame_start(codec: Codec, payload: &[u8]) -> bool {
         Codec::Vp9 => vp9::is_key_frame_start(payload),
         Codec::H264 => h264::is_key_frame_start(payload),
         Codec::Av1 => av1::is_key_frame_start(payload),
-        Codec::Opus | Codec::Other => true,
+        Codec::Opus | Codec::Red | Codec::Other => true,
     }
 }
 
@@ -80,7 +91,7 @@ pub fn starts_frame(codec: Codec, payload: &[u8]) -> bool {
         Codec::Vp9 => vp9::Descriptor::parse(payload).is_some_and(|d| d.starts_picture()),
         Codec::H264 => h264::starts_frame(payload),
         Codec::Av1 => av1::starts_frame(payload),
-        Codec::Opus | Codec::Other => true,
+        Codec::Opus | Codec::Red | Codec::Other => true,
     }
 }
 
@@ -95,6 +106,7 @@ mod tests {
             assert_eq!(Codec::from_name(&codec.name().to_lowercase()), codec);
             assert_eq!(codec.is_video(), codec != Codec::Opus);
         }
+        assert_eq!(Codec::from_name("RED"), Codec::Red);
         assert_eq!(Codec::from_name("telephone-event"), Codec::Other);
         assert_eq!(Codec::from_name(""), Codec::Other);
     }

@@ -144,7 +144,8 @@ impl Model {
                 && stream.medium.is_none()
             {
                 let of = &mut self.media[medium];
-                let wants = stream.begin(medium, of);
+                let is_lossy = self.transports[stream.transport].lossy_until.is_some();
+                let wants = stream.begin(medium, of, is_lossy);
                 stream.listens_at = of.listen(Listener {
                     outgoing,
                     transport: stream.transport,

@@ -28,6 +28,8 @@ pub(crate) struct Packet {
     pub(crate) key_frame: bool,
     /// Others that follow it came before: it was sent again, or overtaken.
     pub(crate) late: bool,
+    /// Its payload is of RFC 2198: sound of packets before it may come first.
+    pub(crate) repeats: bool,
     pub(crate) elements: Elements,
 }
 

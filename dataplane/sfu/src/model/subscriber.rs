@@ -8,6 +8,7 @@ use super::Medium;
 use super::layers::{Layers, Places};
 use crate::api::{Kind, LayerLimit, PayloadType, PublisherId, SubscriberId};
 use crate::path::rewrite::Block;
+use crate::redundancy;
 
 /// Retransmissions that are remembered per RTP stream, so that none is repeated within a round trip.
 const RESENT: usize = 64;
@@ -67,6 +68,8 @@ pub(crate) enum Stance {
     Following,
     /// Only a key frame is.
     Awaiting,
+    /// As [`Stance::Following`], without what a packet of sound repeats of others.
+    Plain,
     /// [`Outgoing::layers`].
     Layered,
 }
@@ -230,15 +233,18 @@ impl Outgoing {
         }
     }
 
-    /// Begins with a medium. Returns which of its encodings it wants.
-    pub(crate) fn begin(&mut self, key: u32, medium: &Medium) -> Places {
+    /// Begins with a medium. `is_lossy` says whether packets get lost on the way. Returns which of its encodings it wants.
+    pub(crate) fn begin(&mut self, key: u32, medium: &Medium, is_lossy: bool) -> Places {
         self.medium = Some(key);
         let before = self.layers.take();
         let wish = before
             .as_ref()
             .map_or(LayerLimit::NONE, |layers| layers.wish);
         if !medium.has_layers() && wish == LayerLimit::NONE {
-            self.stance = Stance::starting(self.kind);
+            self.stance = match self.kind {
+                Kind::Audio => redundancy::stance(self, medium, is_lossy),
+                Kind::Video => Stance::Awaiting,
+            };
             return medium.places();
         }
         self.stance = Stance::Layered;

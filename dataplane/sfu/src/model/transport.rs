@@ -58,6 +58,8 @@ pub(crate) struct Transport {
     pub(crate) connection: u32,
     pub(crate) downlink: Downlink,
     pub(crate) round_trip: Option<Duration>,
+    /// The peer misses packets, or did not long before; until then.
+    pub(crate) lossy_until: Option<Instant>,
     /// The next index of SSRCs that were in use: they continue, for a packet index never returns.
     pub(crate) retired: Vec<(u32, u64)>,
     /// Handshake datagrams taken from it: since when, how many.

@@ -20,6 +20,7 @@ use crate::model::packet::{ElementAt, Elements, Packet};
 use crate::model::publisher::Role;
 use crate::model::transport::{SOURCES_MAX, Source};
 use crate::model::{Encoding, Medium};
+use crate::redundancy;
 use crate::select;
 use crate::stats::Consumed;
 
@@ -40,6 +41,9 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena) {
         };
         match outcome {
             Ok(Outcome::Media(packet)) => {
+                if packet.repeats {
+                    redundancy::recover(engine, arena, &packet);
+                }
                 engine.stats.stage_mut(Stage::Ingest).packets_out += 1;
                 engine.media.push(packet);
                 continue;
@@ -107,6 +111,7 @@ fn ingest(
         marker: header.marker,
         key_frame,
         late,
+        repeats: redundancy::concerns(codec),
         elements,
     };
     let encoding = &mut engine.model.encodings[source.encoding];

@@ -5,7 +5,7 @@
 use clock::Instant;
 use packet::{Arena, MAX_BATCH, SlotId};
 use proto::codec::vp8;
-use proto::rtp::{Element, FIXED_LENGTH, Fields, Refused, Uri, write_header};
+use proto::rtp::{Element, FIXED_LENGTH, Fields, Mapped, Refused, Uri, write_header};
 use proto::rtx;
 use proto::srtp::Handle;
 
@@ -20,6 +20,7 @@ use crate::model::exit::Exit;
 use crate::model::packet::{ELEMENTS_MAX, ElementAt, Packet};
 use crate::model::subscriber::Stance;
 use crate::model::{Encoding, Medium, Model, Outgoing, Slab};
+use crate::redundancy;
 
 /// Longest packet that we send: what fits into an Ethernet frame with IPv4 and UDP.
 pub(crate) const DATAGRAM_MAX: usize = 1472;
@@ -128,7 +129,7 @@ pub(crate) struct Changes {
     /// Octets that go before the payload, encrypted like it. They lie behind the header.
     pub(crate) prefix_len: u8,
     /// Octets at the start of the payload that do not go with it.
-    pub(crate) left_out: u8,
+    pub(crate) left_out: u16,
     /// It is a retransmission.
     pub(crate) is_again: bool,
 }
@@ -162,7 +163,7 @@ impl Prefix {
         let changes = &mut self.changes;
         let written = new.write(&mut self.bytes[usize::from(changes.prefix_len)..]);
         changes.prefix_len += written.expect("the prefix has room for any descriptor") as u8;
-        changes.left_out = old.len() as u8;
+        changes.left_out = old.len() as u16;
     }
 }
 
@@ -421,6 +422,9 @@ fn fresh(
         return Err(DropReason::Superseded);
     }
     let Some(payload_type) = outgoing.payload_type(packet.payload_type) else {
+        if outgoing.stance == Stance::Plain {
+            return plain(outgoing, packet, encoding, (arena, now));
+        }
         outgoing.rewriter.skip(source, packet.sequence);
         return Err(DropReason::CodecNotNegotiated);
     };
@@ -430,17 +434,12 @@ fn fresh(
             let around = (media, encodings);
             return layered::fresh(outgoing, around, packet, payload_type, (arena, now));
         }
+        if outgoing.stance == Stance::Plain {
+            return plain(outgoing, packet, encoding, (arena, now));
+        }
         starts_late = start(outgoing, packet, encoding, now)?;
     }
-    let mapped = outgoing
-        .rewriter
-        .forward(source, packet.sequence, packet.timestamp)
-        .map_err(|refused| match refused {
-            Refused::Duplicate => DropReason::Duplicate,
-            Refused::TooLate => DropReason::TooOld,
-            Refused::NotSelected => DropReason::BeforeStart,
-            Refused::Exhausted => DropReason::KeyExhausted,
-        })?;
+    let mapped = forward(outgoing, packet, source)?;
     Ok(Numbers {
         index: mapped.index,
         ssrc: outgoing.ssrc,
@@ -448,6 +447,54 @@ fn fresh(
         timestamp: mapped.timestamp,
         prefix: None,
         starts_late,
+    })
+}
+
+#[inline(always)]
+fn forward(outgoing: &mut Outgoing, packet: &Packet, source: u32) -> Result<Mapped, DropReason> {
+    outgoing
+        .rewriter
+        .forward(source, packet.sequence, packet.timestamp)
+        .map_err(|refused| match refused {
+            Refused::Duplicate => DropReason::Duplicate,
+            Refused::TooLate => DropReason::TooOld,
+            Refused::NotSelected => DropReason::BeforeStart,
+            Refused::Exhausted => DropReason::KeyExhausted,
+        })
+}
+
+/// Sound without what it repeats.
+#[inline(never)]
+fn plain(
+    outgoing: &mut Outgoing,
+    packet: &Packet,
+    encoding: &Encoding,
+    (arena, now): (&Arena, Instant),
+) -> Result<Numbers, DropReason> {
+    let source = encoding.source;
+    let own = match redundancy::plain(outgoing, packet, arena) {
+        Ok(own) => own,
+        Err(reason) => {
+            outgoing.rewriter.skip(source, packet.sequence);
+            return Err(reason);
+        }
+    };
+    if outgoing.source != Some(source) {
+        start(outgoing, packet, encoding, now)?;
+    }
+    let mapped = forward(outgoing, packet, source)?;
+    let prefix = (own.left_out > 0).then(|| {
+        let mut prefix = Prefix::default();
+        prefix.changes.left_out = own.left_out;
+        prefix
+    });
+    Ok(Numbers {
+        index: mapped.index,
+        ssrc: outgoing.ssrc,
+        payload_type: own.payload_type,
+        timestamp: mapped.timestamp,
+        prefix,
+        starts_late: false,
     })
 }
 

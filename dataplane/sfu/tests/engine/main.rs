@@ -11,6 +11,7 @@ mod layers;
 mod overload;
 mod sharing;
 mod simulcast;
+mod sound;
 mod strangers;
 
 #[global_allocator]
