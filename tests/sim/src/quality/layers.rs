@@ -109,6 +109,8 @@ fn switches(
     }
     let until = call.simulation.now();
     call.simulation.limit(viewer, LayerLimit::NONE);
+    // What is missing then will never come.
+    call.set_path(viewer, GOOD, GOOD);
     call.simulation.run(REST);
     let after = call.simulation.viewer(viewer);
     let shown = after.shown()[first..].windows(2);
