@@ -217,6 +217,29 @@ impl Reconciler {
         subscribe_media(published, stream, wanted, chance)
     }
 
+    /// The transport that carries a stream to us.
+    pub fn publication_transport(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+    ) -> Option<&TransportId> {
+        let key = (session.clone(), stream.clone());
+        let (_, transport) = self.publications.get(&key)?.current.as_ref()?;
+        Some(transport)
+    }
+
+    /// The transport that carries a stream to somebody.
+    pub fn subscription_transport(
+        &self,
+        session: &SessionId,
+        connection: &ConnectionId,
+        stream: &StreamId,
+    ) -> Option<&TransportId> {
+        let key = (session.clone(), connection.clone(), stream.clone());
+        let (_, transport, _) = self.subscriptions.get(&key)?.current.as_ref()?;
+        Some(transport)
+    }
+
     /// The publisher was given its own stream back, and will want it again.
     pub fn wants_loopback(&self, session: &SessionId, stream: &StreamId) -> bool {
         self.publications

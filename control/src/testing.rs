@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use link::desired::DesiredState;
 use link::quic::master::NoReport;
+use link::statistics::{StatisticsQuestion, TransportStatistics};
 use link::{Change, Entry, Fingerprint, Hello, Load, TransportId, TransportReport, TransportState};
 
 use crate::app::App;
+use crate::cluster::registry::StatisticsAnswer;
 use crate::cluster::{Link, MediaNode};
 use crate::config::{Config, Settings};
 use crate::domain::NodeId;
@@ -28,6 +30,10 @@ pub struct FakeNode {
     pub up: AtomicBool,
     /// It answers orders.
     pub answers: AtomicBool,
+    /// What it knows of its streams.
+    pub statistics: Mutex<Vec<TransportStatistics>>,
+    /// What it was asked of them.
+    pub questions: Mutex<Vec<StatisticsQuestion>>,
 }
 
 impl FakeNode {
@@ -116,6 +122,17 @@ impl Link for FakeNode {
             }
         })
     }
+
+    fn statistics(&self, question: StatisticsQuestion, _: Duration) -> StatisticsAnswer {
+        let told = self.statistics.lock().expect("no test panicked with it");
+        let answer = match self.answers.load(Ordering::SeqCst) {
+            true => Ok(told.clone()),
+            false => Err(NoReport::Timeout),
+        };
+        let mut questions = self.questions.lock().expect("no test panicked with it");
+        questions.push(question);
+        Box::pin(async move { answer })
+    }
 }
 
 /// A master with one node, `media_1`, and chance that repeats.
@@ -133,6 +150,8 @@ pub fn master_with(toml: &str) -> (Arc<App>, Arc<FakeNode>) {
         desired: Mutex::new(DesiredState::new()),
         up: AtomicBool::new(true),
         answers: AtomicBool::new(true),
+        statistics: Mutex::default(),
+        questions: Mutex::default(),
     });
     let address = ([127, 0, 0, 1], 7443).into();
     let (id, uri) = (NodeId::new("media_1"), "quic://127.0.0.1:7443".to_owned());

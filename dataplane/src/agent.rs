@@ -23,6 +23,7 @@ mod leftovers;
 pub mod link;
 pub mod node;
 pub mod peers;
+pub mod statistics;
 pub mod taps;
 mod translate;
 
@@ -197,6 +198,15 @@ impl Agent {
 
     /// Hands out what has piled up; how long we may sleep then.
     fn deliver(&mut self) -> Duration {
+        if let Some((worker, command)) = self.node.questions.poll_order() {
+            let worker = &mut self.workers[usize::from(worker)];
+            worker.orders.post(Order::Engine(command));
+        }
+        if self.next_report.is_none() && self.master.is_some() {
+            let report = self.node.reported.poll();
+            let answer = || self.node.questions.poll_answer().map(ToMaster::Statistics);
+            self.next_report = report.or_else(answer);
+        }
         while let Some((worker, command)) = self.node.poll_order() {
             self.workers[usize::from(worker)]
                 .orders
@@ -209,9 +219,6 @@ impl Agent {
                 worker.waker.wake();
             }
             waiting |= worker.orders.waiting() > 0;
-        }
-        if self.next_report.is_none() && self.master.is_some() {
-            self.next_report = self.node.reported.poll();
         }
         let now = net::now();
         let due = self.node.deadline().map(|due| due.saturating_since(now));
@@ -298,6 +305,7 @@ impl Agent {
         if let Some(former) = self.master.take() {
             former.drop_because("a newer connection has taken over");
             self.node.reported.on_disconnected();
+            self.node.questions.clear();
         }
         self.connections += 1;
         let master = Master::new(self.connections, connection, to_agent.clone());
@@ -313,6 +321,9 @@ impl Agent {
     }
 
     fn obey(&mut self, message: ToNode) {
+        if let ToNode::AskStatistics(question) = &message {
+            return self.node.ask(question);
+        }
         match self.applied.on_message(message) {
             Ok(steps) => {
                 let now = net::now();
@@ -330,6 +341,7 @@ impl Agent {
             tracing::warn!(master = %master.address, why, "link down; media goes on");
             master.drop_because(why);
             self.node.reported.on_disconnected();
+            self.node.questions.clear();
             self.next_report = None;
             self.publish();
         }

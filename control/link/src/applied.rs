@@ -57,7 +57,7 @@ impl AppliedState {
         match message {
             ToNode::DesiredSnapshot(part) => Ok(self.entries.on_snapshot(part.map(kept))),
             ToNode::Desired(delta) => self.entries.on_delta(delta.map(kept)),
-            ToNode::Welcome(_) | ToNode::Unknown => Ok(Vec::new()),
+            ToNode::Welcome(_) | ToNode::AskStatistics(_) | ToNode::Unknown => Ok(Vec::new()),
         }
     }
 

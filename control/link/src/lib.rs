@@ -24,6 +24,7 @@ pub mod quic;
 pub mod replica;
 pub mod reported;
 pub mod state;
+pub mod statistics;
 pub mod word;
 
 pub use message::{Capacity, Change, Hello, Load, ToMaster, ToNode, Welcome};

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::state::{Entry, Fingerprint, Key, Report};
+use crate::statistics::{StatisticsAnswer, StatisticsQuestion};
 
 /// The version of this language. It grows when an old reader would misunderstand.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -22,6 +23,8 @@ pub enum ToNode {
     DesiredSnapshot(Snapshot<Entry>),
     /// What changed since.
     Desired(Delta<Entry>),
+    /// How are streams doing?
+    AskStatistics(StatisticsQuestion),
     /// A message of a later version.
     #[serde(other)]
     Unknown,
@@ -39,6 +42,8 @@ pub enum ToMaster {
     Reported(Delta<Report>),
     /// A sign of life.
     Heartbeat(Heartbeat),
+    /// A part of the answer to [`ToNode::AskStatistics`].
+    Statistics(StatisticsAnswer),
     /// A message of a later version.
     #[serde(other)]
     Unknown,

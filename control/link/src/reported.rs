@@ -82,7 +82,10 @@ impl ReportedView {
         match message {
             ToMaster::ReportedSnapshot(part) => Ok(self.reports.on_snapshot(part)),
             ToMaster::Reported(delta) => self.reports.on_delta(delta),
-            ToMaster::Hello(_) | ToMaster::Heartbeat(_) | ToMaster::Unknown => Ok(Vec::new()),
+            ToMaster::Hello(_)
+            | ToMaster::Heartbeat(_)
+            | ToMaster::Statistics(_)
+            | ToMaster::Unknown => Ok(Vec::new()),
         }
     }
 

@@ -9,6 +9,7 @@ use link::message::{
     Capacity, Change, Delta, Heartbeat, Hello, Load, Snapshot, ToMaster, ToNode, Welcome,
 };
 use link::state::*;
+use link::statistics::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -160,6 +161,78 @@ fn messages_to_a_node() {
             changes,
         }),
     );
+    let question = StatisticsQuestion {
+        number: 9,
+        session: Some(SessionId::new("s1")),
+        connection: Some(ConnectionId::new("c1")),
+    };
+    check("ask-statistics", &ToNode::AskStatistics(question));
+}
+
+/// As browsers with some loss have it.
+fn stream(packets: u64) -> StreamStatistics {
+    StreamStatistics {
+        bits_per_second: 1_234_567,
+        packets,
+        packets_lost: 17,
+        loss_ppm: 12_345,
+        jitter_micros: 4_321,
+        nacks: 16,
+        key_frame_requests: 2,
+    }
+}
+
+fn subscribed(id: &str) -> TransportStatistics {
+    let sent = |kind, rid: Option<&str>| SentStatistics {
+        kind,
+        rid: rid.map(str::to_owned),
+        temporal: None,
+        wanted_bits_per_second: 1_234_567,
+        stream: stream(123_456),
+    };
+    TransportStatistics {
+        id: TransportId::new(id),
+        round_trip_micros: Some(23_456),
+        estimate_bits_per_second: Some(2_345_678),
+        received: Vec::new(),
+        sent: vec![sent(Kind::Audio, None), sent(Kind::Video, Some("rdiv2"))],
+    }
+}
+
+#[test]
+fn statistics() {
+    let published = TransportStatistics {
+        received: vec![ReceivedStatistics {
+            kind: Kind::Video,
+            rid: Some("rdiv1".into()),
+            stream: StreamStatistics {
+                packets_lost: -1,
+                ..StreamStatistics::default()
+            },
+        }],
+        sent: Vec::new(),
+        round_trip_micros: None,
+        estimate_bits_per_second: None,
+        ..subscribed("t1")
+    };
+    let answer = StatisticsAnswer {
+        number: 9,
+        transports: vec![published, subscribed("t2")],
+        more: true,
+    };
+    check("statistics", &ToMaster::Statistics(answer));
+}
+
+#[test]
+fn statistics_of_a_thousand_streams_are_half_a_megabyte() {
+    let transports = (0..1_000).map(|id| subscribed(&format!("tra_{id:011}")));
+    let answer = ToMaster::Statistics(StatisticsAnswer {
+        number: 1,
+        transports: transports.collect(),
+        more: false,
+    });
+    let bytes = serde_json::to_vec(&answer).expect("JSON").len();
+    assert!((400_000..550_000).contains(&bytes), "{bytes} bytes");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use link::quic::master::{NoReport, NodeLink};
+use link::statistics::{StatisticsQuestion, TransportStatistics};
 use link::{Change, Entry, Hello, Load, TransportId, TransportReport};
 
 use super::Health;
@@ -33,7 +34,13 @@ pub trait Link: Send + Sync {
         transport: TransportId,
         patience: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<TransportReport, NoReport>> + Send>>;
+    /// Asks how streams are doing.
+    fn statistics(&self, question: StatisticsQuestion, patience: Duration) -> StatisticsAnswer;
 }
+
+/// What becomes of a question about streams.
+pub type StatisticsAnswer =
+    Pin<Box<dyn Future<Output = Result<Vec<TransportStatistics>, NoReport>> + Send>>;
 
 impl Link for NodeLink {
     fn apply(&self, changes: Vec<Change<Entry>>) {
@@ -74,6 +81,11 @@ impl Link for NodeLink {
     ) -> Pin<Box<dyn Future<Output = Result<TransportReport, NoReport>> + Send>> {
         let link = self.clone();
         Box::pin(async move { NodeLink::transport_report(&link, &transport, patience).await })
+    }
+
+    fn statistics(&self, question: StatisticsQuestion, patience: Duration) -> StatisticsAnswer {
+        let link = self.clone();
+        Box::pin(async move { NodeLink::statistics(&link, question, patience).await })
     }
 }
 

@@ -10,6 +10,8 @@ use proto::codec::Codec;
 use proto::rtp::Uri;
 use proto::srtp::KeyingMaterial;
 
+use crate::statistics::TransportStatistics;
+
 /// A transport of this engine. Never given twice in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransportId(pub u64);
@@ -119,6 +121,14 @@ pub enum Command {
     RemoveTap(TapId),
     /// A stream arrives from another worker. It is removed like any other; one that is replaced goes first.
     AddRemotePublisher(Box<RemotePublisherSpec>),
+    /// Say what is known of these transports: [`Event::Statistics`]. It takes about half a microsecond for each, so that many are
+    /// to be asked about in several orders.
+    TellStatistics {
+        /// Given back in the answer.
+        number: u64,
+        /// Which.
+        transports: Vec<TransportId>,
+    },
 }
 
 /// A transport to be.
@@ -304,6 +314,13 @@ pub enum Event {
         transport: TransportId,
         /// Why.
         reason: CloseReason,
+    },
+    /// The answer to [`Command::TellStatistics`].
+    Statistics {
+        /// As it was asked.
+        number: u64,
+        /// Of those transports that are here.
+        transports: Vec<TransportStatistics>,
     },
     /// An order that can't be followed.
     Refused {

@@ -25,6 +25,7 @@ use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
 use crate::select;
 use crate::share;
+use crate::statistics;
 use crate::stats::PacketKind;
 use crate::tap;
 
@@ -88,6 +89,10 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
         } => return tap::add(engine, tap, publisher, worker),
         Command::RemoveTap(tap) => return tap::remove(engine, tap),
         Command::AddRemotePublisher(spec) => return add_remote_publisher(engine, *spec),
+        Command::TellStatistics { number, transports } => {
+            let transports = statistics::gather(engine, &transports);
+            return engine.push_event(Event::Statistics { number, transports });
+        }
     };
     if let Err(why) = outcome {
         engine.push_event(Event::Refused {

@@ -15,6 +15,7 @@ use crate::api::Kind;
 use crate::discard::{DropReason, Stage};
 use crate::engine::{Engine, Gathering};
 use crate::model::exit::WAITING_MAX;
+use crate::model::observed::Told;
 use crate::model::{Model, Transport};
 use crate::path::{Plain, Run};
 use crate::redundancy;
@@ -126,24 +127,22 @@ fn on_sender_report(engine: &mut Engine, now: Instant, plain: &Plain, info: &Sen
 fn on_blocks(engine: &mut Engine, now: Instant, key: u32, blocks: ReportBlocks<'_>) {
     let mut measured = None;
     for block in blocks {
-        let transport = &engine.model.transports[key];
-        let about = transport
-            .outgoing
-            .iter()
-            .map(|outgoing| &engine.model.outgoing[*outgoing])
-            .find(|outgoing| outgoing.ssrc == block.ssrc);
-        let round_trip = about.and_then(|outgoing| {
-            outgoing.round_trip(
-                block.last_sender_report,
-                block.delay_since_last_sender_report,
-                now,
-            )
-        });
-        let is_ours = about.is_some();
+        let Some(about) = outgoing_with(&engine.model, key, block.ssrc) else {
+            continue;
+        };
+        let outgoing = &mut engine.model.outgoing[about];
+        outgoing.observed.lose(block.fraction_lost);
+        outgoing.observed.told = Told {
+            packets_lost: block.cumulative_lost,
+            jitter: block.jitter,
+        };
+        let round_trip = outgoing.round_trip(
+            block.last_sender_report,
+            block.delay_since_last_sender_report,
+            now,
+        );
         measured = round_trip.or(measured);
-        if is_ours {
-            redundancy::on_report(engine, now, key, &block);
-        }
+        redundancy::on_report(engine, now, key, &block);
     }
     if let Some(round_trip) = measured {
         engine.model.transports[key].round_trip = Some(round_trip);
@@ -152,9 +151,13 @@ fn on_blocks(engine: &mut Engine, now: Instant, key: u32, blocks: ReportBlocks<'
 
 fn on_key_frame_request(engine: &mut Engine, key: u32, ssrc: u32) {
     engine.stats.key_frame_requests_received += 1;
-    let shown = outgoing_with(&engine.model, key, ssrc)
-        .filter(|outgoing| engine.model.outgoing[*outgoing].kind == Kind::Video)
-        .and_then(|outgoing| select::shown_by(engine, outgoing));
+    let about = outgoing_with(&engine.model, key, ssrc);
+    let about = about.filter(|outgoing| engine.model.outgoing[*outgoing].kind == Kind::Video);
+    let Some(outgoing) = about else {
+        return;
+    };
+    engine.model.outgoing[outgoing].observed.key_frame_requests += 1;
+    let shown = select::shown_by(engine, outgoing);
     if let Some(encoding) = shown {
         engine.want_key_frame(encoding);
     }
@@ -191,6 +194,7 @@ fn on_nack(
     for sequence in nack.sequences().take(*left) {
         *left -= 1;
         engine.stats.nacks_received += 1;
+        engine.model.outgoing[stream].observed.nacks += 1;
         match resend(engine, now, arena, key, stream, sequence) {
             Resend::Done => continue,
             Resend::Refused => engine.stats.retransmissions_refused += 1,
@@ -391,6 +395,7 @@ fn report(engine: &mut Engine, now: Instant, key: u32, mail: &mut Mail) {
     report_reception(engine, now, key, mail);
     for place in 0..engine.model.transports[key].outgoing.len() {
         let stream = engine.model.transports[key].outgoing[place];
+        engine.model.outgoing[stream].observe(now);
         if let Some(info) = sender_info(&engine.model, stream, now) {
             engine.model.outgoing[stream].on_reported(info.ntp, now);
             mail.add(engine, key, |_, out| SenderReport::write(&info, &[], out));
@@ -417,6 +422,8 @@ fn report_reception(engine: &mut Engine, now: Instant, key: u32, mail: &mut Mail
             continue;
         }
         if let Some(block) = encoding.reception.report(source.ssrc, now) {
+            encoding.observed.count(encoding.bytes as u32, now);
+            encoding.observed.lose(block.fraction_lost);
             blocks[count] = block;
             count += 1;
         }
@@ -482,11 +489,11 @@ fn request_packets(engine: &mut Engine, now: Instant, key: u32, encoding: u32, m
         return;
     }
     for _ in 0..NACKS_MAX {
-        let encoding = &mut engine.model.encodings[encoding];
-        let nack = encoding.nack.as_mut().expect("it was there just now");
+        let of = &mut engine.model.encodings[encoding];
+        let nack = of.nack.as_mut().expect("it was there just now");
         let due = nack.poll_nack(now, round_trip);
         if due.given_up > 0 {
-            encoding.key_frame.want();
+            of.key_frame.want();
         }
         let mut missing = [0; NACK_MAX];
         let count = due.sequences.len().min(NACK_MAX);
@@ -505,6 +512,7 @@ fn request_packets(engine: &mut Engine, now: Instant, key: u32, encoding: u32, m
                 break;
             }
             engine.stats.nacks_sent += written as u64;
+            engine.model.encodings[encoding].observed.nacks += written as u32;
             rest = &rest[written..];
         }
     }
@@ -527,6 +535,7 @@ fn request_key_frame(engine: &mut Engine, now: Instant, key: u32, encoding: u32,
         return;
     }
     of.fir_sequence = of.fir_sequence.wrapping_add(1);
+    of.observed.key_frame_requests += 1;
     let entry = FirEntry {
         ssrc: media,
         sequence: of.fir_sequence,

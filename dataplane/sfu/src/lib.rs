@@ -31,6 +31,7 @@ mod path;
 mod redundancy;
 mod select;
 mod share;
+pub mod statistics;
 pub mod stats;
 pub mod tap;
 mod timers;

@@ -11,11 +11,13 @@ use clock::Instant;
 use link::replica::Step;
 use link::reported::ReportedState;
 use link::state::{self, CloseReason, Entry, Refusal, Report, TransportReport, TransportState};
+use link::statistics::StatisticsQuestion;
 use proto::dtls;
 use sfu::api::{self, Command, Event};
 
 use super::handshake::{Deed, Handshakes};
 use super::peers::Peers;
+use super::statistics::Questions;
 use super::taps::Taps;
 use super::translate;
 use crate::placement::{Limits, Place, Placement};
@@ -30,6 +32,8 @@ pub struct Node {
     pub peers: Peers,
     /// What the master is told.
     pub reported: ReportedState,
+    /// What it asks about streams.
+    pub questions: Questions,
     transports: HashMap<state::TransportId, Transport>,
     names: HashMap<api::TransportId, state::TransportId>,
     publishers: HashMap<state::PublisherId, Publisher>,
@@ -97,6 +101,7 @@ impl Node {
             handshakes,
             peers: Peers::default(),
             reported: ReportedState::new(),
+            questions: Questions::default(),
             transports: HashMap::new(),
             names: HashMap::new(),
             publishers: HashMap::new(),
@@ -126,6 +131,19 @@ impl Node {
             },
             Step::Remove(entry) => self.remove(now, &entry),
         }
+    }
+
+    /// The master asks how streams are doing.
+    pub fn ask(&mut self, question: &StatisticsQuestion) {
+        let is_meant = |known: &&Transport| {
+            let (session, connection) = (&question.session, &question.connection);
+            !known.is_closed()
+                && session.as_ref().is_none_or(|of| *of == known.session)
+                && connection.as_ref().is_none_or(|of| *of == known.connection)
+        };
+        let meant = self.transports.values().filter(is_meant);
+        let meant = meant.map(|known| (known.worker, known.id));
+        self.questions.ask(question.number, meant);
     }
 
     /// Takes news of a worker.
@@ -167,6 +185,10 @@ impl Node {
                 };
                 self.handshakes.remove(now, transport);
                 self.closed(transport, reason);
+            }
+            Event::Statistics { number, transports } => {
+                let name = |id| self.names.get(&id);
+                self.questions.on_told(number, transports, name);
             }
             Event::Refused { transport, why } => {
                 // A transport that has just closed can't take what was on its way to it.

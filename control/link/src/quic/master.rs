@@ -1,11 +1,12 @@
 //! The master's end: one [`NodeLink`] per node dials, dials again, pushes what is desired and hears what is reported.
 
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::{ClientConfig, Connection, Endpoint};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer, understand};
@@ -15,6 +16,7 @@ use crate::pki;
 use crate::replica::Step;
 use crate::reported::ReportedView;
 use crate::state::{Entry, Key, Report, TransportId, TransportReport};
+use crate::statistics::{StatisticsAnswer, StatisticsQuestion, TransportStatistics};
 
 /// The first wait before dialling again; it doubles up to [`REDIAL_MAX`].
 pub const REDIAL_MIN: Duration = Duration::from_millis(100);
@@ -22,6 +24,10 @@ pub const REDIAL_MIN: Duration = Duration::from_millis(100);
 pub const REDIAL_MAX: Duration = Duration::from_secs(2);
 /// A node that is silent for so long is dialled anew.
 pub const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// More transports than this nobody has: what goes beyond is no honest answer.
+const ANSWER_MAX: usize = 1 << 20;
+/// Most questions about streams that one node has to answer at a time.
+pub const QUESTIONS_MAX: usize = 16;
 
 /// The socket from which all nodes are dialled. Cheap to clone.
 #[derive(Clone)]
@@ -111,6 +117,20 @@ struct Shared {
     /// Counts the changes of what is reported.
     reported_changed: watch::Sender<u64>,
     stop: watch::Sender<bool>,
+    questions: Mutex<Questions>,
+}
+
+/// What the node was asked about its streams and has not answered.
+#[derive(Default)]
+struct Questions {
+    last: u64,
+    to_ask: VecDeque<StatisticsQuestion>,
+    open: HashMap<u64, OpenQuestion>,
+}
+
+struct OpenQuestion {
+    heard: Vec<TransportStatistics>,
+    answer: oneshot::Sender<Vec<TransportStatistics>>,
 }
 
 struct State {
@@ -177,6 +197,7 @@ impl NodeLink {
             desired_changed: Notify::new(),
             reported_changed: watch::Sender::new(0),
             stop: watch::Sender::new(false),
+            questions: Mutex::default(),
         });
         let task = Task {
             dialer,
@@ -298,6 +319,46 @@ impl NodeLink {
             .unwrap_or(Err(NoReport::Timeout))
     }
 
+    /// Asks how streams are doing, all of them or those of a session or connection; the question's number is set here.
+    ///
+    /// # Errors
+    ///
+    /// If the node is away, has too much to answer, or says nothing within `patience`.
+    pub async fn statistics(
+        &self,
+        question: StatisticsQuestion,
+        patience: Duration,
+    ) -> Result<Vec<TransportStatistics>, NoReport> {
+        if !self.is_up() {
+            return Err(NoReport::Stopped);
+        }
+        let (answer, answered) = oneshot::channel();
+        let number = {
+            let mut questions = self.shared.questions();
+            if questions.open.len() >= QUESTIONS_MAX {
+                return Err(NoReport::Timeout);
+            }
+            questions.last += 1;
+            let number = questions.last;
+            let heard = Vec::new();
+            questions
+                .open
+                .insert(number, OpenQuestion { heard, answer });
+            questions
+                .to_ask
+                .push_back(StatisticsQuestion { number, ..question });
+            number
+        };
+        self.shared.desired_changed.notify_one();
+        let outcome = timeout(patience, answered).await;
+        self.shared.questions().forget(number);
+        match outcome {
+            Ok(Ok(statistics)) => Ok(statistics),
+            Ok(Err(_)) => Err(NoReport::Stopped),
+            Err(_) => Err(NoReport::Timeout),
+        }
+    }
+
     /// Hangs up and dials no more. What is on the node goes on until its transports end by themselves.
     pub fn stop(&self) {
         self.shared.stop.send_replace(true);
@@ -307,7 +368,40 @@ impl NodeLink {
     }
 }
 
+impl Questions {
+    fn forget(&mut self, number: u64) {
+        self.open.remove(&number);
+        self.to_ask.retain(|question| question.number != number);
+    }
+
+    /// A part of an answer has come. Who asked may have given up.
+    fn hear(&mut self, part: StatisticsAnswer) {
+        let Some(open) = self.open.get_mut(&part.number) else {
+            return;
+        };
+        open.heard.extend(part.transports);
+        let is_complete = !part.more || open.heard.len() > ANSWER_MAX;
+        if is_complete && let Some(open) = self.open.remove(&part.number) {
+            // Who asked may have given up at this moment.
+            let _ = open.answer.send(open.heard);
+        }
+    }
+
+    /// Nobody answers any more: who asks is told at once.
+    fn clear(&mut self) {
+        self.open.clear();
+        self.to_ask.clear();
+    }
+}
+
 impl Shared {
+    /// A poisoned lock means that somebody has panicked with it; what it guards is still a list of questions.
+    fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.questions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A poisoned lock means that a closure of the caller has panicked; what it guards is still a map.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -411,7 +505,8 @@ impl Task {
             loop {
                 // The lock is not held while sending.
                 let next = self.shared.lock().desired.poll();
-                match next {
+                let ask = || self.shared.questions().to_ask.pop_front();
+                match next.or_else(|| ask().map(ToNode::AskStatistics)) {
                     Some(message) => sender.send(&message).await?,
                     None => self.shared.desired_changed.notified().await,
                 }
@@ -444,6 +539,10 @@ impl Task {
                     state
                         .reported
                         .on_message(ToMaster::ReportedSnapshot(part))?;
+                    None
+                }
+                ToMaster::Statistics(part) => {
+                    self.shared.questions().hear(part);
                     None
                 }
                 ToMaster::Hello(_) | ToMaster::Unknown => None,
@@ -483,6 +582,7 @@ impl Task {
 
     /// Answers whether it was connected.
     fn disconnected(&self) -> bool {
+        self.shared.questions().clear();
         let mut state = self.shared.lock();
         state.desired.on_disconnected();
         std::mem::replace(&mut state.up, false)

@@ -8,10 +8,11 @@ use super::node::{Listener, MasterConnection};
 use super::*;
 use crate::applied::AppliedState;
 use crate::desired::DesiredState;
-use crate::message::{Capacity, Heartbeat, Hello, PROTOCOL_VERSION, ToMaster, Welcome};
+use crate::message::{Capacity, Heartbeat, Hello, PROTOCOL_VERSION, ToMaster, ToNode, Welcome};
 use crate::pki::Authority;
 use crate::reported::ReportedState;
 use crate::state::*;
+use crate::statistics::{StatisticsAnswer, StatisticsQuestion, TransportStatistics};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOCALHOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -76,7 +77,13 @@ impl FakeNode {
             }
             tokio::select! {
                 message = master.receiver.receive() => {
-                    self.applied.on_message(message?)?;
+                    let message = message?;
+                    if let ToNode::AskStatistics(question) = &message {
+                        for part in answer(question) {
+                            master.sender.send(&ToMaster::Statistics(part)).await?;
+                        }
+                    }
+                    self.applied.on_message(message)?;
                     self.report();
                 }
                 _ = beat.tick() => {
@@ -108,6 +115,25 @@ impl FakeNode {
                 });
         }
     }
+}
+
+/// Two parts; about the session `silent` nothing is said.
+fn answer(question: &StatisticsQuestion) -> Vec<StatisticsAnswer> {
+    if question.session == Some(SessionId::new("silent")) {
+        return Vec::new();
+    }
+    let part = |id: &str, more| StatisticsAnswer {
+        number: question.number,
+        transports: vec![TransportStatistics {
+            id: TransportId::new(id),
+            round_trip_micros: Some(7),
+            estimate_bits_per_second: None,
+            received: Vec::new(),
+            sent: Vec::new(),
+        }],
+        more,
+    };
+    vec![part("a", true), part("b", false)]
 }
 
 fn node_config(address: SocketAddr) -> NodeConfig {
@@ -230,6 +256,54 @@ async fn what_is_put_is_made_and_reported_and_survives_the_loss_of_the_connectio
     let stopped = link.transport_report(&id("unheard-of"), PATIENCE).await;
     assert_eq!(stopped, Err(NoReport::Stopped));
     node.abort();
+}
+
+#[tokio::test]
+async fn streams_are_asked_about_and_nobody_waits_for_ever() {
+    let authority = Authority::generate("test").expect("randomness");
+    let ca = authority.certificate_pem();
+    let ours =
+        Credentials::from_identity(ca, &authority.issue_master().expect("made")).expect("fits");
+    let theirs = Credentials::from_identity(ca, &authority.issue_node("node-1").expect("made"))
+        .expect("fits");
+    let listener = Listener::bind(LOCALHOST, &theirs).expect("a free port");
+    let address = listener.local_address().expect("bound");
+    let node = serve_forever(listener, FakeNode::new("node-1", "a"));
+    let (events, mut news) = mpsc::channel(1024);
+    let dialer = Dialer::new(&ours).expect("sockets");
+    let link = NodeLink::spawn(dialer, node_config(address), DesiredState::new(), events);
+    let all = StatisticsQuestion::default();
+    let early = link.statistics(all.clone(), PATIENCE).await;
+    assert_eq!(early, Err(NoReport::Stopped), "it is not there yet");
+    next(&mut news, |news| matches!(news, News::Up { .. })).await;
+
+    let told = link.statistics(all.clone(), PATIENCE).await.expect("told");
+    let names: Vec<_> = told.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!(names, ["a", "b"], "both parts");
+
+    let silent = || StatisticsQuestion {
+        session: Some(SessionId::new("silent")),
+        ..StatisticsQuestion::default()
+    };
+    let none = link.statistics(silent(), Duration::from_millis(20)).await;
+    assert_eq!(none, Err(NoReport::Timeout));
+    // Who gave up makes room for others; more than a few are not asked at a time.
+    let waiting: Vec<_> = (0..super::master::QUESTIONS_MAX)
+        .map(|_| {
+            let asked = link.clone();
+            tokio::spawn(async move { asked.statistics(silent(), PATIENCE).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let refused = link.statistics(all, PATIENCE).await;
+    assert_eq!(refused, Err(NoReport::Timeout));
+    node.abort();
+    for one in waiting {
+        let told = timeout(PATIENCE / 2, one)
+            .await
+            .expect("as soon as the link is lost");
+        assert_eq!(told.expect("no panic"), Err(NoReport::Stopped));
+    }
 }
 
 #[tokio::test]

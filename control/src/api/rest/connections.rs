@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::Fields;
-use super::{Problem, flag, list as list_of, public_url};
+use super::statistics::Statistics;
+use super::{Problem, WEB_RTC_STATS, flag, list as list_of, public_url};
 use crate::api::urls::token_url;
-use crate::app::{App, now_millis};
+use crate::app::{App, Core, now_millis};
 use crate::domain::{
     Code, Connection, ConnectionId, ConnectionProperties, IceServer, Reason, Refused, Role,
     SessionId, Stream,
@@ -52,15 +53,20 @@ pub async fn list(
     // Here, unlike for sessions, pending ones are listed unless asked otherwise.
     let pending = flag(&query, "pendingConnections", true);
     let url = public_url(&app, &headers);
+    let session = SessionId::new(session);
+    let statistics = match flag(&query, WEB_RTC_STATS, false) {
+        true => Some(Statistics::of_session(&app, &session, None).await),
+        false => None,
+    };
     app.step(|core| {
         let session = core
             .domain
-            .session(&SessionId::new(session))
+            .session(&session)
             .ok_or_else(|| Problem::empty(StatusCode::NOT_FOUND))?;
         let content = session
             .connections()
             .filter(|one| (pending || one.is_active()) && !one.is_hidden())
-            .map(|one| render(&session.id, one, &url));
+            .map(|one| with(statistics.as_ref(), core, &session.id, one, &url));
         Ok(Json(list_of(content.collect())))
     })
 }
@@ -70,15 +76,35 @@ pub async fn get(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     Path((session, connection)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Value>, Problem> {
     let (session, connection) = (SessionId::new(session), ConnectionId::new(connection));
     let url = public_url(&app, &headers);
+    let statistics = match flag(&query, WEB_RTC_STATS, false) {
+        true => Some(Statistics::of_session(&app, &session, Some(&connection)).await),
+        false => None,
+    };
     app.step(|core| {
         core.domain
             .connection(&session, &connection)
-            .map(|one| Json(render(&session, one, &url)))
+            .map(|one| Json(with(statistics.as_ref(), core, &session, one, &url)))
             .map_err(|refused| unknown(&refused))
     })
+}
+
+/// A connection as applications see it, with statistics if they were asked for.
+fn with(
+    statistics: Option<&Statistics>,
+    core: &Core,
+    session: &SessionId,
+    connection: &Connection,
+    public_url: &str,
+) -> Value {
+    let mut shown = render(session, connection, public_url);
+    if let Some(statistics) = statistics {
+        statistics.add_to(core, session, &mut shown);
+    }
+    shown
 }
 
 /// `PATCH /sessions/{sid}/connection/{cid}`

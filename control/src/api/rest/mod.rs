@@ -8,6 +8,7 @@ mod media_nodes;
 mod recordings;
 mod sessions;
 mod signal;
+mod statistics;
 mod streams;
 mod tokens;
 
@@ -155,6 +156,9 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     }
     response
 }
+
+/// The query flag that asks for statistics.
+const WEB_RTC_STATS: &str = "webRtcStats";
 
 /// Query flags as the node client sends them: anything but `true` is false.
 fn flag(query: &std::collections::HashMap<String, String>, name: &str, default: bool) -> bool {

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::body::Fields;
 use super::connections::render as connection;
 use super::recordings::default_properties;
-use super::{Problem, flag, list as list_of, public_url};
+use super::statistics::Statistics;
+use super::{Problem, WEB_RTC_STATS, flag, list as list_of, public_url};
 use crate::app::{App, now_millis};
 use crate::domain::{NodeId, Reason, Session, SessionId, SessionProperties};
 
@@ -55,9 +56,19 @@ pub async fn list(
 ) -> Json<Value> {
     let pending = flag(&query, "pendingConnections", false);
     let url = public_url(&app, &headers);
+    let statistics = match flag(&query, WEB_RTC_STATS, false) {
+        true => Some(Statistics::of_all(&app).await),
+        false => None,
+    };
     app.step(|core| {
         let sessions = core.domain.sessions();
-        let content = sessions.iter().map(|one| render(one, pending, &url));
+        let content = sessions.iter().map(|one| {
+            let mut shown = render(one, pending, &url);
+            if let Some(statistics) = &statistics {
+                statistics.add_to_session(core, &one.id, &mut shown);
+            }
+            shown
+        });
         Json(list_of(content.collect()))
     })
 }
@@ -71,11 +82,19 @@ pub async fn get(
 ) -> Result<Json<Value>, Problem> {
     let pending = flag(&query, "pendingConnections", false);
     let url = public_url(&app, &headers);
+    let id = SessionId::new(id);
+    let statistics = match flag(&query, WEB_RTC_STATS, false) {
+        true => Some(Statistics::of_session(&app, &id, None).await),
+        false => None,
+    };
     app.step(|core| {
-        let session = core.domain.session(&SessionId::new(id));
-        session
-            .map(|one| Json(render(one, pending, &url)))
-            .ok_or_else(|| Problem::empty(StatusCode::NOT_FOUND))
+        let session = core.domain.session(&id);
+        let session = session.ok_or_else(|| Problem::empty(StatusCode::NOT_FOUND))?;
+        let mut shown = render(session, pending, &url);
+        if let Some(statistics) = &statistics {
+            statistics.add_to_session(core, &id, &mut shown);
+        }
+        Ok(Json(shown))
     })
 }
 

@@ -6,6 +6,7 @@ use proto::rtcp::SenderInfo;
 use proto::rtp::{Reception, SenderClock, Unwrapper};
 
 use super::layers::Pace;
+use super::observed::Observed;
 use super::publisher::Role;
 use crate::api::EncodingSpec;
 use crate::budget::Meter;
@@ -55,6 +56,8 @@ pub(crate) struct Encoding {
     pub(crate) rate: Meter,
     /// Packets expected and received, and bytes, at the last estimate for the publisher.
     pub(crate) measured: (u64, u64, u64),
+    /// For statistics.
+    pub(crate) observed: Observed,
     /// When its SSRC last gave way to another.
     changed: Option<Instant>,
 }
@@ -90,6 +93,7 @@ impl Encoding {
             bytes: 0,
             rate: Meter::default(),
             measured: (0, 0, 0),
+            observed: Observed::default(),
             changed: None,
         }
     }

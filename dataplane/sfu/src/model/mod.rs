@@ -4,6 +4,7 @@
 pub(crate) mod encoding;
 pub(crate) mod exit;
 pub(crate) mod layers;
+pub(crate) mod observed;
 pub(crate) mod packet;
 pub(crate) mod publisher;
 mod slab;

@@ -6,6 +6,7 @@ use proto::rtp::{ExtensionMap, Rewriter, Uri};
 
 use super::Medium;
 use super::layers::{Layers, Places};
+use super::observed::Observed;
 use crate::api::{Kind, LayerLimit, PayloadType, PublisherId, SubscriberId};
 use crate::path::rewrite::Block;
 use crate::redundancy;
@@ -58,6 +59,8 @@ pub(crate) struct Outgoing {
     pub(crate) passed_over: Option<(u32, u64)>,
     /// The last sender report: the middle of its NTP time, and when it left.
     pub(crate) reported: Option<(u32, Instant)>,
+    /// For statistics.
+    pub(crate) observed: Observed,
     pub(crate) described: Box<Described>,
 }
 
@@ -217,6 +220,7 @@ impl Outgoing {
             layers: None,
             passed_over: None,
             reported: None,
+            observed: Observed::default(),
             described: Box::new(described),
         }
     }
@@ -311,6 +315,13 @@ impl Outgoing {
         let delay = Duration::from_nanos(u64::from(delay) * 1_000_000_000 / 65_536);
         (last_sender_report != 0 && reported == last_sender_report)
             .then(|| (now - at).saturating_sub(delay))
+    }
+
+    /// Looks at what was sent, for statistics.
+    pub(crate) fn observe(&mut self, now: Instant) {
+        let resent = self.rtx.as_ref().map_or(0, |rtx| rtx.sent.octets);
+        let octets = self.sent.octets.wrapping_add(resent);
+        self.observed.count(octets, now);
     }
 
     /// A sender report with this NTP time leaves now.

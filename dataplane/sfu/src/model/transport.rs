@@ -107,8 +107,12 @@ impl Transport {
     }
 
     pub(crate) fn round_trip(&self) -> Duration {
-        let measured = self.round_trip.or_else(|| self.ice.rtt());
-        measured.unwrap_or(ROUND_TRIP_DEFAULT)
+        self.measured_round_trip().unwrap_or(ROUND_TRIP_DEFAULT)
+    }
+
+    /// By reception reports, else by connectivity checks.
+    pub(crate) fn measured_round_trip(&self) -> Option<Duration> {
+        self.round_trip.or_else(|| self.ice.rtt())
     }
 
     /// The path on which `remote` reaches us.

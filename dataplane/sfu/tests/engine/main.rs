@@ -12,6 +12,7 @@ mod overload;
 mod sharing;
 mod simulcast;
 mod sound;
+mod statistics;
 mod strangers;
 
 #[global_allocator]
