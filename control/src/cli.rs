@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::app::{App, now_millis};
 use crate::config::{Config, LogFormat, Settings};
 use crate::metrics::Metrics;
-use crate::{api, epoch, nodes, pki, server, tls};
+use crate::{api, epoch, network_quality, nodes, pki, server, tls};
 
 /// How often nodes and lost clients are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -157,6 +157,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         config.sessions_garbage_interval,
         config.sessions_garbage_threshold,
     );
+    let quality = config
+        .network_quality
+        .then_some(config.network_quality_interval);
     let metrics = Metrics::new();
     metrics.started(now);
     let app = App::new(config, metrics);
@@ -169,6 +172,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::spawn(server::serve(admin, None, server::admin_routes(&app)));
     let ticking = app.clone();
     tokio::spawn(every(TICK, move || ticking.tick()));
+    if let Some(period) = quality {
+        tokio::spawn(network_quality::watch(app.clone(), period));
+    }
     if !garbage.0.is_zero() {
         let collecting = app.clone();
         tokio::spawn(every(garbage.0, move || {

@@ -200,6 +200,11 @@ pub struct Config {
     /// How old they must be.
     #[serde(with = "duration")]
     pub sessions_garbage_threshold: Duration,
+    /// Tell users of each other's network quality.
+    pub network_quality: bool,
+    /// How often it is looked at.
+    #[serde(with = "duration")]
+    pub network_quality_interval: Duration,
     /// Most WebSockets from one address.
     pub sockets_per_address_max: usize,
     /// Most joins from one address in a second, averaged; bursts of ten seconds' worth.
@@ -290,6 +295,13 @@ pub struct Settings {
     #[arg(long, env = "RINGCAST_MASTER_SESSIONS_GARBAGE_THRESHOLD", value_parser = parse_duration)]
     #[serde(with = "duration_option")]
     sessions_garbage_threshold: Option<Duration>,
+    /// Tell users of each other's network quality (networkQualityLevelChanged) [default: false].
+    #[arg(long, env = "RINGCAST_MASTER_NETWORK_QUALITY", num_args = 0..=1, default_missing_value = "true")]
+    network_quality: Option<bool>,
+    /// How often network quality is looked at [default: 5s].
+    #[arg(long, env = "RINGCAST_MASTER_NETWORK_QUALITY_INTERVAL", value_parser = parse_duration)]
+    #[serde(with = "duration_option")]
+    network_quality_interval: Option<Duration>,
     /// Most WebSockets from one address [default: 1000].
     #[arg(long, env = "RINGCAST_MASTER_SOCKETS_PER_ADDRESS_MAX")]
     sockets_per_address_max: Option<usize>,
@@ -369,6 +381,8 @@ impl Settings {
             node_answer_timeout,
             sessions_garbage_interval,
             sessions_garbage_threshold,
+            network_quality,
+            network_quality_interval,
             sockets_per_address_max,
             joins_per_address_rate,
             log_level,
@@ -411,6 +425,10 @@ impl Settings {
             sessions_garbage_threshold: self
                 .sessions_garbage_threshold
                 .unwrap_or(Duration::from_secs(3600)),
+            network_quality: self.network_quality.unwrap_or(false),
+            network_quality_interval: self
+                .network_quality_interval
+                .unwrap_or(Duration::from_secs(5)),
             sockets_per_address_max: self.sockets_per_address_max.unwrap_or(1000),
             joins_per_address_rate: self.joins_per_address_rate.unwrap_or(100),
             log_level: self.log_level.unwrap_or_else(|| "info".to_owned()),
@@ -451,6 +469,12 @@ impl Config {
         let bounds = [
             ("reconnect_grace", self.reconnect_grace, 1, 600),
             ("node_silence", self.node_silence, 1, 3600),
+            (
+                "network_quality_interval",
+                self.network_quality_interval,
+                1,
+                3600,
+            ),
             // Clients give up after ten seconds.
             ("node_answer_timeout", self.node_answer_timeout, 1, 9),
         ];

@@ -14,6 +14,7 @@ pub mod domain;
 pub mod epoch;
 pub mod media;
 pub mod metrics;
+pub mod network_quality;
 pub mod nodes;
 pub mod pki;
 pub mod reconcile;

@@ -39,6 +39,8 @@ pub fn settings(env: impl Fn(&str) -> Option<String>) -> Result<Settings, Error>
         ice_servers,
         sessions_garbage_interval: seconds("OPENVIDU_SESSIONS_GARBAGE_INTERVAL")?,
         sessions_garbage_threshold: seconds("OPENVIDU_SESSIONS_GARBAGE_THRESHOLD")?,
+        network_quality: number(&get, "OPENVIDU_PRO_NETWORK_QUALITY")?,
+        network_quality_interval: seconds("OPENVIDU_PRO_NETWORK_QUALITY_INTERVAL")?,
         ..Settings::default()
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::connection::{Presence, Publication};
+use super::quality::Quality;
 use super::{
     Chance, Connection, ConnectionId, ConnectionProperties, Domain, IceServer, Millis,
     Notification, Output, Reason, Refused, Role, SessionId, Stream, ids, no_user, token,
@@ -117,6 +118,7 @@ impl Domain {
             trusted: request.trusted,
             publication: Publication::None,
             subscriptions: Vec::new(),
+            quality: Quality::default(),
         });
         let connection = connection.clone();
         let joined = Arc::new(Notification::ParticipantJoined {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::quality::{Level, Quality};
 use super::{ConnectionId, IceServer, Millis, Role, Stream, StreamId};
 
 /// Between client data and server data in a connection's metadata.
@@ -60,6 +61,8 @@ pub struct Presence {
     pub publication: Publication,
     /// The streams it receives, oldest first.
     pub subscriptions: Vec<Subscription>,
+    /// The network quality that everybody was told of.
+    pub quality: Quality,
 }
 
 /// How far publishing is.
@@ -159,6 +162,11 @@ impl Connection {
         self.presence
             .as_ref()
             .map_or(&[], |presence| &presence.subscriptions)
+    }
+
+    /// The network quality that everybody was told of.
+    pub fn quality(&self) -> Option<Level> {
+        self.presence.as_ref()?.quality.told()
     }
 
     /// May publish.

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod ice;
 pub mod ids;
 pub mod notification;
+pub mod quality;
 pub mod reason;
 pub mod refusal;
 pub mod roles;
@@ -19,11 +20,13 @@ mod moderation;
 mod publishing;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 pub use connection::{Connection, ConnectionProperties, ConnectionStatus};
 pub use ice::IceServer;
 pub use ids::{Chance, ConnectionId, NodeId, SessionId, StreamId};
 pub use notification::{Notification, Output};
+pub use quality::Level;
 pub use reason::Reason;
 pub use refusal::{Code, Refused};
 pub use roles::Role;
@@ -147,6 +150,43 @@ impl Domain {
             self.end_session(session);
         }
         stale.len()
+    }
+
+    /// The sessions on a media node.
+    pub fn sessions_on(&self, node: &NodeId) -> Vec<SessionId> {
+        let sessions = self.sessions.values();
+        let on_it = sessions.filter(|session| session.node.as_ref() == Some(node));
+        on_it.map(|session| session.id.clone()).collect()
+    }
+
+    /// The network quality of a user was found to be this. A change that is sure, and that `may_tell` allows, is told to everybody in
+    /// the session; whether it was.
+    pub fn look_at_quality(
+        &mut self,
+        session_id: &SessionId,
+        id: &ConnectionId,
+        level: Level,
+        may_tell: bool,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return false;
+        };
+        let presence = session
+            .connection_mut(id)
+            .and_then(|one| one.presence.as_mut());
+        let change = presence.and_then(|presence| presence.quality.look(level, may_tell));
+        let Some((old_value, new_value)) = change else {
+            return false;
+        };
+        let changed = Arc::new(Notification::NetworkQualityLevelChanged {
+            connection_id: id.clone(),
+            new_value,
+            old_value,
+        });
+        let mut news = session.tell_others(id, &changed);
+        news.push(Output::notify(session_id, id, changed));
+        self.outputs.extend(news);
+        true
     }
 
     /// Makes a connection that waits for its user.

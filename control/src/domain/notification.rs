@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionId, Millis, Reason, SessionId, Stream, StreamId};
+use super::{ConnectionId, Level, Millis, Reason, SessionId, Stream, StreamId};
 
 /// A consequence of a call to the domain.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +126,15 @@ pub enum Notification {
         new_value: String,
         /// Why.
         reason: String,
+    },
+    /// The way to and from somebody is better or worse.
+    NetworkQualityLevelChanged {
+        /// Whose.
+        connection_id: ConnectionId,
+        /// From now on, 0 to 5.
+        new_value: Level,
+        /// Until now.
+        old_value: Level,
     },
     /// What the recipient may do changed.
     ConnectionPropertyChanged {

@@ -32,6 +32,8 @@ pub async fn all(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Value>
         "OPENVIDU_WEBRTC_SIMULCAST": config.video_simulcast,
         "OPENVIDU_SESSIONS_GARBAGE_INTERVAL": config.sessions_garbage_interval.as_secs(),
         "OPENVIDU_SESSIONS_GARBAGE_THRESHOLD": config.sessions_garbage_threshold.as_secs(),
+        "OPENVIDU_PRO_NETWORK_QUALITY": config.network_quality,
+        "OPENVIDU_PRO_NETWORK_QUALITY_INTERVAL": config.network_quality_interval.as_secs(),
         "OPENVIDU_RECORDING": false,
         "OPENVIDU_WEBHOOK": false,
         "KMS_URIS": nodes,

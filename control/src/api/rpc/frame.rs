@@ -156,6 +156,14 @@ fn method_and_params(notification: &Notification) -> (&'static str, Value) {
                 "reason": reason,
             }),
         ),
+        Notification::NetworkQualityLevelChanged {
+            connection_id,
+            new_value,
+            old_value,
+        } => (
+            "networkQualityLevelChanged",
+            json!({"connectionId": connection_id, "newValue": new_value, "oldValue": old_value}),
+        ),
         Notification::ConnectionPropertyChanged {
             property,
             new_value,

@@ -129,6 +129,13 @@ impl RpcSessions {
         Some((session.member.clone(), session.lane.clone()))
     }
 
+    /// Its client has lost its socket and may come back.
+    pub fn is_away(&self, member: &Member) -> bool {
+        let rpc = self.by_member.get(member);
+        let session = rpc.and_then(|rpc| self.sessions.get(rpc));
+        session.is_some_and(|session| session.socket.is_none())
+    }
+
     /// A client joined on this socket.
     pub fn join(&mut self, socket: SocketId, rpc: RpcId, member: Member) {
         // Put out of one session and in another by the same socket: the first may not cut it off.

@@ -18,6 +18,8 @@ use crate::domain::{
 };
 use crate::testing::{SECRET, master, master_with};
 
+mod quality;
+
 const OFFER: &str = include_str!(
     "../../../../tests/data/sdp/openvidu-browser-2.32.2-mediasoup-static.publishVideo.offer.sdp"
 );
