@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{IceServer, NodeId};
+use crate::domain::{IceServer, NodeId, VideoBandwidth};
 
 /// Most media nodes of one master.
 pub const NODES_MAX: usize = 100;
@@ -177,6 +177,9 @@ pub struct Config {
     pub transport_cc: bool,
     /// Publishers who can repeat their sound, so that a lost packet is not heard (RFC 2198).
     pub audio_redundancy: bool,
+    /// How much video there may be of one stream, where its connection does not say.
+    #[serde(flatten)]
+    pub video_bandwidth: VideoBandwidth,
     /// ICE servers of clients whose connection has none of its own.
     #[serde(serialize_with = "without_credentials")]
     pub ice_servers: Vec<IceServer>,
@@ -266,6 +269,18 @@ pub struct Settings {
     /// Have publishers repeat their sound (RFC 2198), so that a lost packet is not heard [default: true].
     #[arg(long, env = "RINGCAST_MASTER_AUDIO_REDUNDANCY")]
     audio_redundancy: Option<bool>,
+    /// Most video that a user may publish in one stream, in kbit/s; 0: no limit [default: 0].
+    #[arg(long, env = "RINGCAST_MASTER_VIDEO_MAX_RECV_BANDWIDTH")]
+    video_max_recv_bandwidth: Option<u32>,
+    /// Echoed to applications only.
+    #[arg(long, env = "RINGCAST_MASTER_VIDEO_MIN_RECV_BANDWIDTH")]
+    video_min_recv_bandwidth: Option<u32>,
+    /// Most video that a user is sent of one stream, in kbit/s; 0: no limit [default: 0].
+    #[arg(long, env = "RINGCAST_MASTER_VIDEO_MAX_SEND_BANDWIDTH")]
+    video_max_send_bandwidth: Option<u32>,
+    /// Echoed to applications only.
+    #[arg(long, env = "RINGCAST_MASTER_VIDEO_MIN_SEND_BANDWIDTH")]
+    video_min_send_bandwidth: Option<u32>,
     /// ICE servers of clients whose connection has none of its own.
     #[arg(skip)]
     ice_servers: Option<Vec<IceServer>>,
@@ -373,6 +388,10 @@ impl Settings {
             allow_transcoding,
             transport_cc,
             audio_redundancy,
+            video_max_recv_bandwidth,
+            video_min_recv_bandwidth,
+            video_max_send_bandwidth,
+            video_min_send_bandwidth,
             ice_servers,
             demo_page,
             client_package,
@@ -413,6 +432,12 @@ impl Settings {
             allow_transcoding: self.allow_transcoding.unwrap_or(false),
             transport_cc: self.transport_cc.unwrap_or(true),
             audio_redundancy: self.audio_redundancy.unwrap_or(true),
+            video_bandwidth: VideoBandwidth {
+                max_recv: self.video_max_recv_bandwidth.unwrap_or(0),
+                min_recv: self.video_min_recv_bandwidth.unwrap_or(0),
+                max_send: self.video_max_send_bandwidth.unwrap_or(0),
+                min_send: self.video_min_send_bandwidth.unwrap_or(0),
+            },
             ice_servers: self.ice_servers.unwrap_or_default(),
             demo_page: self.demo_page.unwrap_or(false),
             client_package: self.client_package,

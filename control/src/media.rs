@@ -49,6 +49,7 @@ pub fn published(from: &PublishParameters) -> Vec<link::PublishedMedia> {
             codecs: media.codecs.iter().map(codec).collect(),
             extensions: extensions(&media.extensions),
             encodings: media.encodings.iter().map(encoding).collect(),
+            bandwidth_max: media.bandwidth_max,
         })
         .collect()
 }
@@ -65,6 +66,7 @@ pub fn subscribed(from: &SubscribeParameters) -> Vec<link::SubscribedMedia> {
             cname: media.cname.clone(),
             codecs: media.codecs.iter().map(mapping).collect(),
             extensions: extensions(&media.extensions),
+            bandwidth_max: media.bandwidth_max,
         })
         .collect()
 }

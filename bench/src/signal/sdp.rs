@@ -415,6 +415,8 @@ mod tests {
             },
             candidates: vec!["192.0.2.7:40000".parse().unwrap()],
             audio_redundancy: false,
+            video_receive_max: None,
+            video_send_max: None,
             transport_cc: true,
         }
     }

@@ -209,6 +209,9 @@ pub struct PublishedMedia {
     pub extensions: Vec<Extension>,
     /// The simulcast encodings, lowest first; exactly one without simulcast.
     pub encodings: Vec<Encoding>,
+    /// How much of a picture may come, all encodings together, in bit/s. The node tells the peer, and drops what goes on above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_max: Option<u64>,
 }
 
 /// A codec under a payload type.
@@ -302,6 +305,9 @@ pub struct SubscribedMedia {
     pub codecs: Vec<CodecMapping>,
     /// The header extensions negotiated with this peer.
     pub extensions: Vec<Extension>,
+    /// How much of a picture is sent at most, in bit/s, as far as encodings and temporal layers allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_max: Option<u64>,
 }
 
 /// How one codec of the publisher is sent to a subscriber.

@@ -76,6 +76,7 @@ fn publisher() -> Publisher {
         id: PublisherId::new("p1"),
         transport: TransportId::new("t1"),
         media: vec![PublishedMedia {
+            bandwidth_max: Some(1_000_000),
             kind: Kind::Video,
             mid: "1".into(),
             codecs: vec![vp8()],
@@ -101,6 +102,7 @@ fn subscriber() -> Subscriber {
         transport: TransportId::new("t2"),
         publisher: PublisherId::new("p1"),
         media: vec![SubscribedMedia {
+            bandwidth_max: None,
             kind: Kind::Audio,
             mid: "0".into(),
             ssrc: 77,

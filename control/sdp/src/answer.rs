@@ -120,12 +120,14 @@ fn plan_publisher<'a>(
     let codecs = with_redundancy(codec, remote, local);
     let extensions = Extensions::negotiate(remote, kind, direction, &codecs, local.transport_cc);
     let (rids, simulcast) = accepted_rids(remote, &codecs, &extensions.incoming);
+    let receive_max = local.video_receive_max.filter(|_| kind == Kind::Video);
     let published = PublishedMedia {
         kind,
         mid: remote.mid.clone(),
         encodings: encodings(remote, &rids, &codecs),
         codecs: codecs.clone(),
         extensions: extensions.incoming,
+        bandwidth_max: receive_max,
     };
     let subscribed = back.map(|one| {
         let mappings = codecs.iter().map(|codec| CodecMapping {
@@ -136,7 +138,7 @@ fn plan_publisher<'a>(
                 ..codec.clone()
             },
         });
-        subscribed(one, remote, mappings.collect(), extensions.outgoing)
+        subscribed(one, remote, mappings.collect(), extensions.outgoing, local)
     });
     Ok(Some(Used {
         remote,
@@ -150,6 +152,7 @@ fn plan_publisher<'a>(
             rtcp_rsize: remote.rtcp_rsize,
             rids,
             simulcast,
+            receive_max,
             source: back.zip(subscribed.as_ref()).map(source),
         },
         published: Some(published),
@@ -208,7 +211,7 @@ fn plan_subscriber<'a>(
     let codecs = distinct(&mappings);
     let direction = Direction::SendOnly;
     let extensions = Extensions::negotiate(remote, kind, direction, &codecs, local.transport_cc);
-    let subscribed = subscribed(one, remote, mappings, extensions.outgoing);
+    let subscribed = subscribed(one, remote, mappings, extensions.outgoing, local);
     Some(Used {
         remote,
         section: Section {
@@ -221,6 +224,7 @@ fn plan_subscriber<'a>(
             rtcp_rsize: remote.rtcp_rsize,
             rids: Vec::new(),
             simulcast: false,
+            receive_max: None,
             source: Some(source((one, &subscribed))),
         },
         published: None,
@@ -265,6 +269,7 @@ fn inactive(remote: &RemoteMedia, kind: Kind) -> Plan<'_> {
             rtcp_rsize: remote.rtcp_rsize,
             rids: Vec::new(),
             simulcast: false,
+            receive_max: None,
             source: None,
         },
         published: None,
@@ -277,6 +282,7 @@ fn subscribed(
     remote: &RemoteMedia,
     codecs: Vec<CodecMapping>,
     extensions: Vec<Extension>,
+    local: &LocalParameters,
 ) -> SubscribedMedia {
     let rtx = codecs
         .iter()
@@ -289,6 +295,7 @@ fn subscribed(
         cname: one.cname.clone(),
         codecs,
         extensions,
+        bandwidth_max: local.video_send_max.filter(|_| one.kind == Kind::Video),
     }
 }
 

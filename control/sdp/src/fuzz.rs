@@ -84,6 +84,8 @@ fn local() -> LocalParameters {
         },
         candidates: vec![([192, 0, 2, 2], 40000).into()],
         audio_redundancy: true,
+        video_receive_max: None,
+        video_send_max: None,
         transport_cc: true,
     }
 }

@@ -154,6 +154,10 @@ pub struct LocalParameters {
     pub transport_cc: bool,
     /// Whether publishers who can are asked to repeat their sound in the packets that follow (RFC 2198).
     pub audio_redundancy: bool,
+    /// How much of a picture we take, in bit/s; the answer says so.
+    pub video_receive_max: Option<u64>,
+    /// How much of a picture we send, in bit/s.
+    pub video_send_max: Option<u64>,
 }
 
 /// What was agreed with the sender of a stream.
@@ -182,6 +186,9 @@ pub struct PublishedMedia {
     pub extensions: Vec<Extension>,
     /// The simulcast encodings, lowest first; exactly one without simulcast.
     pub encodings: Vec<Encoding>,
+    /// How much of it may come, in bit/s, as the answer says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_max: Option<u64>,
 }
 
 /// One medium that we want to send.
@@ -241,6 +248,9 @@ pub struct SubscribedMedia {
     pub codecs: Vec<CodecMapping>,
     /// The header extensions that we may write.
     pub extensions: Vec<Extension>,
+    /// How much of it is sent at most, in bit/s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_max: Option<u64>,
 }
 
 /// How one codec of the publisher is sent to a subscriber.

@@ -134,6 +134,7 @@ fn offered_media<'a>(
         cname: one.cname.clone(),
         codecs,
         extensions,
+        bandwidth_max: local.video_send_max.filter(|_| kind == Kind::Video),
     });
     one
 }
@@ -198,6 +199,7 @@ fn offered_section(
         rtcp_rsize: true,
         rids: Vec::new(),
         simulcast: false,
+        receive_max: None,
         source: Some(Source {
             ssrc: agreed.ssrc,
             rtx_ssrc: agreed.rtx_ssrc,

@@ -34,6 +34,7 @@ impl Session {
             } else if let Some(section) = media.last_mut() {
                 match line.letter {
                     'a' => section.attributes.push(attribute(line)?),
+                    'b' => section.bandwidth.push(line.value.to_owned()),
                     'c' => section.connection = Some(line.value.to_owned()),
                     'v' | 'o' | 's' | 't' => {
                         return Err(Error::syntax(line.number, "not allowed in a media section"));
@@ -84,6 +85,7 @@ fn media_line(line: &Line<'_>) -> Result<MediaSection, Error> {
         protocol: protocol.to_owned(),
         formats,
         connection: None,
+        bandwidth: Vec::new(),
         attributes: Vec::new(),
         line: line.number,
     })

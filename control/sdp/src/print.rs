@@ -29,6 +29,9 @@ fn section(f: &mut fmt::Formatter<'_>, section: &MediaSection) -> fmt::Result {
     if let Some(connection) = &section.connection {
         line(f, 'c', connection)?;
     }
+    for bandwidth in &section.bandwidth {
+        line(f, 'b', bandwidth)?;
+    }
     attributes(f, &section.attributes)
 }
 

@@ -1,6 +1,6 @@
 //! A description as sections and attributes, before it means anything.
 
-/// A session description (RFC 8866 §5). Lines that WebRTC gives no meaning to (`b=`, `i=`, `t=`…) are not kept.
+/// A session description (RFC 8866 §5). Lines that WebRTC gives no meaning to (`i=`, `k=`, `t=`…) are not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The value of `o=`.
@@ -28,6 +28,8 @@ pub struct MediaSection {
     pub formats: Vec<String>,
     /// The value of `c=`.
     pub connection: Option<String>,
+    /// The values of `b=` (RFC 8866 §5.8).
+    pub bandwidth: Vec<String>,
     /// The `a=` lines.
     pub attributes: Vec<Attribute>,
     /// Where the section starts, counted from 1; 0 when it was not parsed. Not part of equality.
@@ -41,6 +43,7 @@ impl PartialEq for MediaSection {
             && self.protocol == other.protocol
             && self.formats == other.formats
             && self.connection == other.connection
+            && self.bandwidth == other.bandwidth
             && self.attributes == other.attributes
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Section<'a> {
     /// The encodings that we take, as the peer wrote them.
     pub(crate) rids: Vec<Rid>,
     pub(crate) simulcast: bool,
+    /// How much we take, in bit/s.
+    pub(crate) receive_max: Option<u64>,
     /// What we send, if we do.
     pub(crate) source: Option<Source<'a>>,
 }
@@ -118,6 +120,7 @@ pub(crate) fn rejected(remote: &RemoteMedia) -> MediaSection {
         protocol: remote.protocol.clone(),
         formats: remote.formats.iter().take(1).cloned().collect(),
         connection: Some("IN IP4 0.0.0.0".to_owned()),
+        bandwidth: Vec::new(),
         attributes: Vec::new(),
         line: 0,
     };
@@ -149,9 +152,16 @@ fn head(local: &LocalParameters, section: &Section<'_>) -> MediaSection {
         protocol: section.protocol.to_owned(),
         formats,
         connection: Some(connection),
+        bandwidth: section.receive_max.map(bandwidth).unwrap_or_default(),
         attributes: Vec::new(),
         line: 0,
     }
+}
+
+/// What the peer may send, in both ways that browsers know: in kbit/s with the headers of IP and UDP (RFC 8866 §5.8), and in
+/// bit/s without (RFC 3890 §6.2).
+fn bandwidth(max: u64) -> Vec<String> {
+    vec![format!("AS:{}", max.div_ceil(1_000)), format!("TIAS:{max}")]
 }
 
 fn write_codec(out: &mut MediaSection, codec: &Codec) {

@@ -50,6 +50,40 @@ fn every_recorded_description_parses_and_prints_back() {
 }
 
 #[test]
+fn a_publisher_is_told_how_much_of_a_picture_it_may_send() {
+    let limited = sdp::LocalParameters {
+        video_receive_max: Some(700_500),
+        video_send_max: Some(300_000),
+        ..local()
+    };
+    let offer = remote("chromium-156-offer-simulcast3.sdp");
+    let preferences = CodecPreferences::default();
+    let (text, agreed) = answer_publisher(&offer, &limited, &preferences).expect("answerable");
+    let answer = Session::parse(&text).expect("it is ours");
+    for (section, medium) in answer.media.iter().zip(&agreed.media) {
+        let (expected, max): (&[&str], _) = match medium.kind {
+            Kind::Audio => (&[], None),
+            // Once in kbit/s, no less than it is, and once in bit/s.
+            Kind::Video => (&["AS:701", "TIAS:700500"], Some(700_500)),
+        };
+        assert_eq!(section.bandwidth, expected);
+        assert_eq!(medium.bandwidth_max, max);
+    }
+    // RFC 8866 §5: it stands before the attributes.
+    assert!(text.contains("\r\nb=TIAS:700500\r\na="));
+    assert!(
+        !answer_publisher(&offer, &local(), &preferences)
+            .expect("answerable")
+            .0
+            .contains("\r\nb=")
+    );
+    let media = common::subscribe(Kind::Video, agreed.media[1].codecs.clone(), true);
+    let (text, offered) = sdp::offer_subscriber(&limited, &[media]).expect("offerable");
+    assert!(!text.contains("\r\nb="), "what we send is our own business");
+    assert_eq!(offered.media[0].bandwidth_max, Some(300_000));
+}
+
+#[test]
 fn every_recorded_offer_that_sends_is_answered() {
     let mut answered = 0;
     for (name, text) in recorded() {

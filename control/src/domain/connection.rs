@@ -1,5 +1,6 @@
 //! One user's membership in a session, from its token to its end.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::quality::{Level, Quality};
@@ -17,7 +18,7 @@ pub struct ConnectionProperties {
     pub data: String,
     /// Include its stream in individual recordings.
     pub record: bool,
-    /// Options for a Kurento media server; kept and echoed only.
+    /// Options for a Kurento media server; kept as they came. Of these the greatest bandwidths are heeded.
     pub kurento_options: Option<Value>,
     /// The ICE servers of this user, in place of the configured ones.
     pub custom_ice_servers: Vec<IceServer>,
@@ -31,6 +32,53 @@ impl Default for ConnectionProperties {
             record: true,
             kurento_options: None,
             custom_ice_servers: Vec::new(),
+        }
+    }
+}
+
+/// How much video there may be of one stream, in kbit/s; 0: as much as there is. The least is only echoed: nothing here can make
+/// an encoder spend more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct VideoBandwidth {
+    /// Of what a user publishes.
+    #[serde(rename = "video_max_recv_bandwidth")]
+    pub max_recv: u32,
+    /// The same, at least.
+    #[serde(rename = "video_min_recv_bandwidth")]
+    pub min_recv: u32,
+    /// Of what a user is sent.
+    #[serde(rename = "video_max_send_bandwidth")]
+    pub max_send: u32,
+    /// The same, at least.
+    #[serde(rename = "video_min_send_bandwidth")]
+    pub min_send: u32,
+}
+
+impl VideoBandwidth {
+    /// The most that comes of a published stream, in bit/s.
+    pub fn receive_max(self) -> Option<u64> {
+        (self.max_recv > 0).then(|| u64::from(self.max_recv) * 1_000)
+    }
+
+    /// The most that is sent of a stream, in bit/s.
+    pub fn send_max(self) -> Option<u64> {
+        (self.max_send > 0).then(|| u64::from(self.max_send) * 1_000)
+    }
+}
+
+impl ConnectionProperties {
+    /// What its own options say, or else `defaults`.
+    pub fn bandwidth(&self, defaults: VideoBandwidth) -> VideoBandwidth {
+        let of = |name: &str, default: u32| {
+            let own = self.kurento_options.as_ref().and_then(|all| all.get(name));
+            let own = own.and_then(Value::as_u64);
+            own.map_or(default, |kbit| u32::try_from(kbit).unwrap_or(u32::MAX))
+        };
+        VideoBandwidth {
+            max_recv: of("videoMaxRecvBandwidth", defaults.max_recv),
+            min_recv: of("videoMinRecvBandwidth", defaults.min_recv),
+            max_send: of("videoMaxSendBandwidth", defaults.max_send),
+            min_send: of("videoMinSendBandwidth", defaults.min_send),
         }
     }
 }
@@ -196,5 +244,36 @@ impl Connection {
         self.presence
             .as_ref()
             .is_some_and(|presence| presence.trusted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_says_for_itself_how_much_it_may_take() {
+        let defaults = VideoBandwidth {
+            max_recv: 1_000,
+            max_send: 800,
+            ..VideoBandwidth::default()
+        };
+        let of = |options: Option<Value>| {
+            let properties = ConnectionProperties {
+                kurento_options: options,
+                ..ConnectionProperties::default()
+            };
+            let bandwidth = properties.bandwidth(defaults);
+            (bandwidth.receive_max(), bandwidth.send_max())
+        };
+        assert_eq!(of(None), (Some(1_000_000), Some(800_000)));
+        let own = json!({"videoMaxRecvBandwidth": 300, "videoMaxSendBandwidth": 0});
+        assert_eq!(of(Some(own)), (Some(300_000), None));
+        assert_eq!(
+            of(Some(json!({"videoMinRecvBandwidth": 1}))).0,
+            Some(1_000_000)
+        );
     }
 }

@@ -22,7 +22,7 @@ mod publishing;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-pub use connection::{Connection, ConnectionProperties, ConnectionStatus};
+pub use connection::{Connection, ConnectionProperties, ConnectionStatus, VideoBandwidth};
 pub use ice::IceServer;
 pub use ids::{Chance, ConnectionId, NodeId, SessionId, StreamId};
 pub use notification::{Notification, Output};

@@ -37,6 +37,7 @@ fn published() -> PublishParameters {
         ice: ice(),
         fingerprints: Vec::new(),
         media: vec![PublishedMedia {
+            bandwidth_max: None,
             kind: Kind::Audio,
             mid: "0".to_owned(),
             codecs: Vec::new(),

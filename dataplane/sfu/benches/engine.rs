@@ -538,6 +538,7 @@ fn publisher(place: usize) -> PublisherSpec {
         id: PublisherId(place as u64),
         transport: TransportId(place as u64),
         media: vec![PublishedMedia {
+            bandwidth_max: None,
             kind: Kind::Video,
             mid: "1".into(),
             codecs: vec![vp8()],
@@ -560,6 +561,7 @@ fn subscriber(place: usize, publisher: usize) -> SubscriberSpec {
         transport: TransportId(place as u64),
         publisher: PublisherId(publisher as u64),
         media: vec![SubscribedMedia {
+            bandwidth_max: None,
             kind: Kind::Video,
             mid: "1".into(),
             ssrc: 0x1000_0000 + 2 * place as u32,

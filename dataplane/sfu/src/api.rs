@@ -192,6 +192,9 @@ pub struct PublishedMedia {
     pub extensions: Vec<(u8, Uri)>,
     /// Encodings, lowest first; one without simulcast.
     pub encodings: Vec<EncodingSpec>,
+    /// How much of a picture may come, all encodings together, in bit/s. The publisher is told (REMB), and loses encodings if
+    /// it goes on above it.
+    pub bandwidth_max: Option<u64>,
 }
 
 /// A payload type and what it stands for.
@@ -282,6 +285,8 @@ pub struct SubscribedMedia {
     pub codecs: Vec<(u8, PayloadType)>,
     /// Negotiated header extensions.
     pub extensions: Vec<(u8, Uri)>,
+    /// How much of a picture is sent at most, in bit/s, as far as encodings and temporal layers allow.
+    pub bandwidth_max: Option<u64>,
 }
 
 /// News from the engine.

@@ -16,7 +16,7 @@ use crate::api::{
 use crate::budget::Downlink;
 use crate::cache::Cache;
 use crate::engine::Engine;
-use crate::feedback::{REMB_START, REPORT_INTERVAL};
+use crate::feedback::{self, REMB_START, REPORT_INTERVAL};
 use crate::model::exit::Keys;
 use crate::model::layers::ENCODINGS_MAX;
 use crate::model::publisher::Origin;
@@ -150,6 +150,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         remb: Remb {
             due: None,
             bits_per_second: REMB_START,
+            ceiling: None,
         },
         round_trip: None,
         lossy_until: None,
@@ -327,6 +328,7 @@ fn add_publisher(engine: &mut Engine, now: Instant, spec: PublisherSpec) -> Outc
         inbound.reserve_sources(streams);
     }
     transport.publishers.push(publisher);
+    feedback::set_ceiling(engine, key);
     engine.wheel.schedule(key, now);
     Ok(())
 }
@@ -397,7 +399,7 @@ fn add_medium(engine: &mut Engine, origin: Origin, place: u8, spec: PublishedMed
     }
     let names = (spec.kind, origin, place);
     let mid = spec.mid.into_bytes().into();
-    let medium = Medium::new(names, mid, spec.codecs, extensions);
+    let medium = Medium::new(names, mid, spec.codecs, extensions, spec.bandwidth_max);
     let medium = engine.model.media.insert(medium);
     for (nth, encoding) in (0..).zip(spec.encodings) {
         let encoding = new_encoding(engine, (medium, nth), origin, encoding);
@@ -451,6 +453,7 @@ fn remove_publisher(engine: &mut Engine, id: PublisherId) {
     let publishers = &mut engine.model.transports[transport].publishers;
     publishers.retain(|publisher| *publisher != key);
     drop_publisher(engine, key);
+    feedback::set_ceiling(engine, transport);
     let transport = &engine.model.transports[transport];
     let others: Vec<u32> = engine.model.encodings_of(transport).collect();
     debug_assert!(
@@ -582,6 +585,7 @@ fn new_outgoing(engine: &mut Engine, key: u32, spec: SubscribedMedia) -> Outgoin
         cname: spec.cname.into_bytes().into(),
         codecs: spec.codecs,
         extensions,
+        bandwidth_max: spec.bandwidth_max.filter(|_| spec.kind == Kind::Video),
     };
     let first_timestamp = rng.next_u32();
     let names = (key, spec.ssrc, spec.kind);

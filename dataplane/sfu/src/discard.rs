@@ -119,6 +119,8 @@ reasons! {
     TooOld = "too_old",
     /// A retransmission without a packet in it or of an RTP stream that we don't know.
     RtxMalformed = "rtx_malformed",
+    /// More comes than the ceiling of the medium allows, and has for seconds.
+    AboveCeiling = "above_ceiling",
     /// Nobody subscribes.
     NoSubscriber = "no_subscriber",
     /// Another encoding of the same video is being forwarded.

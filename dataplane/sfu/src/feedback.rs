@@ -12,11 +12,12 @@ use proto::rtcp::{
 };
 
 use crate::api::Kind;
+use crate::ceiling;
 use crate::discard::{DropReason, Stage};
 use crate::engine::{Engine, Gathering};
 use crate::model::exit::WAITING_MAX;
 use crate::model::observed::Told;
-use crate::model::{Model, Transport};
+use crate::model::{Medium, Model, Transport};
 use crate::path::{Plain, Run};
 use crate::redundancy;
 use crate::select;
@@ -29,6 +30,8 @@ pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const REMB_INTERVAL: Duration = Duration::from_secs(1);
 /// Bounds of that estimate, in bit/s.
 const REMB_RANGE: (u64, u64) = (150_000, 6_000_000);
+/// What sound takes of what a transport may carry, in bit/s.
+const SOUND_RATE: u64 = 100_000;
 /// The estimate before anything was measured.
 pub(crate) const REMB_START: u64 = 600_000;
 /// Longest RTCP datagram that we write.
@@ -312,6 +315,7 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     share::serve(engine, now, key);
     let mut mail = Mail::new();
     if engine.model.transports[key].reports_due <= now {
+        ceiling::look(engine, now, key);
         report(engine, now, key, &mut mail);
     }
     request(engine, now, key, &mut mail);
@@ -576,11 +580,34 @@ fn tell_transport_wide(engine: &mut Engine, now: Instant, key: u32, mail: &mut M
     }
 }
 
+/// How much the peer of a transport may send, by what may come of the media on it.
+pub(crate) fn set_ceiling(engine: &mut Engine, key: u32) {
+    let model = &engine.model;
+    let media = || {
+        let publishers = model.transports[key].publishers.iter();
+        publishers
+            .flat_map(|publisher| &model.publishers[*publisher].media)
+            .map(|medium| &model.media[*medium])
+    };
+    let mut pictures = media().filter(|medium| medium.kind == Kind::Video);
+    let has_pictures = pictures.next().is_some();
+    let is_limited = media().all(|one| one.kind == Kind::Audio || one.bandwidth_max.is_some());
+    let takes = |medium: &Medium| match medium.kind {
+        Kind::Audio => SOUND_RATE,
+        Kind::Video => medium.bandwidth_max.unwrap_or(0),
+    };
+    let sum = media().map(takes).sum();
+    let ceiling = (has_pictures && is_limited).then_some(sum);
+    engine.model.transports[key].remb.ceiling = ceiling;
+}
+
 /// Publishers that know no transport-wide feedback are told an estimate, or they would stay at their start bit rate: what
-/// arrives and some more as long as little is lost (the loss-based part of draft-ietf-rmcat-gcc-02 §6).
+/// arrives and some more as long as little is lost (the loss-based part of draft-ietf-rmcat-gcc-02 §6). Those that estimate for
+/// themselves are told their ceiling: what a receiver can take bounds their own estimate (libwebrtc's GoogCC).
 fn tell_estimate(engine: &mut Engine, now: Instant, key: u32, mail: &mut Mail) {
     let transport = &engine.model.transports[key];
-    if transport.feedback.is_some() {
+    let (estimates, ceiling) = (transport.feedback.is_none(), transport.remb.ceiling);
+    if !estimates && ceiling.is_none() {
         return;
     }
     let media = |model: &Model, encoding: u32| model.encodings[encoding].medium;
@@ -607,7 +634,11 @@ fn tell_estimate(engine: &mut Engine, now: Instant, key: u32, mail: &mut Mail) {
         0.02.. => before,
         _ => (before * 2).min(bits * 3 / 2 + 300_000),
     };
-    let estimate = estimate.max(before / 2).clamp(REMB_RANGE.0, REMB_RANGE.1);
+    let mut estimate = estimate.max(before / 2).clamp(REMB_RANGE.0, REMB_RANGE.1);
+    if !estimates {
+        estimate = u64::MAX;
+    }
+    let estimate = estimate.min(ceiling.unwrap_or(u64::MAX));
     transport.remb.bits_per_second = estimate;
     transport.remb.due = Some(now + REMB_INTERVAL);
     let sender = transport.ssrc;

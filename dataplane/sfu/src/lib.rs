@@ -21,6 +21,7 @@ pub mod api;
 mod audit;
 mod budget;
 mod cache;
+mod ceiling;
 mod commands;
 pub mod discard;
 mod engine;

@@ -165,6 +165,15 @@ pub(crate) fn limit_stream(engine: &mut Engine, outgoing: u32, limit: LayerLimit
     turn(engine, outgoing);
 }
 
+/// No more than `limit` keeps to the ceiling of an RTP stream.
+pub(crate) fn cap(engine: &mut Engine, outgoing: u32, limit: LayerLimit) {
+    let layers = &mut engine.model.outgoing[outgoing].layers;
+    if let Some(layers) = layers.as_mut().filter(|layers| layers.cap != limit) {
+        layers.set_cap(limit);
+        turn(engine, outgoing);
+    }
+}
+
 /// There is room for the encodings up to that place, or nobody knows. Where there is no choice nothing happens.
 pub(crate) fn grant(engine: &mut Engine, outgoing: u32, place: Option<u8>) {
     let layers = &mut engine.model.outgoing[outgoing].layers;

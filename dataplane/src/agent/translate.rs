@@ -95,6 +95,7 @@ pub fn publisher(
             codecs: medium.codecs.iter().map(codec).collect(),
             extensions: extensions(&medium.extensions),
             encodings: medium.encodings.iter().map(encoding).collect(),
+            bandwidth_max: medium.bandwidth_max,
         })
     });
     Ok(api::PublisherSpec {
@@ -126,6 +127,7 @@ pub fn subscriber(
             cname: medium.cname.clone(),
             codecs: medium.codecs.iter().map(mapping).collect(),
             extensions: extensions(&medium.extensions),
+            bandwidth_max: medium.bandwidth_max,
         }
     });
     Ok(api::SubscriberSpec {

@@ -169,6 +169,7 @@ impl Session {
 impl Source {
     fn spec(&self) -> PublisherSpec {
         let media = |kind, mid: &str, codec, encoding| PublishedMedia {
+            bandwidth_max: None,
             kind,
             mid: mid.into(),
             codecs: vec![codec],
@@ -273,6 +274,7 @@ impl Viewer {
     fn spec(&self, publisher: PublisherId) -> SubscriberSpec {
         let [audio, video, rtx] = self.ssrcs;
         let media = |kind, mid: &str, ssrc, rtx_ssrc, codec| SubscribedMedia {
+            bandwidth_max: None,
             kind,
             mid: mid.into(),
             ssrc,

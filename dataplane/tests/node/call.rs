@@ -35,6 +35,7 @@ fn publisher(id: &str, transport: &Peer) -> Entry {
         id: PublisherId::new(id),
         transport: transport.entry.id.clone(),
         media: vec![PublishedMedia {
+            bandwidth_max: None,
             kind: Kind::Audio,
             mid: "0".into(),
             codecs: vec![opus(111)],
@@ -53,6 +54,7 @@ fn subscriber(id: &str, publisher: &str, transport: &Peer) -> Entry {
         transport: transport.entry.id.clone(),
         publisher: PublisherId::new(publisher),
         media: vec![SubscribedMedia {
+            bandwidth_max: None,
             kind: Kind::Audio,
             mid: "7".into(),
             ssrc: SUBSCRIBED_SSRC,

@@ -75,6 +75,11 @@ impl Browser {
         self.source.as_ref().expect("it publishes")
     }
 
+    /// The same, to be changed.
+    pub fn source_mut(&mut self) -> &mut Source {
+        self.source.as_mut().expect("it publishes")
+    }
+
     /// Whoever watches, who is there.
     pub fn sink(&self) -> &Sink {
         self.sink.as_ref().expect("it subscribes")

@@ -255,6 +255,7 @@ pub(crate) fn publisher(
         transport,
         media: vec![
             PublishedMedia {
+                bandwidth_max: None,
                 kind: Kind::Audio,
                 mid: AUDIO_MID.into(),
                 codecs: vec![payload_type(IN_OPUS, Codec::Opus, CLOCK_AUDIO, None)],
@@ -265,6 +266,7 @@ pub(crate) fn publisher(
                 }],
             },
             PublishedMedia {
+                bandwidth_max: None,
                 kind: Kind::Video,
                 mid: VIDEO_MID.into(),
                 codecs: vec![payload_type(IN_VP8, Codec::Vp8, CLOCK_VIDEO, Some(IN_RTX))],
@@ -299,6 +301,7 @@ pub(crate) fn subscriber(
         publisher,
         media: vec![
             SubscribedMedia {
+                bandwidth_max: None,
                 kind: Kind::Audio,
                 mid: "a".into(),
                 ssrc: ssrcs.audio,
@@ -308,6 +311,7 @@ pub(crate) fn subscriber(
                 extensions: extensions.clone(),
             },
             SubscribedMedia {
+                bandwidth_max: None,
                 kind: Kind::Video,
                 mid: "v".into(),
                 ssrc: ssrcs.video,

@@ -89,6 +89,8 @@ pub struct Simulation {
     pub node: Node,
     /// Whose the next transports are.
     pub connection: Option<ConnectionId>,
+    /// How much of a picture may come of who publishes from now on, and is sent to who watches, in bit/s.
+    pub bandwidth_max: Option<u64>,
     /// Whether who watches from now on estimates what the way to it can take.
     pub estimates: bool,
     browsers: Vec<Browser>,
@@ -136,6 +138,7 @@ impl Simulation {
             ),
             connection: None,
             estimates: false,
+            bandwidth_max: None,
             network,
             rng,
             browsers: Vec::new(),
@@ -265,9 +268,13 @@ impl Simulation {
         let id = self.join_on(worker, conditions);
         let ssrcs = self.fresh_ssrcs();
         let (now, rng) = (self.now(), self.rng.fork());
+        let bandwidth_max = self.bandwidth_max;
         let browser = self.browser_mut(id);
         browser.source = Some(Source::new(now, style, ssrcs, rng));
-        let spec = media::publisher(publisher, browser.transport, ssrcs, &style);
+        let mut spec = media::publisher(publisher, browser.transport, ssrcs, &style);
+        for medium in &mut spec.media {
+            medium.bandwidth_max = bandwidth_max;
+        }
         self.places[id.0].publishes = Some(publisher);
         let taps = self.taps.published(publisher, worker, &spec.media);
         self.node
@@ -318,7 +325,10 @@ impl Simulation {
         let browser = &self.browsers[id.0];
         self.streams += 1;
         let subscriber = SubscriberId(self.streams);
-        let spec = media::subscriber(subscriber, browser.transport, publisher, ssrcs);
+        let mut spec = media::subscriber(subscriber, browser.transport, publisher, ssrcs);
+        for medium in &mut spec.media {
+            medium.bandwidth_max = self.bandwidth_max;
+        }
         self.node
             .order(worker, Command::AddSubscriber(Box::new(spec)));
         self.places[id.0].subscribes = Some(publisher);

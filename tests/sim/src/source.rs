@@ -53,6 +53,8 @@ pub struct Source {
     stopped: bool,
     wants_key_frame: bool,
     obedience: Option<Obedience>,
+    /// Whether it does what a receiver says it can take.
+    pub heeds_remb: bool,
     /// When somebody asked for a key frame, of which encoding.
     pub key_frame_requests: Vec<Instant>,
     /// Sequence numbers that were asked for again.
@@ -167,6 +169,7 @@ impl Source {
             stopped: false,
             wants_key_frame: true,
             obedience,
+            heeds_remb: true,
             key_frame_requests: Vec::new(),
             nacked: 0,
             resent: 0,
@@ -262,7 +265,7 @@ impl Source {
                     obedience.estimator.on_feedback(wire.now, feedback);
                 }
             }
-            rtcp::Packet::Remb(remb) => {
+            rtcp::Packet::Remb(remb) if self.heeds_remb => {
                 if let Some(obedience) = &mut self.obedience {
                     obedience.estimator.on_remb(remb.bits_per_second);
                 }

@@ -61,6 +61,8 @@ pub fn local() -> LocalParameters {
             "[fd00::2]:40000".parse().expect("valid"),
         ],
         audio_redundancy: false,
+        video_receive_max: None,
+        video_send_max: None,
         transport_cc: true,
     }
 }

@@ -43,13 +43,16 @@ pub async fn open(
             .hello()
             .and_then(|hello| media::node_fingerprint(&hello.dtls_fingerprints))
             .ok_or_else(|| endpoint("the media node has no certificate"))?;
-        let session_id = call.app.step(|core| {
+        let (session_id, bandwidth) = call.app.step(|core| {
             if let (Some(node), Some(first)) =
                 (core.registry.node_mut(&node), report.addresses.first())
             {
                 node.media_address = Some(*first);
             }
-            core.chance.next_u64()
+            let defaults = call.app.config.video_bandwidth;
+            let connection = core.domain.connection(&member.0, &member.1);
+            let bandwidth = connection.map_or(defaults, |one| one.properties.bandwidth(defaults));
+            (core.chance.next_u64(), bandwidth)
         });
         Ok(LocalParameters {
             session_id,
@@ -58,6 +61,8 @@ pub async fn open(
             candidates: report.addresses,
             transport_cc: call.app.config.transport_cc,
             audio_redundancy: call.app.config.audio_redundancy,
+            video_receive_max: bandwidth.receive_max(),
+            video_send_max: bandwidth.send_max(),
         })
     });
     match local {

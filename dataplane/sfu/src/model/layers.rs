@@ -5,6 +5,7 @@ use proto::codec::Vp8Numbers;
 use proto::rtp::sequence::timestamp_distance;
 
 use crate::api::LayerLimit;
+use crate::ceiling::Ceiling;
 
 /// Most encodings of a medium: as many as [`Places`] tells apart.
 pub(crate) const ENCODINGS_MAX: usize = 8;
@@ -164,10 +165,13 @@ impl Pace {
 /// What one subscriber gets of a medium with several encodings or a limit. Others have none of this.
 #[derive(Debug)]
 pub(crate) struct Layers {
-    /// What may be forwarded: the less of the next two.
+    /// What may be forwarded: the least of the next three.
     pub(crate) limit: LayerLimit,
     /// What the application allows.
     pub(crate) wish: LayerLimit,
+    /// How much is sent at most, if anybody said so, and what keeps to that.
+    pub(crate) ceiling: Option<Box<Ceiling>>,
+    pub(crate) cap: LayerLimit,
     /// Place of the highest encoding that there is room for on the way to the peer; all, if that is not known.
     pub(crate) grant: Option<u8>,
     /// Place of the encoding that is forwarded.
@@ -201,6 +205,8 @@ impl Layers {
         Self {
             limit: wish,
             wish,
+            ceiling: None,
+            cap: LayerLimit::NONE,
             grant: None,
             current: None,
             target: None,
@@ -218,6 +224,12 @@ impl Layers {
         self.restrict();
     }
 
+    /// This keeps to the ceiling.
+    pub(crate) fn set_cap(&mut self, cap: LayerLimit) {
+        self.cap = cap;
+        self.restrict();
+    }
+
     /// There is room for this.
     pub(crate) fn set_grant(&mut self, grant: Option<u8>) {
         self.grant = grant;
@@ -225,15 +237,24 @@ impl Layers {
     }
 
     fn restrict(&mut self) {
-        self.limit = self.wish;
+        self.limit = self.told();
         if let (Some(place), Some(grant)) = (&mut self.limit.encoding, self.grant) {
             *place = grant.min(*place);
         }
     }
 
+    /// What the application allows, in one way or the other.
+    fn told(&self) -> LayerLimit {
+        let encodings = self.wish.encoding.zip(self.cap.encoding);
+        LayerLimit {
+            encoding: encodings.map(|(wish, cap)| wish.min(cap)),
+            temporal: self.wish.temporal.min(self.cap.temporal),
+        }
+    }
+
     /// The encodings that could be forwarded if there were room: those that the application allows, or the lowest.
     pub(crate) fn possible(&self, arriving: Places) -> Places {
-        let Some(highest) = self.wish.encoding else {
+        let Some(highest) = self.told().encoding else {
             return Places::NONE;
         };
         let allowed = arriving.and(Places::up_to(highest));

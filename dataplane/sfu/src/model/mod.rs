@@ -6,6 +6,7 @@ pub(crate) mod exit;
 pub(crate) mod layers;
 pub(crate) mod observed;
 pub(crate) mod packet;
+pub(crate) mod policer;
 pub(crate) mod publisher;
 mod slab;
 pub(crate) mod subscriber;

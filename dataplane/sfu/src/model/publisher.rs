@@ -4,6 +4,7 @@ use clock::Instant;
 use proto::rtp::{ExtensionMap, Uri};
 
 use super::layers::{ENCODINGS_MAX, Places};
+use super::policer::Policer;
 use crate::api::{Kind, PayloadType, PublisherId, TapId};
 
 /// Where a stream comes from.
@@ -57,6 +58,10 @@ pub(crate) struct Medium {
     pub(crate) left: Option<Instant>,
     /// Workers where somebody subscribes.
     pub(crate) taps: Vec<Tap>,
+    /// How much of it the publisher may send, in bit/s.
+    pub(crate) bandwidth_max: Option<u64>,
+    /// Sees to that.
+    pub(crate) policer: Policer,
 }
 
 /// Who gets a copy, by keys.
@@ -75,8 +80,11 @@ impl Medium {
         mid: Box<[u8]>,
         codecs: Vec<PayloadType>,
         extensions: ExtensionMap,
+        bandwidth_max: Option<u64>,
     ) -> Self {
         Self {
+            bandwidth_max,
+            policer: Policer::new(kind, bandwidth_max),
             kind,
             origin,
             place,

@@ -8,6 +8,7 @@ use super::Medium;
 use super::layers::{Layers, Places};
 use super::observed::Observed;
 use crate::api::{Kind, LayerLimit, PayloadType, PublisherId, SubscriberId};
+use crate::ceiling::Ceiling;
 use crate::path::rewrite::Block;
 use crate::redundancy;
 
@@ -95,6 +96,8 @@ pub(crate) struct Described {
     /// The publisher's payload type, and ours.
     pub(crate) codecs: Vec<(u8, PayloadType)>,
     pub(crate) extensions: ExtensionMap,
+    /// How much of a picture is sent at most, in bit/s.
+    pub(crate) bandwidth_max: Option<u64>,
 }
 
 /// What was sent in an RTP stream.
@@ -244,7 +247,8 @@ impl Outgoing {
         let wish = before
             .as_ref()
             .map_or(LayerLimit::NONE, |layers| layers.wish);
-        if !medium.has_layers() && wish == LayerLimit::NONE {
+        let ceiling = self.described.bandwidth_max.map(Ceiling::new);
+        if !medium.has_layers() && wish == LayerLimit::NONE && ceiling.is_none() {
             self.stance = match self.kind {
                 Kind::Audio => redundancy::stance(self, medium, is_lossy),
                 Kind::Video => Stance::Awaiting,
@@ -253,6 +257,7 @@ impl Outgoing {
         }
         self.stance = Stance::Layered;
         let mut layers = Box::new(Layers::new(wish));
+        layers.ceiling = ceiling.map(Box::new);
         layers.set_grant(before.and_then(|layers| layers.grant));
         layers.aim(medium.arriving);
         let wants = layers.wants(medium.arriving);

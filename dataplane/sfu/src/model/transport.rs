@@ -76,11 +76,13 @@ pub(crate) struct Source {
     pub(crate) role: Role,
 }
 
-/// What we last told a publisher without transport-wide feedback.
+/// What we last told a publisher: one without transport-wide feedback, or one that may not send as much as the path carries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Remb {
     pub(crate) due: Option<Instant>,
     pub(crate) bits_per_second: u64,
+    /// The most that the peer may send in all, in bit/s.
+    pub(crate) ceiling: Option<u64>,
 }
 
 /// How far a transport has come.

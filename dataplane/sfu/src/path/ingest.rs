@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::feedback;
 use crate::model::encoding::{SILENCE, Sighting};
 use crate::model::packet::{ElementAt, Elements, Packet};
+use crate::model::policer::Verdict;
 use crate::model::publisher::Role;
 use crate::model::transport::{SOURCES_MAX, Source};
 use crate::model::{Encoding, Medium};
@@ -93,6 +94,7 @@ fn ingest(
         return Ok(Outcome::Consumed(Consumed::Probe));
     };
     let late = note_arrival(engine, now, plain, header, &source, sequence)?;
+    police(engine, plain, source.encoding, bytes.len())?;
     let medium = &engine.model.media[engine.model.encodings[source.encoding].medium];
     let elements = elements(medium, bytes, plain, header);
     let key_frame = medium.kind == Kind::Video
@@ -153,6 +155,29 @@ fn place(
         Retransmission::Original { sequence, payload } => {
             Ok(Some((encoding.unwrapper.unwrap(sequence), payload)))
         }
+    }
+}
+
+/// Ceilings hold for those too who do not listen.
+fn police(
+    engine: &mut Engine,
+    plain: &Plain,
+    encoding: u32,
+    bytes: usize,
+) -> Result<(), DropReason> {
+    let of = &engine.model.encodings[encoding];
+    let medium = &mut engine.model.media[of.medium];
+    let arriving = medium.arriving;
+    match medium
+        .policer
+        .judge(plain.arrival, of.place, arriving, bytes)
+    {
+        Verdict::Passes => Ok(()),
+        Verdict::Resumes => {
+            engine.want_key_frame(encoding);
+            Ok(())
+        }
+        Verdict::TooMuch => Err(DropReason::AboveCeiling),
     }
 }
 

@@ -652,6 +652,7 @@ pub fn publisher(net: &Net, peer: usize, id: u64) -> PublisherSpec {
         transport: net.peers[peer].id,
         media: vec![
             PublishedMedia {
+                bandwidth_max: None,
                 kind: Kind::Audio,
                 mid: "0".into(),
                 codecs: vec![opus(OPUS)],
@@ -662,6 +663,7 @@ pub fn publisher(net: &Net, peer: usize, id: u64) -> PublisherSpec {
                 }],
             },
             PublishedMedia {
+                bandwidth_max: None,
                 kind: Kind::Video,
                 mid: "1".into(),
                 codecs: vec![vp8(VP8, Some(VP8_RTX))],
@@ -696,6 +698,7 @@ pub fn subscriber(net: &Net, peer: usize, publisher: u64) -> SubscriberSpec {
         publisher: PublisherId(publisher),
         media: vec![
             SubscribedMedia {
+                bandwidth_max: None,
                 kind: Kind::Audio,
                 mid: "a".into(),
                 ssrc: audio,
@@ -705,6 +708,7 @@ pub fn subscriber(net: &Net, peer: usize, publisher: u64) -> SubscriberSpec {
                 extensions: extensions.clone(),
             },
             SubscribedMedia {
+                bandwidth_max: None,
                 kind: Kind::Video,
                 mid: "v".into(),
                 ssrc: video,

@@ -2,6 +2,7 @@
 //!
 //! A case that the engine [`Promise::Holds`] is a test. What it cannot do yet is measured all the same and reported.
 
+mod ceilings;
 mod congestion;
 mod crowds;
 mod layers;
@@ -151,11 +152,12 @@ impl Measure {
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
-    let all: [&[Case]; 5] = [
+    let all: [&[Case]; 6] = [
         &loss::CASES,
         &congestion::CASES,
         &crowds::CASES,
         &layers::CASES,
+        &ceilings::CASES,
         &lies::CASES,
     ];
     all.concat()

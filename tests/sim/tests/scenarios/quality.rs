@@ -70,3 +70,8 @@ fn lies_hurt_nobody_else() {
 fn switches_of_layers_leave_no_trace() {
     check("switches_of_layers_leave_no_trace", "switches");
 }
+
+#[test]
+fn ceilings_hold() {
+    check("ceilings_hold", "ceiling");
+}
