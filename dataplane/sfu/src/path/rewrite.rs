@@ -5,7 +5,7 @@
 use clock::Instant;
 use packet::{Arena, MAX_BATCH, SlotId};
 use proto::codec::vp8;
-use proto::rtp::{Element, FIXED_LENGTH, Fields, Mapped, Refused, Uri, write_header};
+use proto::rtp::{Element, FIXED_LENGTH, Fields, Refused, Uri, write_header};
 use proto::rtx;
 use proto::srtp::Handle;
 
@@ -439,7 +439,10 @@ fn fresh(
         }
         starts_late = start(outgoing, packet, encoding, now)?;
     }
-    let mapped = forward(outgoing, packet, source)?;
+    let mapped = outgoing
+        .rewriter
+        .forward(source, packet.sequence, packet.timestamp)
+        .map_err(refusal)?;
     Ok(Numbers {
         index: mapped.index,
         ssrc: outgoing.ssrc,
@@ -450,20 +453,17 @@ fn fresh(
     })
 }
 
-#[inline(always)]
-fn forward(outgoing: &mut Outgoing, packet: &Packet, source: u32) -> Result<Mapped, DropReason> {
-    outgoing
-        .rewriter
-        .forward(source, packet.sequence, packet.timestamp)
-        .map_err(|refused| match refused {
-            Refused::Duplicate => DropReason::Duplicate,
-            Refused::TooLate => DropReason::TooOld,
-            Refused::NotSelected => DropReason::BeforeStart,
-            Refused::Exhausted => DropReason::KeyExhausted,
-        })
+fn refusal(refused: Refused) -> DropReason {
+    match refused {
+        Refused::Duplicate => DropReason::Duplicate,
+        Refused::TooLate => DropReason::TooOld,
+        Refused::NotSelected => DropReason::BeforeStart,
+        Refused::Exhausted => DropReason::KeyExhausted,
+    }
 }
 
 /// Sound without what it repeats.
+#[cold]
 #[inline(never)]
 fn plain(
     outgoing: &mut Outgoing,
@@ -482,7 +482,10 @@ fn plain(
     if outgoing.source != Some(source) {
         start(outgoing, packet, encoding, now)?;
     }
-    let mapped = forward(outgoing, packet, source)?;
+    let mapped = outgoing
+        .rewriter
+        .forward(source, packet.sequence, packet.timestamp)
+        .map_err(refusal)?;
     let prefix = (own.left_out > 0).then(|| {
         let mut prefix = Prefix::default();
         prefix.changes.left_out = own.left_out;
