@@ -17,7 +17,7 @@ use crate::cluster::{Health, Registry};
 use crate::config::Config;
 use crate::domain::ids::SystemChance;
 use crate::domain::{
-    Chance, Code, Domain, IceServer, Millis, NodeId, Output, Reason, Refused, SessionId,
+    Chance, Code, Domain, IceServer, Millis, NodeId, Output, Reason, Refused, SessionId, Voice,
 };
 use crate::metrics::Metrics;
 use crate::reconcile::{Place, Reconciler};
@@ -238,6 +238,13 @@ impl Core {
             .unwrap_or_default()
     }
 
+    /// This is what is heard in a session, by the name that its node knows.
+    pub fn hear(&mut self, session: &link::SessionId, voice: Voice) {
+        if let Some((session, incarnation)) = Place::session_of(session) {
+            self.domain.hear(&session, incarnation, voice);
+        }
+    }
+
     /// One more socket of that address; false when it has too many.
     pub fn admit(&mut self, address: IpAddr) -> bool {
         self.sockets_by_address.take(address)
@@ -280,6 +287,11 @@ impl Core {
                 connection,
                 stream,
             } => self.media.subscription_gone(&session, &connection, &stream),
+            Output::SpeakerChanged {
+                session,
+                connection,
+                stream,
+            } => tracing::debug!(%session, %connection, %stream, "somebody else speaks"),
             Output::SessionGone { session, .. } => tracing::info!(%session, "session gone"),
         }
     }

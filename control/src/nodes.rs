@@ -7,13 +7,14 @@ use link::desired::DesiredState;
 use link::quic::Credentials;
 use link::quic::master::{Dialer, News, NodeConfig as LinkConfig, NodeEvent, NodeLink};
 use link::replica::Step;
-use link::{CloseReason, Report, TransportReport, TransportState, pki};
+use link::{CloseReason, Report, TransportReport, TransportState, VoiceReport, pki};
 use tokio::sync::mpsc;
 
 use crate::app::{App, Core, now_millis};
 use crate::cluster::MediaNode;
 use crate::config::{Config, Error as ConfigError};
-use crate::domain::NodeId;
+use crate::domain::{Connection, NodeId, Voice};
+use crate::reconcile::Place;
 
 /// The files of the master's own certificate in the PKI directory.
 pub const MASTER_CERTIFICATE: &str = "master.pem";
@@ -114,8 +115,14 @@ fn on_news(app: &App, node: &NodeId, news: News) {
         News::Heartbeat(_) => {}
         News::Reports(steps) => app.step(|core| {
             for step in steps {
-                if let Step::Add(report) | Step::Change { new: report, .. } = step {
-                    on_report(app, core, node, &report);
+                match step {
+                    Step::Add(report) | Step::Change { new: report, .. } => {
+                        on_report(app, core, node, &report);
+                    }
+                    Step::Remove(Report::Voice(silent)) => {
+                        core.hear(&silent.id, Voice::default());
+                    }
+                    Step::Remove(_) => {}
                 }
             }
         }),
@@ -126,11 +133,35 @@ fn on_news(app: &App, node: &NodeId, news: News) {
 pub(crate) fn on_report(app: &App, core: &mut Core, node: &NodeId, report: &Report) {
     match report {
         Report::Transport(transport) => on_transport(app, core, node, transport),
+        Report::Voice(voice) => on_voice(core, voice),
         Report::Refused(refusal) => {
             app.metrics.refusal(node.as_str());
             tracing::warn!(%node, key = ?refusal.key, limit = refusal.limit, "media node refuses");
         }
     }
+}
+
+fn on_voice(core: &mut Core, report: &VoiceReport) {
+    let Some((id, _)) = Place::session_of(&report.id) else {
+        return;
+    };
+    let Some(session) = core.domain.session(&id) else {
+        return;
+    };
+    let mut voice = Voice::default();
+    for stream in session.active().filter_map(Connection::stream) {
+        let Some(publisher) = core.media.publisher(&id, &stream.id) else {
+            continue;
+        };
+        if report.speaker.as_ref() == Some(publisher) {
+            voice.speaker = Some(stream.id.clone());
+        }
+        let level = report.levels.get(publisher);
+        voice
+            .levels
+            .extend(level.map(|level| (stream.id.clone(), *level)));
+    }
+    core.hear(&report.id, voice);
 }
 
 fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportReport) {

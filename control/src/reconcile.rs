@@ -38,6 +38,12 @@ impl Place {
             session: link::SessionId::new(session),
         }
     }
+
+    /// The session, and which life of it, that a node knows under that name.
+    pub fn session_of(name: &link::SessionId) -> Option<(SessionId, u64)> {
+        let (session, incarnation) = name.as_str().rsplit_once('_')?;
+        Some((SessionId::new(session), incarnation.parse().ok()?))
+    }
 }
 
 /// A transport that was ordered and waits for the node's report and the peer's description.
@@ -238,6 +244,12 @@ impl Reconciler {
         let key = (session.clone(), connection.clone(), stream.clone());
         let (_, transport, _) = self.subscriptions.get(&key)?.current.as_ref()?;
         Some(transport)
+    }
+
+    /// The name under which the node knows the publisher of a stream.
+    pub fn publisher(&self, session: &SessionId, stream: &StreamId) -> Option<&PublisherId> {
+        let publication = self.publications.get(&(session.clone(), stream.clone()));
+        publication.map(|publication| &publication.publisher)
     }
 
     /// The publisher was given its own stream back, and will want it again.

@@ -23,9 +23,11 @@ mod leftovers;
 pub mod link;
 pub mod node;
 pub mod peers;
+pub mod speaker;
 pub mod statistics;
 pub mod taps;
 mod translate;
+pub mod voices;
 
 use self::leftovers::Leftovers;
 use self::link::{FromLink, Master, Seldom};

@@ -4,6 +4,7 @@
 //! Every id is chosen by the master, so that an order can be repeated to the same effect.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,6 +94,8 @@ pub enum Key {
     Publisher(PublisherId),
     /// Names a [`Subscriber`].
     Subscriber(SubscriberId),
+    /// Names a session, of which only is reported.
+    Session(SessionId),
 }
 
 impl Entry {
@@ -329,6 +332,8 @@ pub enum Report {
     Transport(TransportReport),
     /// An entry that the node can't or won't have.
     Refused(Refusal),
+    /// Of the sound of a session.
+    Voice(VoiceReport),
 }
 
 impl Report {
@@ -337,6 +342,7 @@ impl Report {
         match self {
             Self::Transport(report) => Key::Transport(report.id.clone()),
             Self::Refused(refusal) => refusal.key.clone(),
+            Self::Voice(report) => Key::Session(report.id.clone()),
         }
     }
 }
@@ -398,6 +404,20 @@ pub enum CloseReason {
     ClosedByPeer,
     /// The node shuts down.
     NodeStopped,
+}
+
+/// Who is heard in a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VoiceReport {
+    /// The session.
+    pub id: SessionId,
+    /// Who speaks, or spoke last; nobody before that, or if it is muted or gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<PublisherId>,
+    /// Smoothed levels in dBov (RFC 6464), −127 to 0, of those who can be heard.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub levels: BTreeMap<PublisherId, i8>,
 }
 
 /// An entry that the node refuses.

@@ -129,6 +129,15 @@ fn report(state: TransportState) -> Report {
     })
 }
 
+fn voice(speaker: Option<&str>, levels: &[(&str, i8)]) -> Report {
+    let level = |(name, level): &(&str, i8)| (PublisherId::new(*name), *level);
+    Report::Voice(VoiceReport {
+        id: SessionId::new("s1"),
+        speaker: speaker.map(PublisherId::new),
+        levels: levels.iter().map(level).collect(),
+    })
+}
+
 #[test]
 fn messages_to_a_node() {
     check(
@@ -263,6 +272,7 @@ fn messages_to_the_master() {
             key: Key::Publisher(PublisherId::new("p1")),
             limit: "no such transport".into(),
         }),
+        voice(None, &[]),
     ];
     let snapshot = Snapshot {
         revision: 2,
@@ -279,12 +289,14 @@ fn messages_to_the_master() {
             reason: CloseReason::ConsentLost,
         })),
         Change::Remove(Key::Transport(TransportId::new("t1"))),
+        Change::Put(voice(Some("p1"), &[("p1", -25), ("p2", -61)])),
+        Change::Remove(Key::Session(SessionId::new("s1"))),
     ];
     check(
         "reported",
         &ToMaster::Reported(Delta {
             from: 2,
-            to: 6,
+            to: 8,
             changes,
         }),
     );

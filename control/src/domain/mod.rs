@@ -14,6 +14,7 @@ pub mod roles;
 pub mod session;
 pub mod stream;
 pub mod token;
+pub mod voice;
 
 mod admission;
 mod moderation;
@@ -32,6 +33,7 @@ pub use refusal::{Code, Refused};
 pub use roles::Role;
 pub use session::{Session, SessionProperties};
 pub use stream::{Stream, StreamProperties};
+pub use voice::Voice;
 
 pub use admission::{JoinRequest, Joined, Participant};
 

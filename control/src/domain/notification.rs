@@ -41,6 +41,15 @@ pub enum Output {
         /// The stream.
         stream: StreamId,
     },
+    /// Somebody else than before speaks in a session. No user is told: OpenVidu has no word for it.
+    SpeakerChanged {
+        /// Its session.
+        session: SessionId,
+        /// Who speaks.
+        connection: ConnectionId,
+        /// In which stream.
+        stream: StreamId,
+    },
     /// A session is over.
     SessionGone {
         /// Its id, free again.

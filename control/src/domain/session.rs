@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::connection::Publication;
 use super::{
     Chance, Connection, ConnectionId, ConnectionProperties, Millis, NodeId, Notification, Output,
-    SessionId, Stream, StreamId, ids,
+    SessionId, Stream, StreamId, Voice, ids,
 };
 
 /// What the application wants of a session.
@@ -43,6 +43,8 @@ pub struct Session {
     pub properties: SessionProperties,
     /// The node that carries its media, once somebody joined.
     pub node: Option<NodeId>,
+    /// Who is heard in it.
+    pub voice: Voice,
     /// In the order of their creation, which is what the numbers tell.
     connections: BTreeMap<u64, Connection>,
     /// The numbers of the connections.
@@ -63,6 +65,7 @@ impl Session {
             created_at: now,
             properties,
             node: None,
+            voice: Voice::default(),
             connections: BTreeMap::new(),
             numbers: HashMap::new(),
             last_number: 0,
@@ -131,6 +134,7 @@ impl Session {
 
     /// Nobody receives this stream any longer.
     pub(super) fn forget_stream(&mut self, stream: &StreamId) {
+        self.voice.forget(stream);
         for connection in self.connections.values_mut() {
             if let Some(presence) = &mut connection.presence {
                 presence.subscriptions.retain(|one| one.stream != *stream);

@@ -12,6 +12,8 @@ use proto::srtp::KeyingMaterial;
 
 use crate::statistics::TransportStatistics;
 
+pub use crate::loudness::Activity;
+
 /// A transport of this engine. Never given twice in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransportId(pub u64);
@@ -106,6 +108,14 @@ pub enum Command {
         medium: u8,
         /// The most.
         limit: LayerLimit,
+    },
+    /// The publisher is the one who speaks in its session, or no longer: where there is not room for all, its pictures come
+    /// first.
+    SetSpeaking {
+        /// Whose.
+        publisher: PublisherId,
+        /// Whether it speaks.
+        speaks: bool,
     },
     /// Hand every packet of a stream that arrives here to another worker too, once. Without the publisher nothing happens; with
     /// it the tap ends.
@@ -312,6 +322,13 @@ pub enum Event {
         remote: SocketAddr,
         /// The address of ours that the peer uses.
         local: IpAddr,
+    },
+    /// How loud a publisher is, a few times a second while it speaks. Left out when too much news is waiting.
+    Heard {
+        /// Whose sound.
+        publisher: PublisherId,
+        /// What there was of it lately.
+        activity: Activity,
     },
     /// The transport is gone from the engine by itself.
     Closed {

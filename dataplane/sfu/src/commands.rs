@@ -5,7 +5,7 @@ use proto::ice::lite::USUAL_CANDIDATES;
 use proto::ice::{Credentials, lite};
 use proto::loss::NackGenerator;
 use proto::rtcp::{Bye, ReceiverReport, Writer};
-use proto::rtp::{ExtensionMap, Rewriter};
+use proto::rtp::{ExtensionMap, Rewriter, Uri};
 use proto::srtp::{Inbound, KeyingMaterial, OutboundRtcp, wipe_stack};
 use proto::twcc::FeedbackGenerator;
 
@@ -17,9 +17,10 @@ use crate::budget::Downlink;
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::feedback::{self, REMB_START, REPORT_INTERVAL};
+use crate::loudness::Loudness;
 use crate::model::exit::Keys;
 use crate::model::layers::ENCODINGS_MAX;
-use crate::model::publisher::Origin;
+use crate::model::publisher::{Origin, Voice};
 use crate::model::subscriber::{Described, Rtx, first_index};
 use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
@@ -82,6 +83,9 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
             medium,
             limit,
         } => return select::limit_medium(engine, subscriber, medium, limit),
+        Command::SetSpeaking { publisher, speaks } => {
+            return set_speaking(engine, publisher, speaks);
+        }
         Command::AddTap {
             tap,
             publisher,
@@ -370,6 +374,11 @@ fn insert_publisher(
         .zip(media)
         .map(|(place, medium)| add_medium(engine, origin, place, medium))
         .collect();
+    if let Origin::Transport(_) = origin {
+        for medium in &media {
+            listen_to(engine, id, *medium);
+        }
+    }
     let publisher = engine
         .model
         .publishers
@@ -386,6 +395,22 @@ fn insert_publisher(
         engine.model.bind(*subscriber);
     }
     Ok((publisher, waiting))
+}
+
+/// Levels of sound are followed where they arrive.
+fn listen_to(engine: &mut Engine, publisher: PublisherId, medium: u32) {
+    let medium = &mut engine.model.media[medium];
+    let clock_rate = medium.codecs.first().map(|codec| codec.clock_rate);
+    if let (Kind::Audio, Some(_), Some(clock_rate)) = (
+        medium.kind,
+        medium.extensions.id(Uri::AudioLevel),
+        clock_rate,
+    ) {
+        medium.voice = Some(Box::new(Voice {
+            publisher,
+            loudness: Loudness::new(clock_rate),
+        }));
+    }
 }
 
 fn add_medium(engine: &mut Engine, origin: Origin, place: u8, spec: PublishedMedia) -> u32 {
@@ -441,6 +466,14 @@ fn new_encoding(
     encoding.nack = asks.then(NackGenerator::new);
     encoding.cache = Cache::new(remembered);
     encoding
+}
+
+fn set_speaking(engine: &mut Engine, id: PublisherId, speaks: bool) {
+    if let Some(publisher) = engine.model.publisher_keys.get(&id) {
+        for medium in &engine.model.publishers[*publisher].media {
+            engine.model.media[*medium].speaks = speaks;
+        }
+    }
 }
 
 fn remove_publisher(engine: &mut Engine, id: PublisherId) {

@@ -26,6 +26,7 @@ mod commands;
 pub mod discard;
 mod engine;
 mod feedback;
+pub mod loudness;
 mod model;
 mod outbox;
 mod path;

@@ -210,7 +210,11 @@ fn wish<'a>(
         below = Some(price);
     }
     let mut places = possible.iter();
-    let mut one = Wanted::new(outgoing, 0, prices[usize::from(places.next()?)]);
+    let mut one = Wanted::new(
+        outgoing,
+        u8::from(medium.speaks),
+        prices[usize::from(places.next()?)],
+    );
     for place in places {
         one.step(prices[usize::from(place)]);
     }

@@ -20,6 +20,7 @@ use super::peers::Peers;
 use super::statistics::Questions;
 use super::taps::Taps;
 use super::translate;
+use super::voices::{self, Voices};
 use crate::placement::{Limits, Place, Placement};
 
 /// The state of everything on this node.
@@ -40,6 +41,8 @@ pub struct Node {
     subscribers: HashMap<state::SubscriberId, Subscriber>,
     /// What crosses between workers.
     taps: Taps,
+    /// Who is heard.
+    voices: Voices,
     /// Publishers and subscribers that should be, by their transport, whether it is there or not; in the order of their keys. Mostly
     /// there is one.
     hanging: HashMap<state::TransportId, Vec<Arc<Entry>>>,
@@ -107,6 +110,7 @@ impl Node {
             publishers: HashMap::new(),
             subscribers: HashMap::new(),
             taps: Taps::default(),
+            voices: Voices::default(),
             hanging: HashMap::new(),
             ufrags: HashSet::new(),
             next_id: 0,
@@ -178,6 +182,13 @@ impl Node {
                     self.peers.on_path(worker, transport, remote, local);
                 }
             }
+            Event::Heard {
+                publisher,
+                activity,
+            } => {
+                let outcome = self.voices.on_activity(now, publisher, activity);
+                self.hear(outcome);
+            }
             Event::Closed { transport, reason } => {
                 let reason = match reason {
                     api::CloseReason::IceTimeout => CloseReason::IceTimeout,
@@ -204,13 +215,17 @@ impl Node {
 
     /// When [`on_timeout`](Self::on_timeout) is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.handshakes.deadline()
+        let handshakes = self.handshakes.deadline();
+        handshakes.into_iter().chain(self.voices.deadline()).min()
     }
 
     /// Does what is due.
     pub fn on_timeout(&mut self, now: Instant) {
         for (transport, deeds) in self.handshakes.on_timeout(now) {
             self.carry_out(now, transport, deeds);
+        }
+        while let Some(report) = self.voices.on_timeout(now) {
+            self.reported.put(Report::Voice(report));
         }
     }
 
@@ -361,8 +376,10 @@ impl Node {
                     if let Some(known) = self.publishers.get_mut(&publisher.id)
                         && known.on.take().is_some()
                     {
-                        let ended = self.taps.unpublished(known.id);
+                        let id = known.id;
+                        let ended = self.taps.unpublished(id);
                         self.orders.extend(ended);
+                        self.silence(id);
                     }
                     self.forget_unmentioned(&publisher.id);
                 }
@@ -458,6 +475,13 @@ impl Node {
             Ok(spec) => {
                 let ended = self.taps.unpublished(id);
                 self.orders.extend(ended);
+                self.silence(id);
+                let session = self.transports.get(&wanted.transport);
+                if let Some(session) = session.map(|transport| &transport.session)
+                    && spec.media.iter().any(|one| one.kind == api::Kind::Audio)
+                {
+                    self.voices.add(id, &wanted.id, session);
+                }
                 let taps = self.taps.published(id, worker, &spec.media);
                 self.order(worker, Command::AddPublisher(Box::new(spec)));
                 self.orders.extend(taps);
@@ -475,6 +499,7 @@ impl Node {
             && let Some(worker) = publisher.on.take()
         {
             let id = publisher.id;
+            self.silence(id);
             let ended = self.taps.unpublished(id);
             self.orders.extend(ended);
             self.order(worker, Command::RemovePublisher(id));
@@ -507,6 +532,10 @@ impl Node {
         self.order(worker, Command::AddSubscriber(Box::new(spec)));
         let taps = self.taps.subscribed(publisher, worker);
         self.orders.extend(taps);
+        if self.voices.speaks(publisher) {
+            let speaks = true;
+            self.order(worker, Command::SetSpeaking { publisher, speaks });
+        }
         Ok(())
     }
 
@@ -525,6 +554,32 @@ impl Node {
         }
         self.forget_unmentioned(&subscriber.publisher);
         Some(subscriber)
+    }
+
+    /// A publisher is heard no more.
+    fn silence(&mut self, publisher: api::PublisherId) {
+        match self.voices.remove(publisher) {
+            Ok(outcome) => self.hear(outcome),
+            Err(session) => {
+                self.reported.remove(&state::Key::Session(session));
+            }
+        }
+    }
+
+    /// What workers heard is told to the master, and who speaks to the workers where somebody gets that.
+    fn hear(&mut self, outcome: voices::Outcome) {
+        if let Some(report) = outcome.report {
+            self.reported.put(Report::Voice(report));
+        }
+        let (before, after) = outcome.speaker.unwrap_or_default();
+        let changed = [(before, false), (after, true)];
+        for (publisher, speaks) in changed {
+            let Some(publisher) = publisher else { continue };
+            for worker in self.taps.listeners(publisher) {
+                let order = Command::SetSpeaking { publisher, speaks };
+                self.orders.push_back((worker, order));
+            }
+        }
     }
 
     /// The transport of this name: `None` if it has closed, an error if it was never there.

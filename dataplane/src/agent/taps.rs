@@ -108,6 +108,12 @@ impl Taps {
         orders
     }
 
+    /// The workers where somebody gets the stream.
+    pub fn listeners(&self, publisher: PublisherId) -> impl Iterator<Item = u16> + '_ {
+        let stream = self.streams.get(&publisher).into_iter();
+        stream.flat_map(|stream| stream.audiences.keys().copied())
+    }
+
     /// Whether nobody publishes and nobody waits.
     pub fn is_empty(&self) -> bool {
         self.streams.is_empty()

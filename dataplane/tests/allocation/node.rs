@@ -119,7 +119,7 @@ impl Node {
     fn hear(&mut self) {
         while let Some(news) = self.port.news.pop() {
             let (remote, local) = match news.what {
-                What::Engine(Event::IceConnected(_)) => continue,
+                What::Engine(Event::IceConnected(_) | Event::Heard { .. }) => continue,
                 What::Engine(Event::PathSelected { remote, local, .. }) => (remote, local),
                 other => panic!("unexpected: {other:?}"),
             };

@@ -86,10 +86,30 @@ window.client = (() => {
     return canvas;
   }
 
-  async function publish({ color = null, audio = true, video = true, screen = false, width = 320, height = 240, fps = 15, grain = false, simulcast = null } = {}) {
+  // A tone of that many hertz, as quiet as a room in which nobody speaks until `loud` says otherwise.
+  const QUIET = 0.0005;
+  let gain;
+  function hum(hertz) {
+    const context = new AudioContext();
+    const tone = new OscillatorNode(context, { frequency: hertz });
+    gain = new GainNode(context, { gain: QUIET });
+    const out = new MediaStreamAudioDestinationNode(context);
+    tone.connect(gain).connect(out);
+    tone.start();
+    return out.stream.getAudioTracks()[0];
+  }
+
+  function loud(is, millis = 0) {
+    const { currentTime } = gain.context;
+    gain.gain.setValueAtTime(is ? 0.3 : QUIET, currentTime);
+    if (millis) gain.gain.setValueAtTime(is ? QUIET : 0.3, currentTime + millis / 1_000);
+  }
+
+  async function publish({ color = null, audio = true, video = true, screen = false, width = 320, height = 240, fps = 15, grain = false, simulcast = null, tone = 0 } = {}) {
     const properties = { publishAudio: audio, publishVideo: video, resolution: `${width}x${height}`, frameRate: fps, mirror: false };
     if (simulcast !== null) properties.videoSimulcast = simulcast;
     if (!audio) properties.audioSource = false;
+    else if (tone) properties.audioSource = hum(tone);
     if (!video) properties.videoSource = false;
     else if (screen) properties.videoSource = 'screen';
     else if (color) {
@@ -172,7 +192,7 @@ window.client = (() => {
   }
 
   const api = {
-    join, paint, publish, unpublish, received, sent, encodings, activate, events,
+    join, paint, loud, publish, unpublish, received, sent, encodings, activate, events,
     streams: () => [...subscriptions.keys()],
     now: () => performance.now(),
     eventsOf: (type) => events.filter((e) => e.type === type),

@@ -612,7 +612,10 @@ impl Simulation {
             }
             Event::Refused { transport, why } => panic!("{transport:?} is refused: {why}"),
             // Only garbage looks like DTLS here; the handshake would ignore it. And the virtual network has no sockets.
-            Event::Dtls { .. } | Event::PathSelected { .. } | Event::Statistics { .. } => {}
+            Event::Dtls { .. }
+            | Event::PathSelected { .. }
+            | Event::Statistics { .. }
+            | Event::Heard { .. } => {}
         }
     }
 

@@ -301,7 +301,7 @@ impl NodeLink {
                 match self.report(&key) {
                     Some(Report::Transport(report)) => return Ok(report),
                     Some(Report::Refused(refusal)) => return Err(NoReport::Refused(refusal.limit)),
-                    None => {}
+                    Some(Report::Voice(_)) | None => {}
                 }
                 if *self.shared.stop.borrow() {
                     return Err(NoReport::Stopped);

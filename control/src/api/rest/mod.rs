@@ -6,7 +6,7 @@ mod connections;
 mod health;
 mod media_nodes;
 mod recordings;
-mod sessions;
+pub(crate) mod sessions;
 mod signal;
 mod statistics;
 mod streams;

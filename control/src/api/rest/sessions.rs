@@ -134,6 +134,13 @@ pub fn render(session: &Session, pending: bool, public_url: &str) -> Value {
         "forcedVideoCodec": properties.forced_video_codec,
         "allowTranscoding": properties.allow_transcoding,
     });
+    let speaker = session.voice.speaker.as_ref();
+    let speaker = speaker.and_then(|stream| session.stream(stream));
+    value["dominantSpeaker"] = speaker.map_or(
+        Value::Null,
+        |stream| json!({"connectionId": stream.connection, "streamId": stream.id}),
+    );
+    value["audioLevels"] = json!(session.voice.levels);
     if let Some(node) = &session.node {
         value["mediaNodeId"] = json!(node);
     }

@@ -823,3 +823,73 @@ async fn small_methods_are_answered() {
     assert_eq!(a.error("unpublishVideo", json!({})).await, 105);
     assert_eq!(a.error("joinRoom", json!({})).await, 104);
 }
+
+#[tokio::test]
+async fn who_speaks_is_what_the_node_says_of_streams_that_are_there() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let mut b = Client::join(&app, Role::Publisher).await;
+    a.heard();
+    let first = a.publish().await;
+    b.heard();
+    let streams = [first, b.publish().await];
+    a.heard();
+    let entries = node.entries();
+    let publishers: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Publisher(publisher) => Some(publisher.id.clone()),
+            _ => None,
+        })
+        .collect();
+    let session = entries.iter().find_map(|entry| match entry {
+        Entry::Transport(transport) => Some(transport.session.clone()),
+        _ => None,
+    });
+    let session = session.expect("there are transports");
+    let say = |session: &link::SessionId, speaker: usize, levels: [i8; 2]| {
+        let report = Report::Voice(link::VoiceReport {
+            id: session.clone(),
+            speaker: publishers.get(speaker).cloned(),
+            levels: publishers.iter().cloned().zip(levels).collect(),
+        });
+        let id = crate::domain::NodeId::new("media_1");
+        app.step(|core| crate::nodes::on_report(&app, core, &id, &report));
+    };
+    let shown = || {
+        app.step(|core| {
+            let session = core.domain.session(&SessionId::new("S")).expect("there");
+            let shown = crate::api::rest::sessions::render(session, false, "");
+            (
+                shown["dominantSpeaker"]["streamId"].clone(),
+                shown["audioLevels"].clone(),
+            )
+        })
+    };
+    assert_eq!(shown(), (Value::Null, json!({})));
+    say(&session, 1, [-70, -20]);
+    let by_publisher = |nth: usize| {
+        app.step(|core| {
+            let id = crate::domain::StreamId::new(streams[nth].clone());
+            let publisher = core.media.publisher(&SessionId::new("S"), &id);
+            publishers.iter().position(|one| Some(one) == publisher)
+        })
+    };
+    // The node's list is in the order of its keys.
+    let speaks = usize::from(by_publisher(1) == Some(1));
+    let levels = json!({&streams[speaks]: -20, &streams[1 - speaks]: -70});
+    assert_eq!(shown(), (json!(streams[speaks]), levels));
+    assert_eq!(a.heard(), [], "no client knows a word for it");
+
+    // Of another life of the session nothing is believed.
+    say(&link::SessionId::new("S_99"), 0, [-1, -1]);
+    say(&link::SessionId::new("S"), 0, [-1, -1]);
+    assert_eq!(shown().0, json!(streams[speaks]));
+    // A stream that ends speaks no more, even if the node has not noticed.
+    let who = if speaks == 0 { &mut a } else { &mut b };
+    who.good("unpublishVideo", json!({})).await;
+    let levels = json!({&streams[1 - speaks]: -70});
+    assert_eq!(shown(), (Value::Null, levels.clone()));
+    say(&session, 1, [-70, -20]);
+    assert_eq!(shown(), (Value::Null, levels));
+}

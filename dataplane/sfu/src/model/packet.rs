@@ -88,6 +88,13 @@ impl Elements {
         self.entries[0].is_none()
     }
 
+    /// The value of one of them, in `bytes` that lie in the slot from `start` on.
+    pub(crate) fn value<'a>(&self, uri: Uri, bytes: &'a [u8], start: u16) -> Option<&'a [u8]> {
+        let at = self.iter().find(|at| at.uri == uri)?;
+        let from = usize::from(at.offset - start);
+        Some(&bytes[from..from + usize::from(at.len)])
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = ElementAt> + '_ {
         self.entries.iter().map_while(|entry| *entry)
     }

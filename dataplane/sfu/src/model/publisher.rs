@@ -6,6 +6,7 @@ use proto::rtp::{ExtensionMap, Uri};
 use super::layers::{ENCODINGS_MAX, Places};
 use super::policer::Policer;
 use crate::api::{Kind, PayloadType, PublisherId, TapId};
+use crate::loudness::Loudness;
 
 /// Where a stream comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,17 @@ pub(crate) struct Medium {
     pub(crate) bandwidth_max: Option<u64>,
     /// Sees to that.
     pub(crate) policer: Policer,
+    /// Its publisher is the one who speaks in its session.
+    pub(crate) speaks: bool,
+    /// Kept where the levels of sound arrive.
+    pub(crate) voice: Option<Box<Voice>>,
+}
+
+/// How loud a publisher is.
+#[derive(Debug)]
+pub(crate) struct Voice {
+    pub(crate) publisher: PublisherId,
+    pub(crate) loudness: Loudness,
 }
 
 /// Who gets a copy, by keys.
@@ -98,6 +110,8 @@ impl Medium {
             told: None,
             left: None,
             taps: Vec::new(),
+            speaks: false,
+            voice: None,
         }
     }
 

@@ -6,12 +6,13 @@ use clock::Instant;
 use packet::Arena;
 use proto::codec::{dependency, is_key_frame_start};
 use proto::loss::Arrival;
+use proto::rtp::extension::AudioLevel;
 use proto::rtp::{Header, LayersAllocation, Uri, extension};
 use proto::rtx::{self, Retransmission};
 
 use super::rewrite::is_passed_on;
 use super::{Plain, ahead};
-use crate::api::Kind;
+use crate::api::{Event, Kind};
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::feedback;
@@ -75,8 +76,7 @@ fn ingest(
     }
     let source = resolve(engine, now, bytes, plain.transport, header).inspect_err(|_| {
         // What means nothing to us must not fill the peer's table of SSRCs.
-        let inbound = &mut engine.model.transports[plain.transport].inbound;
-        if let Some(inbound) = inbound {
+        if let Some(inbound) = &mut engine.model.transports[plain.transport].inbound {
             inbound.forget(header.ssrc);
         }
     })?;
@@ -125,10 +125,10 @@ fn ingest(
             nack.forget_before(sequence);
         }
     }
-    if engine.model.media[encoding.medium].has_layers()
-        && source.role == Role::Media
-        && packet.payload_len() > 0
-    {
+    let medium = &engine.model.media[encoding.medium];
+    if medium.kind == Kind::Audio {
+        listen(engine, now, bytes, plain, &packet);
+    } else if medium.has_layers() && source.role == Role::Media && packet.payload_len() > 0 {
         note_layers(engine, bytes, plain, header, &packet);
     }
     Ok(Outcome::Media(packet))
@@ -248,13 +248,31 @@ fn note_arrival(
 
 /// A payload that only the ends can read may have a descriptor beside it that says what it is.
 fn is_described_as_key_frame(elements: &Elements, bytes: &[u8], plain: &Plain) -> bool {
-    let mut elements = elements.iter();
-    let descriptor = elements.find(|at| at.uri == Uri::DependencyDescriptor);
-    descriptor.is_some_and(|at| {
-        let start = usize::from(at.offset - plain.start);
-        let data = &bytes[start..start + usize::from(at.len)];
-        dependency::Descriptor::parse(data).is_some_and(|read| read.is_key_frame_start())
-    })
+    let descriptor = elements.value(Uri::DependencyDescriptor, bytes, plain.start);
+    descriptor
+        .and_then(dependency::Descriptor::parse)
+        .is_some_and(|read| read.is_key_frame_start())
+}
+
+/// Sound says how loud it is, for whoever has the time to listen to many.
+fn listen(engine: &mut Engine, now: Instant, bytes: &[u8], plain: &Plain, packet: &Packet) {
+    let medium = engine.model.encodings[packet.encoding].medium;
+    let Some(voice) = &mut engine.model.media[medium].voice else {
+        return;
+    };
+    let level = packet.elements.value(Uri::AudioLevel, bytes, plain.start);
+    let Some(level) = level.and_then(AudioLevel::parse) else {
+        return;
+    };
+    let publisher = voice.publisher;
+    if let Some(activity) = voice.loudness.on_packet(now, packet.timestamp, level)
+        && !engine.events_are_full()
+    {
+        engine.push_event(Event::Heard {
+            publisher,
+            activity,
+        });
+    }
 }
 
 /// A part of a picture of one of several encodings: that it comes says something about all of them, and so may its sender.

@@ -283,6 +283,26 @@ impl Net {
         self.send(from, datagram);
     }
 
+    /// The next 20 ms of somebody's sound, which may say how loud it is.
+    pub fn frame_of_sound(&mut self, peer: usize, level: Option<u8>) {
+        let sequence = self.peers[peer].indices.get(&AUDIO_SSRC);
+        let sequence = sequence.map_or(10, |last| *last as u16 + 1);
+        let fields = Fields {
+            payload_type: OPUS,
+            sequence,
+            timestamp: u32::from(sequence) * 960,
+            ssrc: AUDIO_SSRC,
+            ..Fields::default()
+        };
+        let level = level.map(|level| [level]);
+        let level = level.as_ref().map(|level| (IN_LEVEL, level.as_slice()));
+        let elements: Vec<(u8, &[u8])> = [(IN_MID, b"0".as_slice())]
+            .into_iter()
+            .chain(level)
+            .collect();
+        self.send_rtp(peer, &fields, &elements, b"sound");
+    }
+
     /// Encrypts and sends RTCP of a peer.
     pub fn send_rtcp(
         &mut self,

@@ -338,3 +338,38 @@ fn rubbish_is_no_sound() {
     assert_eq!(net.engine.stats().sound_recovered, 0);
     net.finish();
 }
+
+#[test]
+fn how_loud_a_publisher_is_is_told_a_few_times_a_second() {
+    let mut net = Net::new();
+    let sender = net.connect();
+    let mut spec = publisher(&net, sender, 1);
+    spec.media.truncate(1);
+    net.command(Command::AddPublisher(Box::new(spec)));
+    let say = |net: &mut Net, millis: u64, level: Option<u8>| {
+        net.events.clear();
+        for _ in 0..millis / 20 {
+            net.frame_of_sound(sender, level);
+            net.run(20);
+        }
+        let heard = net.events.iter().map(|event| match event {
+            Event::Heard {
+                publisher: PublisherId(1),
+                activity,
+            } => *activity,
+            other => panic!("{other:?}"),
+        });
+        heard.collect::<Vec<_>>()
+    };
+    assert_eq!(say(&mut net, 1_000, Some(127)).len(), 1, "it is muted");
+    let heard = say(&mut net, 3_000, Some(25));
+    assert!((9..=11).contains(&heard.len()), "{} times", heard.len());
+    let last = heard[heard.len() - 1];
+    assert_eq!((last.fives, last.is_muted), (10, false));
+    assert!(last.level.abs_diff(25) <= 1);
+    say(&mut net, 3_000, Some(90));
+    assert_eq!(say(&mut net, 3_000, Some(90)), []);
+    // Without the extension nobody knows.
+    assert_eq!(say(&mut net, 3_000, None), []);
+    net.finish();
+}

@@ -394,3 +394,84 @@ fn a_session_goes_on_at_another_worker_and_what_is_subscribed_to_there_crosses()
     node.on_step(Instant::ZERO, Step::Remove(subscriber("s2", "a2", "p")));
     assert!(node.taps.is_empty() && node.publishers.is_empty());
 }
+
+#[test]
+fn who_speaks_is_told_to_the_master_and_to_workers_that_send_it_on() {
+    let mut node = node(10);
+    for id in ["a", "b", "c"] {
+        add(&mut node, Entry::Transport(wanted(id, "one")));
+    }
+    let sound = |id: &str, transport: &str| {
+        let media = state::PublishedMedia {
+            kind: state::Kind::Audio,
+            mid: "0".into(),
+            codecs: Vec::new(),
+            extensions: Vec::new(),
+            encodings: vec![state::Encoding::default()],
+            bandwidth_max: None,
+        };
+        Entry::Publisher(state::Publisher {
+            id: PublisherId::new(id),
+            transport: TransportId::new(transport),
+            media: vec![media],
+        })
+    };
+    add(&mut node, sound("p", "a"));
+    add(&mut node, sound("q", "b"));
+    add(&mut node, subscriber("s", "c", "p"));
+    let mut publishers = Vec::new();
+    while let Some((_, command)) = node.poll_order() {
+        if let Command::AddPublisher(spec) = command {
+            publishers.push(spec.id);
+        }
+    }
+    let speaks = |node: &mut Node, nth: usize, millis: u64| {
+        let activity = api::Activity {
+            steps: 10,
+            frames: 5,
+            fives: 10,
+            level: 20,
+            is_muted: false,
+        };
+        let publisher = publishers[nth];
+        let event = Event::Heard {
+            publisher,
+            activity,
+        };
+        node.on_event(Instant::from_millis(millis), event);
+    };
+    let told = |node: &Node| {
+        let key = state::Key::Session(SessionId::new("one"));
+        match node.reported.get(&key) {
+            Some(Report::Voice(report)) => report.speaker.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let ordered = |node: &mut Node| -> Vec<(api::PublisherId, bool)> {
+        let all = std::iter::from_fn(|| node.poll_order());
+        all.filter_map(|(worker, command)| match command {
+            Command::SetSpeaking { publisher, speaks } => {
+                assert_eq!(worker, 0, "where the subscriber is");
+                Some((publisher, speaks))
+            }
+            _ => None,
+        })
+        .collect()
+    };
+    speaks(&mut node, 0, 1_000);
+    assert_eq!(told(&node), Some(PublisherId::new("p")));
+    assert_eq!(ordered(&mut node), [(publishers[0], true)]);
+    // Of the first nothing is heard for seconds. Nobody subscribes to the second, until somebody does.
+    speaks(&mut node, 1, 5_000);
+    assert_eq!(told(&node), Some(PublisherId::new("q")));
+    assert_eq!(ordered(&mut node), [(publishers[0], false)]);
+    add(&mut node, subscriber("t", "c", "q"));
+    assert_eq!(ordered(&mut node), [(publishers[1], true)]);
+    let due = Instant::from_millis(6_000);
+    node.on_step(due, Step::Remove(sound("q", "b")));
+    assert_eq!(told(&node), None);
+    assert_eq!(ordered(&mut node), [(publishers[1], false)]);
+    node.on_step(due, Step::Remove(sound("p", "a")));
+    let key = state::Key::Session(SessionId::new("one"));
+    assert_eq!(node.reported.get(&key), None, "nothing is left of it");
+}
