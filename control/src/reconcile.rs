@@ -3,6 +3,8 @@
 //! Ids, ICE credentials and SSRCs are chosen here, so that an order can be repeated to the same effect. Sans-IO: what has to
 //! change on nodes is drained by [`Reconciler::take_changes`]; who listens to a transport is told by the node's reports.
 
+mod restart;
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -11,6 +13,9 @@ use sdp::{Msid, Offered, PublishParameters, SubscribeMedia, SubscribeParameters}
 
 use crate::domain::{Chance, ConnectionId, NodeId, SessionId, StreamId, ids};
 use crate::media;
+
+use restart::Agreed;
+pub use restart::NoRestart;
 
 /// Where the media of a connection live, and the names under which the node knows session and connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub struct Pending {
     pub ice: link::IceCredentials,
     place: Place,
     offered: Option<Offered>,
+    /// How we described ourselves on it.
+    local: Option<sdp::LocalParameters>,
 }
 
 /// The name of a published stream.
@@ -92,10 +99,14 @@ struct Publication {
     pending: Option<Pending>,
     /// What was agreed with the publisher; empty until then.
     media: Vec<sdp::PublishedMedia>,
+    /// What a restart of ICE must repeat.
+    agreed: Option<Box<Agreed>>,
 }
 
 #[derive(Debug, Default)]
 struct Subscription {
+    /// What a restart of ICE must repeat.
+    agreed: Option<Box<Agreed>>,
     current: Option<(NodeId, TransportId, SubscriberId)>,
     pending: Option<Pending>,
 }
@@ -150,6 +161,7 @@ impl Reconciler {
                 current: None,
                 pending: None,
                 media: Vec::new(),
+                agreed: None,
             });
         let overtaken = publication.pending.replace(pending.clone());
         self.drop_pending(overtaken);
@@ -204,6 +216,8 @@ impl Reconciler {
         }
         publication.current = Some((node.clone(), transport.clone()));
         publication.media = agreed.media.clone();
+        let hash = restart::hash_of(&agreed.media);
+        publication.agreed = Agreed::new(&pending, &agreed.ice, &agreed.fingerprints, hash);
         self.push(&node, changes);
         Ok(())
     }
@@ -352,6 +366,9 @@ impl Reconciler {
                 media: media::subscribed(agreed),
             })),
         ];
+        let hash = restart::hash_of(&agreed.media);
+        subscription.agreed = Agreed::new(&pending, &agreed.ice, &agreed.fingerprints, hash)
+            .map(|one| one.sending(agreed));
         let current = (node.clone(), transport.clone(), subscriber);
         if let Some((_, old, old_subscriber)) = subscription.current.replace(current) {
             self.owners.remove(&old);
@@ -475,13 +492,10 @@ impl Reconciler {
     fn order_transport(&mut self, place: &Place, owner: Owner, chance: &mut dyn Chance) -> Pending {
         let pending = Pending {
             transport: TransportId::new(ids::random("tra_", 11, chance)),
-            // RFC 8445 §5.3 asks for 24 bits and 128 bits of randomness; these have 71 and 190.
-            ice: link::IceCredentials {
-                ufrag: ids::alphanumerics(12, chance),
-                pwd: ids::alphanumerics(32, chance),
-            },
+            ice: credentials(chance),
             place: place.clone(),
             offered: None,
+            local: None,
         };
         self.owners.insert(pending.transport.clone(), owner);
         let order = Change::Put(Entry::Transport(transport(&pending)));
@@ -529,6 +543,14 @@ impl Reconciler {
             }
             self.changes.push((node.clone(), Change::Remove(key)));
         }
+    }
+}
+
+/// RFC 8445 §5.3 asks for 24 bits and 128 bits of randomness; these have 71 and 190.
+fn credentials(chance: &mut dyn Chance) -> link::IceCredentials {
+    link::IceCredentials {
+        ufrag: ids::alphanumerics(12, chance),
+        pwd: ids::alphanumerics(32, chance),
     }
 }
 

@@ -405,6 +405,7 @@ mod tests {
     fn local() -> sdp::LocalParameters {
         sdp::LocalParameters {
             session_id: 5,
+            session_version: 1,
             ice: sdp::IceCredentials {
                 ufrag: "node".to_owned(),
                 pwd: "a".repeat(24),

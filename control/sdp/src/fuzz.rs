@@ -74,6 +74,7 @@ fn subscription(media: crate::PublishedMedia) -> SubscribeMedia {
 fn local() -> LocalParameters {
     LocalParameters {
         session_id: 1,
+        session_version: 1,
         ice: IceCredentials {
             ufrag: "lite".to_owned(),
             pwd: "0123456789abcdef01234567".to_owned(),

@@ -143,6 +143,8 @@ pub struct Fingerprint {
 pub struct LocalParameters {
     /// The session id of `o=` (RFC 8866 §5.2); 63 bits of it are used.
     pub session_id: u64,
+    /// The version in `o=`: it grows with every description of the same connection (RFC 3264 §8).
+    pub session_version: u64,
     /// Our ICE credentials.
     pub ice: IceCredentials,
     /// The hash of our certificate.

@@ -14,6 +14,8 @@ const MAX_FMTP: usize = 512;
 /// A peer's offer or answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteDescription {
+    /// The session id of `o=` (RFC 8866 §5.2): the same in all descriptions of one `RTCPeerConnection` (RFC 9429 §5.2.1).
+    pub session_id: String,
     /// `a=ice-lite`.
     pub ice_lite: bool,
     /// The mids of each `a=group:BUNDLE` (RFC 9143).
@@ -225,6 +227,8 @@ impl RemoteDescription {
     /// When it passes a bound or has a malformed line, names the line: see [`Error`].
     pub fn parse(text: &str) -> Result<Self, Error> {
         let session = Session::parse(text)?;
+        let session_id = session.origin.split_ascii_whitespace().nth(1);
+        let session_id = session_id.unwrap_or_default().to_owned();
         let mut common = Transport::default();
         let mut bundles = Vec::new();
         let mut ice_lite = false;
@@ -247,6 +251,7 @@ impl RemoteDescription {
             media.push(section);
         }
         Ok(Self {
+            session_id,
             ice_lite,
             bundles,
             media,

@@ -55,7 +55,7 @@ pub(crate) fn session(local: &LocalParameters, bundle: &[&str]) -> Session {
     // RFC 8866 §5.2: numeric; RFC 9429 §5.2.1: 63 bits.
     let session_id = local.session_id & (u64::MAX >> 1);
     Session {
-        origin: format!("- {session_id} 1 IN IP4 127.0.0.1"),
+        origin: format!("- {session_id} {} IN IP4 127.0.0.1", local.session_version),
         name: "-".to_owned(),
         connection: None,
         attributes,

@@ -69,6 +69,15 @@ pub enum Command {
         /// `a=ice-pwd` of the peer.
         pwd: String,
     },
+    /// Begin ICE anew on both sides (RFC 8445 §9), while media go on as they do until the new way works.
+    RestartIce {
+        /// Whose.
+        transport: TransportId,
+        /// Our new ufrag and password.
+        local: (String, String),
+        /// The peer's.
+        remote: (String, String),
+    },
     /// Take a transport down with everything on it.
     RemoveTransport(TransportId),
     /// The handshake is done and the fingerprint matched: media may flow.

@@ -50,6 +50,14 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
             transport,
             set_remote_ice(engine, now, transport, &ufrag, &pwd),
         ),
+        Command::RestartIce {
+            transport,
+            local,
+            remote,
+        } => (
+            transport,
+            restart_ice(engine, now, transport, &local, &remote),
+        ),
         Command::RemoveTransport(id) => {
             if let Some(key) = engine.model.transport_key(id) {
                 remove_transport(engine, key);
@@ -136,6 +144,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         connection,
         downlink: Downlink::default(),
         local_ufrag: ufrag.clone(),
+        former_ufrag: None,
         ice,
         inbound: None,
         outbound: None,
@@ -187,6 +196,40 @@ fn set_remote_ice(
     engine.model.transports[key]
         .ice
         .set_remote(now, credentials);
+    engine.drain_ice(key);
+    Ok(())
+}
+
+fn restart_ice(
+    engine: &mut Engine,
+    now: Instant,
+    id: TransportId,
+    (ufrag, pwd): &(String, String),
+    remote: &(String, String),
+) -> Outcome {
+    let key = key_of(engine, id)?;
+    let bad = "the ICE credentials are not valid";
+    let local = Credentials::new(ufrag, pwd).map_err(|_| bad)?;
+    let remote = Credentials::new(&remote.0, &remote.1).map_err(|_| bad)?;
+    let name: Box<[u8]> = ufrag.as_bytes().into();
+    let model = &mut engine.model;
+    if model.ufrags.get(&name).is_some_and(|owner| *owner != key) {
+        return Err("the ufrag is in use");
+    }
+    let transport = &mut model.transports[key];
+    let ice = &mut transport.ice;
+    ice.restart(now, local, remote).map_err(|_| bad)?;
+    let before = core::mem::replace(&mut transport.local_ufrag, name.clone());
+    let before = [Some(before), transport.former_ufrag.take()];
+    for old in before.into_iter().flatten().filter(|old| *old != name) {
+        // Of two restarts in a row only what worked last is still listened to.
+        if ice.former_ufrag().map(str::as_bytes) == Some(&*old) {
+            transport.former_ufrag = Some(old);
+        } else {
+            model.ufrags.remove(&old);
+        }
+    }
+    model.ufrags.insert(name, key);
     engine.drain_ice(key);
     Ok(())
 }
@@ -267,6 +310,9 @@ pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
     }
     engine.model.exits.reset(key);
     engine.model.ufrags.remove(&transport.local_ufrag);
+    if let Some(former) = &transport.former_ufrag {
+        engine.model.ufrags.remove(former);
+    }
     for path in &transport.paths {
         engine.model.forget_address(path.remote, key);
     }

@@ -430,7 +430,9 @@ impl Node {
             return;
         };
         let (id, worker) = (known.id, known.worker);
-        if old.remote_ice != new.remote_ice
+        if old.local_ice != new.local_ice {
+            self.restart_ice(new);
+        } else if old.remote_ice != new.remote_ice
             && let Some(ice) = &new.remote_ice
         {
             match translate::credentials(ice) {
@@ -460,6 +462,32 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Both sides of a transport begin ICE anew. Should the order be impossible, the old way goes on.
+    fn restart_ice(&mut self, new: &state::Transport) {
+        let Some(known) = self.transports.get_mut(&new.id) else {
+            return;
+        };
+        let remote = new.remote_ice.as_ref().map(translate::credentials);
+        let local = translate::credentials(&new.local_ice);
+        let (Ok(local), Some(Ok(remote))) = (local, remote) else {
+            tracing::warn!(transport = %new.id, "ignored a restart of ICE without good credentials");
+            return;
+        };
+        if !self.ufrags.insert(local.0.clone()) {
+            tracing::warn!(transport = %new.id, "ignored a restart of ICE with another transport's ufrag");
+            return;
+        }
+        let before = std::mem::replace(&mut known.ufrag, local.0.clone());
+        self.ufrags.remove(&before);
+        let (transport, worker) = (known.id, known.worker);
+        let restart = Command::RestartIce {
+            transport,
+            local,
+            remote,
+        };
+        self.order(worker, restart);
     }
 
     fn add_publisher(&mut self, wanted: &state::Publisher) -> Result<(), String> {
@@ -738,9 +766,15 @@ impl Node {
     }
 }
 
-/// What a peer may learn later, or change while it goes on: its own side. The rest makes another association.
+/// What a peer may learn later, or change while it goes on: its own side. Ours changes by a restart of ICE, which both take part in and
+/// which changes nothing else (RFC 8842 §4: another fingerprint is another association). The rest makes another association.
 fn is_same_association(old: &state::Transport, new: &state::Transport) -> bool {
-    old.session == new.session && old.connection == new.connection && old.local_ice == new.local_ice
+    let is_restart = new.remote_ice.is_some()
+        && old.remote_ice != new.remote_ice
+        && old.remote_fingerprints == new.remote_fingerprints;
+    old.session == new.session
+        && old.connection == new.connection
+        && (old.local_ice == new.local_ice || is_restart)
 }
 
 /// The transport that an entry hangs on.

@@ -48,6 +48,7 @@ pub fn remote(name: &str) -> RemoteDescription {
 pub fn local() -> LocalParameters {
     LocalParameters {
         session_id: u64::MAX,
+        session_version: 1,
         ice: IceCredentials {
             ufrag: "lite".to_owned(),
             pwd: "0123456789abcdef01234567".to_owned(),

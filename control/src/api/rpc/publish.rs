@@ -10,7 +10,7 @@ use super::sessions::Member;
 use super::{Call, Outcome, object, transport};
 use crate::app::{Core, now_millis};
 use crate::domain::{Code, Refused, SessionId, Stream, StreamId, StreamProperties};
-use crate::reconcile::{Pending, Reconciler};
+use crate::reconcile::{Owner, Pending, Reconciler};
 
 /// `publishVideo`
 pub async fn publish(call: &Call, member: &Member) {
@@ -26,9 +26,9 @@ pub async fn publish(call: &Call, member: &Member) {
         Err(refused) => return call.refuse(refused),
     };
     let loopback = call.request.flag("doLoopback");
-    let negotiated = match offer {
-        Ok(offer) => negotiate(call, member, &stream, &offer, loopback).await,
-        Err(refused) => Err(refused),
+    let negotiated = match &offer {
+        Ok(offer) => negotiate(call, member, &stream, offer, loopback).await,
+        Err(refused) => Err(refused.clone()),
     };
     call.finish(|core| {
         let published = negotiated.and_then(|negotiated| {
@@ -36,7 +36,12 @@ pub async fn publish(call: &Call, member: &Member) {
                 // The client will never learn of this stream: it would stay a ghost.
                 return Err(Refused::new(Code::TransportGeneric, "The socket is gone"));
             }
-            complete(core, member, &stream, properties, &negotiated)
+            let published = complete(core, member, &stream, properties, &negotiated)?;
+            let owner = Owner::Publication(member.0.clone(), stream.clone());
+            if let Ok(offer) = &offer {
+                core.media.note_peer(&owner, offer);
+            }
+            Ok(published)
         });
         if published.is_err() {
             core.domain.abandon_publish(&member.0, &member.1, &stream);
@@ -57,16 +62,49 @@ pub async fn reconnect(call: &Call, member: &Member, stream: &StreamId) {
         Ok(offer) => offer,
         Err(refused) => return call.refuse(refused),
     };
-    let loopback = call
-        .app
-        .step(|core| core.media.wants_loopback(&member.0, stream));
+    let owner = Owner::Publication(member.0.clone(), stream.clone());
+    let (loopback, is_restart) = call.app.step(|core| {
+        let media = &core.media;
+        let loopback = media.wants_loopback(&member.0, stream);
+        (loopback, media.is_restart(&owner, &offer))
+    });
+    if is_restart {
+        return call.finish(|core| restart(core, member, stream, &offer));
+    }
     let negotiated = negotiate(call, member, stream, &offer, loopback).await;
     call.finish(|core| {
         let negotiated = negotiated?;
         let live = core.domain.stream(&member.0, stream)?.clone();
         commit(core, &member.0, stream, &negotiated)?;
+        core.media.note_peer(&owner, &offer);
         Ok(result(&live, &negotiated.answer))
     });
+}
+
+/// The publisher's connection goes on and begins ICE anew: its transport stays, keys and all.
+fn restart(
+    core: &mut Core,
+    member: &Member,
+    stream: &StreamId,
+    offer: &RemoteDescription,
+) -> Outcome {
+    let owner = Owner::Publication(member.0.clone(), stream.clone());
+    let live = core.domain.stream(&member.0, stream)?.clone();
+    let local = core.media.restarted(&owner, core.chance.as_mut());
+    let local = local.map_err(|overtaken| transport::endpoint(&overtaken.to_string()))?;
+    let preferences = preferences(core, &member.0);
+    let answered = match answer(offer, &local, &preferences.codecs, None) {
+        Err(sdp::Error::ForcedCodecNotOffered(_)) if preferences.may_differ => {
+            answer(offer, &local, &CodecPreferences::default(), None)
+        }
+        answered => answered,
+    };
+    let (text, agreed, _) = answered.map_err(|error| transport::description(&error))?;
+    core.media
+        .restart(&owner, local, &agreed.ice, &agreed.media)
+        .map_err(|error| transport::endpoint(&error.to_string()))?;
+    tracing::info!(session = %member.0, %stream, "ICE restarted by the publisher");
+    Ok(result(&live, &text))
 }
 
 /// `unpublishVideo`

@@ -1,12 +1,13 @@
 //! Receiving: `prepareReceiveVideoFrom`, `receiveVideoFrom`, `unsubscribeFromVideo`, and a subscriber's `reconnectStream`.
 
-use sdp::SubscribeMedia;
+use sdp::{LocalParameters, RemoteDescription, SubscribeMedia};
 use serde_json::{Map, json};
 
 use super::sessions::Member;
 use super::{Call, Outcome, object, transport};
 use crate::app::{Core, now_millis};
 use crate::domain::{ConnectionId, Refused, StreamId};
+use crate::reconcile::Owner;
 
 /// `prepareReceiveVideoFrom`: we offer.
 pub async fn prepare(call: &Call, member: &Member) {
@@ -45,6 +46,9 @@ pub fn unsubscribe(call: &Call, member: &Member) {
 
 async fn offer(call: &Call, member: &Member) -> Outcome {
     let stream = StreamId::new(call.request.text("sender")?);
+    if call.request.flag("iceRestart") {
+        return call.app.step(|core| offer_restart(core, member, &stream));
+    }
     let (pending, local) = open(call, member, &stream).await?;
     let id = pending.transport.clone();
     call.app.step(|core| {
@@ -71,6 +75,13 @@ fn accept(call: &Call, member: &Member, stream: &StreamId, answer: &str) {
         let answer = answer?;
         let node = core.place(&member.0)?;
         core.expect_up(&node)?;
+        let owner = owner(member, stream);
+        if let Some((local, offered)) = core.media.open_restart(&owner, &answer) {
+            let agreed = sdp::accept_answer(&offered, &answer)
+                .map_err(|error| transport::description(&error))?;
+            restart(core, &owner, local, &agreed)?;
+            return Ok(Map::new());
+        }
         let (id, offered) = core
             .media
             .open_offer(&member.0, &member.1, stream)
@@ -80,6 +91,7 @@ fn accept(call: &Call, member: &Member, stream: &StreamId, answer: &str) {
             transport::description(&error)
         })?;
         commit(core, member, stream, &id, &agreed)?;
+        core.media.note_peer(&owner, &answer);
         Ok(Map::new())
     });
 }
@@ -91,6 +103,10 @@ async fn answer(call: &Call, member: &Member, stream: &StreamId) {
         Ok(offer) => offer,
         Err(refused) => return call.refuse(refused),
     };
+    let owner = owner(member, stream);
+    if call.app.step(|core| core.media.is_restart(&owner, &offer)) {
+        return call.finish(|core| answer_restart(core, &owner, &offer));
+    }
     let opened = open(call, member, stream).await;
     call.finish(|core| {
         let (pending, local) = opened?;
@@ -101,6 +117,7 @@ async fn answer(call: &Call, member: &Member, stream: &StreamId) {
         });
         let outcome = answered.and_then(|(text, agreed)| {
             commit(core, member, stream, &id, &agreed)?;
+            core.media.note_peer(&owner, &offer);
             Ok(object([("sdpAnswer", json!(text))]))
         });
         if outcome.is_err() {
@@ -108,6 +125,57 @@ async fn answer(call: &Call, member: &Member, stream: &StreamId) {
         }
         outcome
     });
+}
+
+/// Our offer to begin ICE anew on the transport that the subscriber has. OpenVidu has nothing like it; clients ask for it by
+/// `iceRestart` and keep their connection.
+fn offer_restart(core: &mut Core, member: &Member, stream: &StreamId) -> Outcome {
+    core.domain.stream(&member.0, stream)?;
+    let owner = owner(member, stream);
+    let (local, media) = restarted(core, &owner)?;
+    let (text, offered) =
+        sdp::offer_subscriber(&local, &media).map_err(|error| transport::description(&error))?;
+    core.media
+        .keep_restart_offer(&owner, local, offered)
+        .map_err(|overtaken| transport::endpoint(&overtaken.to_string()))?;
+    Ok(object([("sdpOffer", json!(text))]))
+}
+
+/// Our answer to a subscriber whose connection goes on and begins ICE anew.
+fn answer_restart(core: &mut Core, owner: &Owner, offer: &RemoteDescription) -> Outcome {
+    let (local, media) = restarted(core, owner)?;
+    let (text, agreed) = sdp::answer_subscriber(offer, &local, &media)
+        .map_err(|error| transport::description(&error))?;
+    restart(core, owner, local, &agreed)?;
+    Ok(object([("sdpAnswer", json!(text))]))
+}
+
+/// How we describe ourselves and what we send, if ICE begins anew.
+fn restarted(
+    core: &mut Core,
+    owner: &Owner,
+) -> Result<(LocalParameters, Vec<SubscribeMedia>), Refused> {
+    let chance = core.chance.as_mut();
+    let local = core.media.restarted(owner, chance);
+    let local = local.map_err(|overtaken| transport::endpoint(&overtaken.to_string()))?;
+    Ok((local, core.media.sent_media(owner, chance)))
+}
+
+fn restart(
+    core: &mut Core,
+    owner: &Owner,
+    local: LocalParameters,
+    agreed: &sdp::SubscribeParameters,
+) -> Result<(), Refused> {
+    core.media
+        .restart(owner, local, &agreed.ice, &agreed.media)
+        .map_err(|error| transport::endpoint(&error.to_string()))?;
+    tracing::info!(%owner, "ICE restarted");
+    Ok(())
+}
+
+fn owner(member: &Member, stream: &StreamId) -> Owner {
+    Owner::Subscription(member.0.clone(), member.1.clone(), stream.clone())
 }
 
 async fn open(

@@ -19,6 +19,7 @@ use crate::domain::{
 use crate::testing::{SECRET, master, master_with};
 
 mod quality;
+mod restart;
 
 const OFFER: &str = include_str!(
     "../../../../tests/data/sdp/openvidu-browser-2.32.2-mediasoup-static.publishVideo.offer.sdp"

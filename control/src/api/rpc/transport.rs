@@ -56,6 +56,7 @@ pub async fn open(
         });
         Ok(LocalParameters {
             session_id,
+            session_version: 1,
             ice: media::sdp_ice(&pending.ice),
             fingerprint,
             candidates: report.addresses,
@@ -66,7 +67,12 @@ pub async fn open(
         })
     });
     match local {
-        Ok(local) => Ok((pending, local)),
+        Ok(local) => {
+            let described = &local;
+            call.app
+                .step(|core| core.media.described(&pending.transport, described));
+            Ok((pending, local))
+        }
         Err(refused) => {
             if !withdrawn {
                 tracing::warn!(session = %member.0, connection = %member.1, %node, %refused, "no transport");

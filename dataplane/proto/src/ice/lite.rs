@@ -25,6 +25,8 @@ pub const USUAL_CANDIDATES: usize = 2;
 const MAX_TRIES: u32 = 6;
 /// The pause between questions to one address doubles up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+/// What a restart left behind is taken for so long after the new addresses work: datagrams of before are still on their way.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Outputs that wait to be polled; one input makes at most `MAX_CANDIDATES` + 3.
 const MAX_QUEUED: usize = 64;
 /// For so many there is memory from the beginning: a new address, its selection, and a question to it.
@@ -74,6 +76,8 @@ pub struct Lite {
     local: Credentials,
     local_key: IntegrityKey,
     remote: Option<Remote>,
+    /// What was in force before the last restart, until what is now has worked for a while.
+    former: Option<Box<Former>>,
     tie_breaker: u64,
     candidates: Vec<Candidate>,
     selected: Option<Selected>,
@@ -94,6 +98,16 @@ struct Remote {
     key: IntegrityKey,
 }
 
+/// Credentials of before a restart (RFC 8445 §9): media goes on with them until the new ones work.
+#[derive(Debug)]
+struct Former {
+    local: Credentials,
+    local_key: IntegrityKey,
+    remote: Option<Remote>,
+    /// Set once they are not needed any more.
+    until: Option<Instant>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Selected {
     address: SocketAddr,
@@ -104,6 +118,8 @@ struct Selected {
 #[derive(Debug)]
 struct Candidate {
     address: SocketAddr,
+    /// It is of before the last restart.
+    is_former: bool,
     last_check: Instant,
     /// Valid checks since we last began to ask.
     checks: u32,
@@ -160,6 +176,7 @@ impl Lite {
             local_key: IntegrityKey::new(local.password().as_bytes()),
             local,
             remote: None,
+            former: None,
             tie_breaker: rng.next_u64(),
             rng: SeldomRng::new(&mut rng),
             candidates: Vec::with_capacity(USUAL_CANDIDATES),
@@ -185,7 +202,7 @@ impl Lite {
         let key = IntegrityKey::new(credentials.password().as_bytes());
         self.remote = Some(Remote { credentials, key });
         for index in 0..self.candidates.len() {
-            let Some(candidate) = self.candidates.get_mut(index) else {
+            let Some(candidate) = self.candidates.get_mut(index).filter(|c| !c.is_former) else {
                 continue;
             };
             candidate.pending.clear();
@@ -196,6 +213,63 @@ impl Lite {
                     self.ask(now, index);
                 }
             }
+        }
+    }
+
+    /// Both sides begin anew with other credentials (RFC 8445 §9). What worked so far goes on with those that it began with, and is
+    /// left for what works with the new ones; a little later the old ones are forgotten.
+    ///
+    /// The same of ours again is the same restart: only `remote` is taken.
+    ///
+    /// # Errors
+    /// [`BadCredentials::Ufrag`] if our own new ufrag has more than 32 characters; nothing has changed then.
+    pub fn restart(
+        &mut self,
+        now: Instant,
+        local: Credentials,
+        remote: Credentials,
+    ) -> Result<(), BadCredentials> {
+        if local.ufrag().len() > MAX_OWN_UFRAG {
+            return Err(BadCredentials::Ufrag);
+        }
+        if self.ended {
+            return Ok(());
+        }
+        if local != self.local {
+            self.leave_behind();
+            self.local_key = IntegrityKey::new(local.password().as_bytes());
+            self.local = local;
+        }
+        self.set_remote(now, remote);
+        Ok(())
+    }
+
+    /// What is in force becomes what was, unless it never worked: then what was before it remains.
+    fn leave_behind(&mut self) {
+        let selected = self.selected();
+        let has_worked = self.former.is_none()
+            || self
+                .find_selected()
+                .is_some_and(|selected| !selected.is_former);
+        let goes = |candidate: &Candidate| candidate.is_former == has_worked;
+        let mut kept = Vec::with_capacity(self.candidates.len());
+        for mut candidate in core::mem::take(&mut self.candidates) {
+            if goes(&candidate) && selected != Some(candidate.address) {
+                self.push(Queued::Event(Event::Forgotten(candidate.address)));
+            } else {
+                candidate.is_former = true;
+                kept.push(candidate);
+            }
+        }
+        self.candidates = kept;
+        let remote = self.remote.take();
+        if has_worked {
+            self.former = Some(Box::new(Former {
+                local: self.local.clone(),
+                local_key: self.local_key.clone(),
+                remote,
+                until: None,
+            }));
         }
     }
 
@@ -215,9 +289,12 @@ impl Lite {
         if self.ended {
             return Err(Ignored::Ended);
         }
-        authenticate_request(message, self.local.ufrag(), &self.local_key)?;
+        let is_former = self.authenticate(message)?;
         let id = message.transaction_id();
-        let key = &self.local_key;
+        let key = match &self.former {
+            Some(former) if is_former => &former.local_key,
+            _ => &self.local_key,
+        };
         let unknown = message.unknown_required();
         let (written, accepted) = if !unknown.is_empty() {
             // RFC 8489 §6.3.1.
@@ -238,7 +315,7 @@ impl Lite {
             return Err(Ignored::AnswerTooLong);
         }
         if accepted {
-            self.accept_check(now, from, message.use_candidate());
+            self.accept_check(now, from, message.use_candidate(), is_former);
         }
         Ok(length)
     }
@@ -256,12 +333,16 @@ impl Lite {
         if self.ended {
             return Err(Ignored::Ended);
         }
-        let remote = self.remote.as_ref().ok_or(Ignored::UnknownTransaction)?;
         let candidate = self
             .candidates
             .iter_mut()
             .find(|c| c.address == from)
             .ok_or(Ignored::UnknownTransaction)?;
+        let remote = match &self.former {
+            Some(former) if candidate.is_former => former.remote.as_ref(),
+            _ => self.remote.as_ref(),
+        };
+        let remote = remote.ok_or(Ignored::UnknownTransaction)?;
         let sent_at = authenticate_response(message, &candidate.pending, &remote.key)?;
         candidate.pending.clear();
         let interval = randomized(self.config.consent_interval, &mut self.rng.draw());
@@ -274,6 +355,7 @@ impl Lite {
             self.consent_until = later(now, self.config.consent_timeout);
         }
         self.reconsider();
+        self.settle(now);
         Ok(())
     }
 
@@ -294,7 +376,7 @@ impl Lite {
             match queued {
                 Queued::Event(event) => return Some(Output::Event(event)),
                 Queued::Check { to, transaction } => {
-                    if let Some(datagram) = self.write_check(transaction) {
+                    if let Some(datagram) = self.write_check(to, transaction) {
                         return Some(Output::Send { to, datagram });
                     }
                 }
@@ -309,8 +391,10 @@ impl Lite {
             return None;
         }
         let asking = self.candidates.iter().filter_map(|c| self.next_of(c)).min();
+        let farewell = self.former.as_ref().and_then(|former| former.until);
+        let first = asking.into_iter().chain(farewell).min();
         let expiry = self.expiry();
-        Some(asking.map_or(expiry, |at| at.min(expiry)))
+        Some(first.map_or(expiry, |at| at.min(expiry)))
     }
 
     /// Asks again where no answer has come, asks for consent, and ends what has lasted too long.
@@ -326,6 +410,11 @@ impl Lite {
             self.ended = true;
             self.push(Queued::Event(event));
             return;
+        }
+        if let Some(until) = self.former.as_ref().and_then(|former| former.until)
+            && until <= now
+        {
+            self.forget_former();
         }
         for index in 0..self.candidates.len() {
             self.on_candidate_timeout(now, index);
@@ -359,16 +448,56 @@ impl Lite {
         &self.local
     }
 
+    /// Our ufrag of before a restart, as long as it is taken.
+    pub fn former_ufrag(&self) -> Option<&str> {
+        self.former.as_ref().map(|former| former.local.ufrag())
+    }
+
+    /// Whether a request is by the credentials of before the restart.
+    fn authenticate(&self, message: &Message<'_>) -> Result<bool, Ignored> {
+        let current = authenticate_request(message, self.local.ufrag(), &self.local_key);
+        match (&self.former, current) {
+            (Some(former), Err(Ignored::WrongUsername)) => {
+                let ufrag = former.local.ufrag();
+                authenticate_request(message, ufrag, &former.local_key).map(|()| true)
+            }
+            (_, current) => current.map(|()| false),
+        }
+    }
+
+    /// What works with the new credentials makes the old ones superfluous.
+    fn settle(&mut self, now: Instant) {
+        let is_new = self.find_selected().is_some_and(|one| !one.is_former);
+        if let Some(former) = self.former.as_mut().filter(|_| is_new) {
+            former.until.get_or_insert(later(now, FAREWELL));
+        }
+    }
+
+    fn forget_former(&mut self) {
+        self.former = None;
+        let mut gone = 0;
+        while let Some(index) = self.candidates.iter().position(|c| c.is_former) {
+            let candidate = self.candidates.remove(index);
+            self.push(Queued::Event(Event::Forgotten(candidate.address)));
+            gone += 1;
+            debug_assert!(gone <= MAX_CANDIDATES, "there are no more");
+        }
+    }
+
+    fn find_selected(&self) -> Option<&Candidate> {
+        self.find(self.selected()?)
+    }
+
     fn find(&self, address: SocketAddr) -> Option<&Candidate> {
         self.candidates.iter().find(|c| c.address == address)
     }
 
-    fn accept_check(&mut self, now: Instant, from: SocketAddr, nominates: bool) {
+    fn accept_check(&mut self, now: Instant, from: SocketAddr, nominates: bool, is_former: bool) {
         self.last_check = now;
         if nominates {
             self.nominations = self.nominations.saturating_add(1);
         }
-        let index = self.find_or_insert(now, from);
+        let index = self.find_or_insert(now, from, is_former);
         let is_selected = self.selected() == Some(from);
         let (has_remote, config) = (self.remote.is_some(), *self.config);
         let half_life = config.consent_timeout.checked_div(2).unwrap_or_default();
@@ -376,6 +505,15 @@ impl Lite {
             return;
         };
         candidate.last_check = now;
+        if candidate.is_former && !is_former {
+            // The peer has begun anew at the address that it had: that is proven, and consent is asked for as it now is.
+            candidate.is_former = false;
+            candidate.pending.clear();
+            match &mut candidate.proof {
+                Proof::Proven { next_at, .. } => *next_at = now,
+                proof => *proof = Proof::Unasked,
+            }
+        }
         candidate.checks = candidate.checks.saturating_add(1);
         if nominates {
             candidate.nominated = self.nominations;
@@ -392,11 +530,12 @@ impl Lite {
         }
         self.ask(now, index);
         self.reconsider();
+        self.settle(now);
     }
 
     /// The place of `address` in the table. If it is new and the table full, the longest unheard one goes, an unproven
     /// one first.
-    fn find_or_insert(&mut self, now: Instant, address: SocketAddr) -> usize {
+    fn find_or_insert(&mut self, now: Instant, address: SocketAddr, is_former: bool) -> usize {
         if let Some(index) = self.candidates.iter().position(|c| c.address == address) {
             return index;
         }
@@ -416,6 +555,7 @@ impl Lite {
         }
         self.candidates.push(Candidate {
             address,
+            is_former,
             last_check: now,
             checks: 0,
             nominated: 0,
@@ -474,12 +614,17 @@ impl Lite {
         self.push(Queued::Check { to, transaction });
     }
 
-    fn write_check(&self, transaction: TransactionId) -> Option<Datagram> {
-        let remote = self.remote.as_ref()?;
+    fn write_check(&self, to: SocketAddr, transaction: TransactionId) -> Option<Datagram> {
+        let is_former = self.find(to).is_some_and(|candidate| candidate.is_former);
+        let (local, remote) = match &self.former {
+            Some(former) if is_former => (&former.local, &former.remote),
+            _ => (&self.local, &self.remote),
+        };
+        let remote = remote.as_ref()?;
         let request = BindingRequest {
             transaction,
             receiver_ufrag: remote.credentials.ufrag().as_bytes(),
-            sender_ufrag: self.local.ufrag().as_bytes(),
+            sender_ufrag: local.ufrag().as_bytes(),
             priority: PEER_REFLEXIVE_PRIORITY,
             role: Role::Controlled(self.tie_breaker),
             use_candidate: false,
@@ -521,7 +666,7 @@ impl Lite {
         }
     }
 
-    /// Selects the proven address that was nominated last; before any nomination, the first that was proven; without a
+    /// Selects the proven address that was nominated last, since a restart if that has brought any; before any nomination, the first that was proven; without a
     /// proven one, the silent address on which DTLS completed.
     fn reconsider(&mut self) {
         let current = self.selected;
@@ -532,8 +677,8 @@ impl Lite {
             };
             let stays = current.is_some_and(|s| s.proven && s.address == candidate.address);
             let wins = best.is_none_or(|(best, _)| {
-                candidate.nominated > best.nominated
-                    || (candidate.nominated == best.nominated && stays)
+                let rank = |one: &Candidate| (!one.is_former, one.nominated);
+                rank(candidate) > rank(best) || (rank(candidate) == rank(best) && stays)
             });
             if wins {
                 best = Some((candidate, at));
@@ -854,6 +999,150 @@ mod tests {
         pair.run(Duration::from_secs(1));
         assert!(pair.ignored.iter().all(|i| *i == Ignored::WrongUsername));
         assert!(!pair.ignored.is_empty() && pair.sent.is_empty());
+    }
+
+    /// The credentials of a restart: the node's and the browser's.
+    fn restarted() -> (Credentials, Credentials) {
+        let mut rng = Rng::from_number(33);
+        (
+            Credentials::generate(&mut rng),
+            Credentials::generate(&mut rng),
+        )
+    }
+
+    impl Pair {
+        /// The node begins anew; the browser has not heard of it yet.
+        fn restart_node(&mut self) {
+            let (ours, theirs) = restarted();
+            self.node.restart(self.now, ours, theirs).unwrap();
+        }
+
+        /// So does the browser, at this address.
+        fn restart_browser(&mut self, at: &str) {
+            let (ours, theirs) = restarted();
+            let config = controlling::Config::default();
+            let rng = self.rng.fork();
+            let node = address(NODE);
+            self.at = address(at);
+            self.browser = Controlling::new(self.now, theirs, ours, node, config, rng).unwrap();
+        }
+    }
+
+    #[test]
+    fn after_a_restart_media_moves_to_what_works_and_the_old_way_goes() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(20));
+        pair.restart_node();
+        // The answer takes its time: everything goes on as it was.
+        pair.run(Duration::from_secs(3));
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        assert!(pair.ignored.is_empty());
+        pair.events.clear();
+        pair.restart_browser(CAFE);
+        pair.run(Duration::from_millis(100));
+        assert_eq!(
+            pair.events,
+            [Event::Checked(address(CAFE)), selected(CAFE, true)]
+        );
+        // What is on its way from the old address is still of a known peer, for a while.
+        assert!(pair.node.is_checked(address(HOME)));
+        assert!(pair.check_from(HOME, true).is_ok(), "by the old password");
+        assert_eq!(
+            pair.node.selected(),
+            Some(address(CAFE)),
+            "and moves nothing"
+        );
+        pair.run(Duration::from_secs(6));
+        assert_eq!(pair.events.last(), Some(&Event::Forgotten(address(HOME))));
+        assert!(!pair.node.is_checked(address(HOME)));
+        assert_eq!(pair.check_from(HOME, true), Err(Ignored::WrongUsername));
+        assert_eq!(pair.node.former_ufrag(), None);
+        pair.run(Duration::from_secs(60));
+        assert_eq!(pair.node.selected(), Some(address(CAFE)));
+        assert_eq!(pair.browser_events, [selected(NODE, true); 2]);
+    }
+
+    #[test]
+    fn a_restart_that_the_peer_never_hears_of_changes_nothing() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(20));
+        pair.events.clear();
+        pair.restart_node();
+        pair.run(Duration::from_secs(120));
+        assert_eq!(pair.events, []);
+        assert_eq!(pair.ignored, []);
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        // The next one, with other credentials, is heard of; what never worked is gone.
+        let mut rng = Rng::from_number(44);
+        let (ours, theirs) = (
+            Credentials::generate(&mut rng),
+            Credentials::generate(&mut rng),
+        );
+        let former = credentials().0;
+        pair.node
+            .restart(pair.now, ours.clone(), theirs.clone())
+            .unwrap();
+        assert_eq!(pair.node.former_ufrag(), Some(former.ufrag()));
+        assert_eq!(pair.node.local(), &ours);
+        let config = controlling::Config::default();
+        let rng = pair.rng.fork();
+        pair.at = address(CAFE);
+        pair.browser =
+            Controlling::new(pair.now, theirs, ours, address(NODE), config, rng).unwrap();
+        pair.run(Duration::from_secs(1));
+        assert_eq!(pair.node.selected(), Some(address(CAFE)));
+    }
+
+    #[test]
+    fn a_restart_without_a_change_of_address_keeps_it_all_the_time() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(20));
+        pair.events.clear();
+        pair.restart_node();
+        pair.restart_browser(HOME);
+        pair.run(Duration::from_secs(60));
+        assert_eq!(pair.events, [], "nobody is told, for nothing has moved");
+        // A question that was on its way when the browser began anew.
+        assert!(pair.ignored.len() <= 1, "{:?}", pair.ignored);
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        assert!(pair.node.is_proven(address(HOME)));
+        assert_eq!(pair.node.former_ufrag(), None);
+        // Consent is asked for with the new password, or the browser would not answer, and this would be over.
+        assert_eq!(pair.browser_events.last(), Some(&selected(NODE, true)));
+    }
+
+    #[test]
+    fn a_restart_that_fails_on_the_new_address_keeps_the_old_one() {
+        let mut pair = Pair::new();
+        pair.run(Duration::from_secs(20));
+        pair.events.clear();
+        pair.restart_node();
+        let (ours, _) = restarted();
+        let request = BindingRequest {
+            transaction: TransactionId([9; 12]),
+            receiver_ufrag: ours.ufrag().as_bytes(),
+            sender_ufrag: b"them",
+            priority: 1,
+            role: Role::Controlling(1),
+            use_candidate: true,
+        };
+        let mut bytes = [0; 200];
+        let key = IntegrityKey::new(ours.password().as_bytes());
+        let length = stun::write_binding_request(&mut bytes, &request, &key).unwrap();
+        let message = Message::parse(&bytes[..length]).unwrap();
+        let mut response = [0; stun::MAX_RESPONSE_LEN];
+        // From where nobody answers our question, whoever knows the password.
+        let now = pair.now;
+        let from = address(CAFE);
+        assert!(
+            pair.node
+                .on_request(now, &message, from, &mut response)
+                .is_ok()
+        );
+        pair.run(Duration::from_secs(60));
+        assert_eq!(pair.events, [Event::Checked(from)]);
+        assert_eq!(pair.node.selected(), Some(address(HOME)));
+        assert!(pair.sent_to(CAFE) > 0);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Transport {
     // From here on what few packets need.
     pub(crate) id: TransportId,
     pub(crate) local_ufrag: Box<[u8]>,
+    /// Of before the last restart of ICE; it may be known for longer than it is taken.
+    pub(crate) former_ufrag: Option<Box<[u8]>>,
     pub(crate) ice: Lite,
     /// For RTCP; what protects media is found at the exit.
     pub(crate) outbound: Option<OutboundRtcp>,
