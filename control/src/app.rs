@@ -17,7 +17,8 @@ use crate::cluster::{Health, Registry};
 use crate::config::Config;
 use crate::domain::ids::SystemChance;
 use crate::domain::{
-    Chance, Code, Domain, IceServer, Millis, NodeId, Output, Reason, Refused, SessionId, Voice,
+    Chance, Code, Domain, IceServer, Millis, NodeId, Output, Reason, Refused, SessionId, StreamId,
+    Voice,
 };
 use crate::metrics::Metrics;
 use crate::reconcile::{Place, Reconciler};
@@ -58,6 +59,8 @@ pub struct Core {
     /// Where ids and secrets come from.
     pub chance: Box<dyn Chance>,
     metrics: Metrics,
+    /// Subscribers whose transports the node has given up while they are here.
+    pub cut_off: Vec<(Member, StreamId)>,
     last_look: Instant,
     /// We stood still and have not heard what was said meanwhile: nobody's silence counts until then.
     deaf_until: Option<Instant>,
@@ -76,6 +79,7 @@ impl App {
             demo_tokens_by_address: Rate::new(DEMO_TOKENS_RATE),
             chance: Box::new(SystemChance),
             metrics: metrics.clone(),
+            cut_off: Vec::new(),
             last_look: Instant::now(),
             deaf_until: None,
         };

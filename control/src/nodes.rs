@@ -10,11 +10,12 @@ use link::replica::Step;
 use link::{CloseReason, Report, TransportReport, TransportState, VoiceReport, pki};
 use tokio::sync::mpsc;
 
+use crate::api::rpc::force;
 use crate::app::{App, Core, now_millis};
 use crate::cluster::MediaNode;
 use crate::config::{Config, Error as ConfigError};
 use crate::domain::{Connection, NodeId, Voice};
-use crate::reconcile::Place;
+use crate::reconcile::{Owner, Place};
 
 /// The files of the master's own certificate in the PKI directory.
 pub const MASTER_CERTIFICATE: &str = "master.pem";
@@ -78,6 +79,10 @@ async fn follow(app: Arc<App>, mut news: mpsc::Receiver<NodeEvent>) {
     while let Some(NodeEvent { name, news }) = news.recv().await {
         let node = NodeId::new(name);
         on_news(&app, &node, news);
+        // A browser that noticed has reconnected by itself long before its consent is over.
+        for (member, stream) in app.step(|core| std::mem::take(&mut core.cut_off)) {
+            force::soon(&app, &member, &stream);
+        }
     }
 }
 
@@ -187,6 +192,18 @@ fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportRep
                     }
                     _ => {
                         tracing::warn!(%node, %transport, ?reason, %owner, "transport closed by the media node");
+                    }
+                }
+                if let (
+                    CloseReason::ConsentLost,
+                    Owner::Subscription(session, connection, stream),
+                ) = (reason, owner)
+                {
+                    let member = (session.clone(), connection.clone());
+                    // Who has lost its socket too has no network, and reconnects by itself.
+                    if !core.rpc.is_away(&member) {
+                        let stream = stream.clone();
+                        core.cut_off.push((member, stream));
                     }
                 }
                 core.media.transport_closed(transport);

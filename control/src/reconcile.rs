@@ -266,6 +266,20 @@ impl Reconciler {
         publication.map(|publication| &publication.publisher)
     }
 
+    /// What subscribers of a stream have agreed on by payload type.
+    pub fn published_codecs(
+        &self,
+        session: &SessionId,
+        stream: &StreamId,
+    ) -> Vec<(sdp::Kind, Vec<sdp::Codec>)> {
+        let publication = self.publications.get(&(session.clone(), stream.clone()));
+        let media = publication.map_or(&[][..], |one| &one.media);
+        media
+            .iter()
+            .map(|one| (one.kind, one.codecs.clone()))
+            .collect()
+    }
+
     /// The publisher was given its own stream back, and will want it again.
     pub fn wants_loopback(&self, session: &SessionId, stream: &StreamId) -> bool {
         self.publications

@@ -80,7 +80,7 @@ pub struct SentStatistics {
     /// The highest temporal layer that is forwarded; none: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temporal: Option<u8>,
-    /// What the best encoding that the application allows takes, in bit/s.
+    /// What the best encoding that the application allows takes, in bit/s; 0 where there is no choice.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wanted_bits_per_second: u64,
     /// Its numbers.

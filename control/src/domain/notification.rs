@@ -145,6 +145,15 @@ pub enum Notification {
         /// Until now.
         old_value: Level,
     },
+    /// The recipient has to negotiate a stream anew.
+    ForciblyReconnectSubscriber {
+        /// Whose stream.
+        connection_id: ConnectionId,
+        /// Which.
+        stream_id: StreamId,
+        /// What it is to answer.
+        sdp_offer: String,
+    },
     /// What the recipient may do changed.
     ConnectionPropertyChanged {
         /// `role` or `record`.

@@ -155,6 +155,42 @@ impl Domain {
         Ok(())
     }
 
+    /// Who receives a stream.
+    pub fn receivers(&self, session: &SessionId, stream: &StreamId) -> Vec<ConnectionId> {
+        let session = self.sessions.get(session);
+        let active = session.into_iter().flat_map(super::Session::active);
+        let receives = active.filter(|one| {
+            let mut subscriptions = one.subscriptions().iter();
+            subscriptions.any(|subscription| subscription.stream == *stream)
+        });
+        receives.map(|one| one.id.clone()).collect()
+    }
+
+    /// A user that receives a stream has to negotiate it anew, beginning with this offer.
+    ///
+    /// # Errors
+    /// Code 105 when there is no such stream, 102 when the user is not here or does not receive it.
+    pub fn force_reconnection(
+        &mut self,
+        session: &SessionId,
+        id: &ConnectionId,
+        stream: &StreamId,
+        sdp_offer: String,
+    ) -> Result<(), Refused> {
+        let publisher = self.stream(session, stream)?.connection.clone();
+        let mut subscriptions = self.connection(session, id)?.subscriptions().iter();
+        if !subscriptions.any(|one| one.stream == *stream) {
+            return Err(no_user(id));
+        }
+        let forced = Notification::ForciblyReconnectSubscriber {
+            connection_id: publisher,
+            stream_id: stream.clone(),
+            sdp_offer,
+        };
+        self.outputs.push_back(Output::notify(session, id, forced));
+        Ok(())
+    }
+
     /// A user no longer receives what that connection publishes. Not receiving it is fine too.
     ///
     /// # Errors

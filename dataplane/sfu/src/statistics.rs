@@ -65,7 +65,7 @@ pub struct SentStatistics {
     pub rid: Option<String>,
     /// The highest temporal layer that is forwarded, if that is not simply all of them.
     pub temporal: Option<u8>,
-    /// What the best encoding that the application allows takes, in bit/s.
+    /// What the best encoding that the application allows takes, in bit/s; 0 where there is no choice.
     pub wanted_bits_per_second: u64,
     /// Its numbers, as the peer says.
     pub stream: StreamStatistics,
@@ -144,12 +144,10 @@ fn of_outgoing(engine: &Engine, key: u32) -> SentStatistics {
     }
 }
 
-/// Place of the best encoding that could be forwarded if the way carried anything.
+/// Place of the best encoding that could be forwarded if the way carried anything; `None` without a choice.
 fn best_place(outgoing: &Outgoing, medium: &Medium) -> Option<u8> {
-    match &outgoing.layers {
-        Some(layers) => layers.possible(medium.arriving).highest(),
-        None => Some(0),
-    }
+    let layers = outgoing.layers.as_ref()?;
+    layers.possible(medium.arriving).highest()
 }
 
 fn common(observed: &Observed) -> StreamStatistics {

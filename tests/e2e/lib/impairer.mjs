@@ -24,6 +24,7 @@ export async function impairer({ listenBase, targetBase, count, target, seed = 1
       const key = `${from.address}:${from.port}`;
       if (!known.has(key)) known.set(key, add(front, from, targetBase + i));
       const client = known.get(key);
+      if (datagram[0] < 4) client.checkedAt ??= performance.now();
       pass(client, 'up', datagram, async () => (await client.back)?.send(datagram, client.port, target));
     });
   }
@@ -80,10 +81,11 @@ export async function impairer({ listenBase, targetBase, count, target, seed = 1
     },
     mark: () => state.clients.length,
     since: (mark) => state.clients.slice(mark),
-    // As when a NAT forgets: every browser comes to the node from a new port, and nothing gets back through the old ones.
-    rebind: () => {
-      for (const client of state.clients) {
+    // As when a NAT forgets: every browser (or these) comes to the node from a new port, and nothing gets back through the old ones.
+    rebind: (clients = state.clients) => {
+      for (const client of clients) {
         client.socket?.close();
+        client.checkedAt = null; // when the first STUN message comes from the new address
         client.open();
       }
     },

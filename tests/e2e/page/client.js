@@ -33,6 +33,7 @@ window.client = (() => {
     session.on('connectionCreated', (e) => record('connectionCreated', { connectionId: e.connection.connectionId }));
     session.on('connectionDestroyed', (e) => record('connectionDestroyed', { connectionId: e.connection.connectionId, reason: e.reason }));
     session.on('signal', (e) => record('signal', { signalType: e.type, data: e.data, from: e.from?.connectionId ?? null }));
+    session.on('networkQualityLevelChanged', (e) => record('networkQualityLevelChanged', { connectionId: e.connection.connectionId, newValue: e.newValue, oldValue: e.oldValue }));
     session.on('reconnecting', () => record('reconnecting', {}));
     session.on('reconnected', () => record('reconnected', {}));
     session.on('sessionDisconnected', (e) => record('sessionDisconnected', { reason: e.reason }));
@@ -191,7 +192,63 @@ window.client = (() => {
     await sender.setParameters(parameters);
   }
 
+  const ask = (method, params) => new Promise((resolve, reject) => {
+    openvidu.sendRequest(method, params, (error, result) => (error ? reject(Object.assign(new Error(error.message), { code: error.code })) : resolve(result)));
+  });
+
+  // The library always makes another RTCPeerConnection. This keeps the one that is there and restarts ICE on it.
+  async function restartIce(streamId) {
+    const stream = streamId ? subscriptions.get(streamId).subscriber.stream : publisher.stream;
+    const connection = stream.getRTCPeerConnection();
+    if (streamId) {
+      const { sdpOffer } = await ask('prepareReceiveVideoFrom', { sender: streamId, reconnect: true, iceRestart: true });
+      await connection.setRemoteDescription({ type: 'offer', sdp: sdpOffer });
+      await connection.setLocalDescription(await connection.createAnswer());
+      await ask('reconnectStream', { stream: streamId, sdpString: connection.localDescription.sdp, forciblyReconnect: false });
+    } else {
+      connection.restartIce();
+      await connection.setLocalDescription(await connection.createOffer());
+      const { sdpAnswer } = await ask('reconnectStream', { stream: stream.streamId, sdpString: connection.localDescription.sdp });
+      await connection.setRemoteDescription({ type: 'answer', sdp: sdpAnswer });
+    }
+  }
+
+  // What a connection is, as far as its transport goes.
+  async function transportOf(streamId) {
+    const stream = streamId ? subscriptions.get(streamId).subscriber.stream : publisher.stream;
+    const connection = stream.getRTCPeerConnection();
+    connection.number ??= Math.random();
+    const stats = await connection.getStats();
+    const transport = [...stats.values()].find((s) => s.type === 'transport');
+    const ufrag = (description) => /a=ice-ufrag:(\S+)/.exec(description?.sdp ?? '')?.[1];
+    return { connection: connection.number, state: connection.connectionState, dtlsState: transport.dtlsState, srtpCipher: transport.srtpCipher, ufrag: transport.iceLocalUsernameFragment, offered: ufrag(connection.currentLocalDescription), remote: ufrag(connection.currentRemoteDescription), changes: transport.selectedCandidatePairChanges };
+  }
+
+  // Watches for the longest time without a new picture until it is stopped.
+  function watchGaps(streamId) {
+    const entry = subscriptions.get(streamId);
+    const watched = { last: performance.now(), longest: 0, frames: 0, on: true };
+    const look = () => {
+      const now = performance.now();
+      watched.longest = Math.max(watched.longest, now - watched.last);
+      watched.last = now;
+      watched.frames += 1;
+      if (watched.on) entry.video.requestVideoFrameCallback(look);
+    };
+    entry.video.requestVideoFrameCallback(look);
+    entry.gaps = watched;
+  }
+
+  function longestGap(streamId) {
+    const { gaps } = subscriptions.get(streamId);
+    gaps.on = false;
+    return { longest: Math.max(gaps.longest, performance.now() - gaps.last), frames: gaps.frames };
+  }
+
   const api = {
+    restartIce, transportOf, watchGaps, longestGap,
+    reconnectOwn: () => publisher.stream.reconnect(),
+    reconnectTo: (streamId) => subscriptions.get(streamId).subscriber.stream.reconnect(),
     join, paint, loud, publish, unpublish, received, sent, encodings, activate, events,
     streams: () => [...subscriptions.keys()],
     now: () => performance.now(),

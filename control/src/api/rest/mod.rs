@@ -57,6 +57,10 @@ pub fn router(app: &Arc<App>) -> Router<Arc<App>> {
             "/sessions/{session}/stream/{stream}",
             delete(streams::remove),
         )
+        .route(
+            "/sessions/{session}/stream/{stream}/reconnect",
+            post(streams::reconnect),
+        )
         .route("/tokens", post(tokens::create))
         .route("/signal", post(signal::send))
         .route("/recordings", get(recordings::disabled))

@@ -152,8 +152,10 @@ fn sent(of: &TransportStatistics) -> Vec<Value> {
             if let Some(temporal) = one.temporal {
                 shown.insert("temporalLayer".to_owned(), json!(temporal));
             }
-            let wanted = json!(one.wanted_bits_per_second);
-            shown.insert("wantedBitsPerSecond".to_owned(), wanted);
+            if one.wanted_bits_per_second > 0 {
+                let wanted = json!(one.wanted_bits_per_second);
+                shown.insert("wantedBitsPerSecond".to_owned(), wanted);
+            }
             shown.into()
         })
         .collect()

@@ -164,6 +164,14 @@ fn method_and_params(notification: &Notification) -> (&'static str, Value) {
             "networkQualityLevelChanged",
             json!({"connectionId": connection_id, "newValue": new_value, "oldValue": old_value}),
         ),
+        Notification::ForciblyReconnectSubscriber {
+            connection_id,
+            stream_id,
+            sdp_offer,
+        } => (
+            "forciblyReconnectSubscriber",
+            json!({"connectionId": connection_id, "streamId": stream_id, "sdpOffer": sdp_offer}),
+        ),
         Notification::ConnectionPropertyChanged {
             property,
             new_value,

@@ -6,6 +6,8 @@
 pub mod frame;
 pub mod sessions;
 
+pub mod force;
+
 mod moderate;
 mod publish;
 mod session;

@@ -7,7 +7,7 @@ use sdp::{
 use serde_json::{Map, Value, json};
 
 use super::sessions::Member;
-use super::{Call, Outcome, object, transport};
+use super::{Call, Outcome, force, object, transport};
 use crate::app::{Core, now_millis};
 use crate::domain::{Code, Refused, SessionId, Stream, StreamId, StreamProperties};
 use crate::reconcile::{Owner, Pending, Reconciler};
@@ -72,13 +72,21 @@ pub async fn reconnect(call: &Call, member: &Member, stream: &StreamId) {
         return call.finish(|core| restart(core, member, stream, &offer));
     }
     let negotiated = negotiate(call, member, stream, &offer, loopback).await;
+    let mut has_others = false;
     call.finish(|core| {
         let negotiated = negotiated?;
         let live = core.domain.stream(&member.0, stream)?.clone();
+        let before = core.media.published_codecs(&member.0, stream);
         commit(core, &member.0, stream, &negotiated)?;
         core.media.note_peer(&owner, &offer);
+        has_others = before != core.media.published_codecs(&member.0, stream);
         Ok(result(&live, &negotiated.answer))
     });
+    if has_others {
+        // Under the payload types that subscribers know comes something else now, or nothing.
+        let (app, session, stream) = (call.app.clone(), member.0.clone(), stream.clone());
+        tokio::spawn(async move { force::reconnect_all(&app, &session, &stream, None).await });
+    }
 }
 
 /// The publisher's connection goes on and begins ICE anew: its transport stays, keys and all.
@@ -148,7 +156,7 @@ async fn negotiate(
     offer: &RemoteDescription,
     loopback: bool,
 ) -> Result<Negotiated, Refused> {
-    let (pending, local) = transport::open(call, member, |core, place| {
+    let (pending, local) = transport::open(&call.app, member, |core, place| {
         let chance = core.chance.as_mut();
         Ok(core
             .media

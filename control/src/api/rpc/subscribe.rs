@@ -4,8 +4,8 @@ use sdp::{LocalParameters, RemoteDescription, SubscribeMedia};
 use serde_json::{Map, json};
 
 use super::sessions::Member;
-use super::{Call, Outcome, object, transport};
-use crate::app::{Core, now_millis};
+use super::{Call, Outcome, force, object, transport};
+use crate::app::{App, Core, now_millis};
 use crate::domain::{ConnectionId, Refused, StreamId};
 use crate::reconcile::Owner;
 
@@ -49,22 +49,35 @@ async fn offer(call: &Call, member: &Member) -> Outcome {
     if call.request.flag("iceRestart") {
         return call.app.step(|core| offer_restart(core, member, &stream));
     }
-    let (pending, local) = open(call, member, &stream).await?;
+    offer_anew(&call.app, member, &stream, |_, offer| {
+        Ok(object([("sdpOffer", json!(offer))]))
+    })
+    .await
+}
+
+/// Offers a stream on a transport of its own, and says so by `tell`.
+pub async fn offer_anew<T>(
+    app: &App,
+    member: &Member,
+    stream: &StreamId,
+    tell: impl FnOnce(&mut Core, String) -> Result<T, Refused>,
+) -> Result<T, Refused> {
+    let (pending, local) = open(app, member, stream).await?;
     let id = pending.transport.clone();
-    call.app.step(|core| {
-        let offered = media(core, member, &stream).and_then(|media| {
+    app.step(|core| {
+        let offered = media(core, member, stream).and_then(|media| {
             sdp::offer_subscriber(&local, &media).map_err(|error| transport::description(&error))
         });
-        let kept = offered.and_then(|(text, offered)| {
+        let told = offered.and_then(|(text, offered)| {
             core.media
-                .keep_offer(&member.0, &member.1, &stream, &id, offered)
+                .keep_offer(&member.0, &member.1, stream, &id, offered)
                 .map_err(|overtaken| transport::endpoint(&overtaken.to_string()))?;
-            Ok(object([("sdpOffer", json!(text))]))
+            tell(core, text)
         });
-        if kept.is_err() {
+        if told.is_err() {
             core.media.abandon(&id);
         }
-        kept
+        told
     })
 }
 
@@ -82,10 +95,13 @@ fn accept(call: &Call, member: &Member, stream: &StreamId, answer: &str) {
             restart(core, &owner, local, &agreed)?;
             return Ok(Map::new());
         }
-        let (id, offered) = core
-            .media
-            .open_offer(&member.0, &member.1, stream)
-            .ok_or_else(|| transport::endpoint("no offer waits for this answer"))?;
+        let open = core.media.open_offer(&member.0, &member.1, stream);
+        if open.is_none() && call.request.flag("forciblyReconnect") {
+            // Overtaken by a negotiation of its own; the client has given up what it had for that offer, so it needs another.
+            force::soon(&call.app, member, stream);
+        }
+        let (id, offered) =
+            open.ok_or_else(|| transport::endpoint("no offer waits for this answer"))?;
         let agreed = sdp::accept_answer(&offered, &answer).map_err(|error| {
             core.media.abandon(&id);
             transport::description(&error)
@@ -107,7 +123,7 @@ async fn answer(call: &Call, member: &Member, stream: &StreamId) {
     if call.app.step(|core| core.media.is_restart(&owner, &offer)) {
         return call.finish(|core| answer_restart(core, &owner, &offer));
     }
-    let opened = open(call, member, stream).await;
+    let opened = open(&call.app, member, stream).await;
     call.finish(|core| {
         let (pending, local) = opened?;
         let id = pending.transport;
@@ -179,11 +195,11 @@ fn owner(member: &Member, stream: &StreamId) -> Owner {
 }
 
 async fn open(
-    call: &Call,
+    app: &App,
     member: &Member,
     stream: &StreamId,
 ) -> Result<(crate::reconcile::Pending, sdp::LocalParameters), Refused> {
-    transport::open(call, member, |core, place| {
+    transport::open(app, member, |core, place| {
         core.domain.stream(&member.0, stream)?;
         let chance = core.chance.as_mut();
         Ok(core

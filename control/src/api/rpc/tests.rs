@@ -18,6 +18,7 @@ use crate::domain::{
 };
 use crate::testing::{SECRET, master, master_with};
 
+mod force;
 mod quality;
 mod restart;
 

@@ -6,20 +6,19 @@ use link::TransportState;
 use link::quic::master::NoReport;
 use sdp::{LocalParameters, RemoteDescription};
 
-use super::Call;
 use super::sessions::Member;
-use crate::app::Core;
+use crate::app::{App, Core};
 use crate::domain::{Code, Refused};
 use crate::media;
 use crate::reconcile::{Pending, Place};
 
 /// Orders a transport and waits until the node has made it: only the node knows its port.
 pub async fn open(
-    call: &Call,
+    app: &App,
     member: &Member,
     order: impl FnOnce(&mut Core, &Place) -> Result<Pending, Refused>,
 ) -> Result<(Pending, LocalParameters), Refused> {
-    let (pending, link, node) = call.app.step(|core| {
+    let (pending, link, node) = app.step(|core| {
         let place = core.place_of(member)?;
         let link = core
             .registry
@@ -28,7 +27,7 @@ pub async fn open(
             .ok_or_else(|| endpoint("its media node is gone"))?;
         Ok((order(core, &place)?, link, place.node))
     })?;
-    let patience: Duration = call.app.config.node_answer_timeout;
+    let patience: Duration = app.config.node_answer_timeout;
     let reported = link
         .transport_report(pending.transport.clone(), patience)
         .await;
@@ -43,13 +42,13 @@ pub async fn open(
             .hello()
             .and_then(|hello| media::node_fingerprint(&hello.dtls_fingerprints))
             .ok_or_else(|| endpoint("the media node has no certificate"))?;
-        let (session_id, bandwidth) = call.app.step(|core| {
+        let (session_id, bandwidth) = app.step(|core| {
             if let (Some(node), Some(first)) =
                 (core.registry.node_mut(&node), report.addresses.first())
             {
                 node.media_address = Some(*first);
             }
-            let defaults = call.app.config.video_bandwidth;
+            let defaults = app.config.video_bandwidth;
             let connection = core.domain.connection(&member.0, &member.1);
             let bandwidth = connection.map_or(defaults, |one| one.properties.bandwidth(defaults));
             (core.chance.next_u64(), bandwidth)
@@ -60,8 +59,8 @@ pub async fn open(
             ice: media::sdp_ice(&pending.ice),
             fingerprint,
             candidates: report.addresses,
-            transport_cc: call.app.config.transport_cc,
-            audio_redundancy: call.app.config.audio_redundancy,
+            transport_cc: app.config.transport_cc,
+            audio_redundancy: app.config.audio_redundancy,
             video_receive_max: bandwidth.receive_max(),
             video_send_max: bandwidth.send_max(),
         })
@@ -69,15 +68,14 @@ pub async fn open(
     match local {
         Ok(local) => {
             let described = &local;
-            call.app
-                .step(|core| core.media.described(&pending.transport, described));
+            app.step(|core| core.media.described(&pending.transport, described));
             Ok((pending, local))
         }
         Err(refused) => {
             if !withdrawn {
                 tracing::warn!(session = %member.0, connection = %member.1, %node, %refused, "no transport");
             }
-            call.app.step(|core| core.media.abandon(&pending.transport));
+            app.step(|core| core.media.abandon(&pending.transport));
             Err(refused)
         }
     }

@@ -6,6 +6,7 @@ use sfu::api::*;
 use sfu::statistics::TransportStatistics;
 
 use crate::harness::*;
+use crate::simulcast::{Camera, Fate, RIDS};
 
 fn asked(net: &mut Net, peers: &[usize]) -> Vec<TransportStatistics> {
     let mut transports: Vec<TransportId> = peers.iter().map(|peer| net.peers[*peer].id).collect();
@@ -91,11 +92,12 @@ fn both_ends_of_a_stream_are_told_of() {
         (-3, 250_000, 20_000)
     );
     assert_eq!((of.nacks, of.key_frame_requests), (2, 1));
-    let wanted = picture.wanted_bits_per_second;
+    let received = publisher.received[1].stream.bits_per_second;
     assert!(
-        of.bits_per_second.abs_diff(wanted) < wanted / 5,
-        "{picture:?}"
+        of.bits_per_second.abs_diff(received) < received / 5,
+        "{of:?}"
     );
+    assert_eq!(picture.wanted_bits_per_second, 0, "there is no choice");
     let of = &second.sent[1].stream;
     assert_eq!(
         (
@@ -116,5 +118,57 @@ fn both_ends_of_a_stream_are_told_of() {
     net.run(4_000);
     let told = asked(&mut net, &[source.peer]);
     assert_eq!(told[0].received[1].stream.bits_per_second, 0);
+    net.finish();
+}
+
+#[test]
+fn of_several_encodings_it_is_told_which_one_is_forwarded_and_what_the_best_takes() {
+    let mut net = Net::new();
+    let mut camera = Camera::new(&mut net, false);
+    let spec = camera.spec(&net);
+    net.command(Command::AddPublisher(Box::new(spec)));
+    let viewers: Vec<usize> = (0..2)
+        .map(|_| {
+            let receiver = net.connect();
+            let spec = subscriber(&net, receiver, 1);
+            net.command(Command::AddSubscriber(Box::new(spec)));
+            receiver
+        })
+        .collect();
+    let id = subscriber(&net, viewers[1], 1).id;
+    let limit = LayerLimit {
+        encoding: Some(1),
+        temporal: 1,
+    };
+    for medium in 0..2 {
+        let subscriber = id;
+        net.command(Command::LimitLayers {
+            subscriber,
+            medium,
+            limit,
+        });
+    }
+    for _ in 0..150 {
+        camera.picture(&mut net, || Fate::Arrives);
+    }
+    let told = asked(&mut net, &[camera.peer, viewers[0], viewers[1]]);
+    let received = told[0].received.iter();
+    let rids: Vec<Option<&str>> = received.map(|one| one.rid.as_deref()).collect();
+    assert_eq!(rids, RIDS.map(Some));
+    for (of, rid, temporal) in [(&told[1], RIDS[2], None), (&told[2], RIDS[1], Some(1))] {
+        let video = of.sent.iter().find(|one| one.kind == Kind::Video).unwrap();
+        assert_eq!(
+            (video.rid.as_deref(), video.temporal),
+            (Some(rid), temporal)
+        );
+        let source = told[0]
+            .received
+            .iter()
+            .find(|one| one.rid.as_deref() == Some(rid));
+        let rate = source.unwrap().stream.bits_per_second;
+        assert_eq!(video.wanted_bits_per_second, rate, "no more is allowed");
+        let had = video.stream.bits_per_second;
+        assert!(had > rate / 2 && had < rate * 5 / 4, "{had} of {rate}");
+    }
     net.finish();
 }
