@@ -9,6 +9,7 @@ mod garbage;
 mod harness;
 mod layers;
 mod overload;
+mod restart;
 mod sharing;
 mod simulcast;
 mod sound;

@@ -165,6 +165,59 @@ fn late_knowledge_of_the_peer_reaches_the_engine_and_makes_no_new_transport() {
 }
 
 #[test]
+fn ice_is_restarted_on_the_same_transport_and_another_certificate_is_another_one() {
+    let mut node = node(10);
+    let described = |ufrag: &str, remote: &str, fingerprint: &str| Wanted {
+        local_ice: IceCredentials {
+            ufrag: ufrag.into(),
+            pwd: "0123456789012345678901".into(),
+        },
+        remote_ice: Some(IceCredentials {
+            ufrag: remote.into(),
+            pwd: "1098765432109876543210".into(),
+        }),
+        remote_fingerprints: vec![state::Fingerprint {
+            algorithm: "sha-256".into(),
+            value: vec![fingerprint; 32].join(":"),
+        }],
+        ..wanted("a", "one")
+    };
+    let first = described("ours1", "theirs1", "AB");
+    add(&mut node, Entry::Transport(first.clone()));
+    orders(&mut node);
+    let change = |node: &mut Node, old: &Wanted, new: &Wanted| {
+        let step = Step::Change {
+            old: Entry::Transport(old.clone()),
+            new: Entry::Transport(new.clone()),
+        };
+        node.on_step(Instant::ZERO, step);
+        let told = orders(node).into_iter().map(|(_, order)| order);
+        told.collect::<Vec<_>>()
+    };
+    let second = described("ours2", "theirs2", "AB");
+    assert_eq!(change(&mut node, &first, &second), ["RestartIce"]);
+    // Its old name is free, its new one is not.
+    let other = |id: &str, ufrag: &str| Wanted {
+        id: TransportId::new(id),
+        ..described(ufrag, "theirs3", "AB")
+    };
+    add(&mut node, Entry::Transport(other("b", "ours2")));
+    assert!(refusal_of(&node, &state::Key::Transport(TransportId::new("b"))).contains("ufrag"));
+    add(&mut node, Entry::Transport(other("c", "ours1")));
+    assert_eq!(state_of(&node, "c"), TransportState::New);
+    orders(&mut node);
+    let third = described("ours4", "theirs4", "CD");
+    let told = change(&mut node, &second, &third);
+    assert!(told.contains(&"RemoveTransport".into()) && told.contains(&"AddTransport".into()));
+    // Of a restart both sides are told, or it is none.
+    let half = Wanted {
+        local_ice: described("ours5", "x", "CD").local_ice,
+        ..third.clone()
+    };
+    assert!(change(&mut node, &third, &half).contains(&"AddTransport".into()));
+}
+
+#[test]
 fn subscribers_may_come_before_their_publisher_and_survive_its_change() {
     let mut node = node(10);
     add(&mut node, Entry::Transport(wanted("a", "one")));
