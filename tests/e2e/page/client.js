@@ -151,7 +151,9 @@ window.client = (() => {
     const connection = connectionOf(entry?.subscriber.stream);
     if (!connection) return null;
     const out = { connectionState: connection.connectionState, subscribedAt: entry.subscribedAt, firstFrameAt: entry.firstFrameAt, color: colorOf(streamId), width: entry.video.videoWidth, framesDecoded: 0, packetsReceived: 0, audioEnergy: 0, audioPackets: 0, retransmitted: 0, nacks: 0, lost: 0, fps: 0, srtpCipher: null };
-    for (const s of (await connection.getStats()).values()) {
+    const stats = await connection.getStats();
+    for (const s of stats.values()) {
+      if (s.type === 'inbound-rtp' && s.kind === 'video') out.codec = stats.get(s.codecId)?.mimeType ?? null;
       if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(out, { framesDecoded: s.framesDecoded ?? 0, packetsReceived: s.packetsReceived ?? 0, retransmitted: s.retransmittedPacketsReceived ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, lost: s.packetsLost ?? 0, fps: s.framesPerSecond ?? 0, keyFrames: s.keyFramesDecoded ?? 0, freezes: s.freezeCount ?? 0, frozen: s.totalFreezesDuration ?? 0, dropped: s.framesDropped ?? 0, frameWidth: s.frameWidth ?? 0, bytes: s.bytesReceived ?? 0, bufferDelay: s.jitterBufferDelay ?? 0, buffered: s.jitterBufferEmittedCount ?? 0 });
       if (s.type === 'inbound-rtp' && s.kind === 'audio') Object.assign(out, { audioEnergy: s.totalAudioEnergy ?? 0, audioPackets: s.packetsReceived ?? 0, audioSamples: s.totalSamplesReceived ?? 0, concealed: s.concealedSamples ?? 0, silentConcealed: s.silentConcealedSamples ?? 0, fecPackets: s.fecPacketsReceived ?? 0 });
       if (s.type === 'transport') Object.assign(out, { srtpCipher: s.srtpCipher ?? null, dtlsState: s.dtlsState ?? null, tlsVersion: s.tlsVersion ?? null });
@@ -245,11 +247,53 @@ window.client = (() => {
     return { longest: Math.max(gaps.longest, performance.now() - gaps.last), frames: gaps.frames };
   }
 
+  // From now on video is offered in one codec only.
+  function offerOnly(mimeType) {
+    const { codecs } = RTCRtpSender.getCapabilities('video');
+    const wanted = codecs.filter((c) => c.mimeType === mimeType || c.mimeType === 'video/rtx');
+    patch('createOffer', (connection) => {
+      for (const t of connection.getTransceivers()) if (t.sender.track?.kind === 'video') t.setCodecPreferences(wanted);
+    });
+  }
+
+  // From now on what encoders make is scrambled before it is sent, or unscrambled before it is decoded: every octet of it, so that
+  // nobody between can read any.
+  function scramble(mask) {
+    const code = `onrtctransform = ({ transformer }) => transformer.readable.pipeThrough(new TransformStream({
+      transform(frame, out) {
+        const data = new Uint8Array(frame.data);
+        for (let i = 0; i < data.length; i += 1) data[i] ^= ${mask};
+        frame.data = data.buffer;
+        out.enqueue(frame);
+      },
+    })).pipeTo(transformer.writable);`;
+    const source = URL.createObjectURL(new Blob([code], { type: 'text/javascript' }));
+    const transform = () => new RTCRtpScriptTransform(new Worker(source), {});
+    // A sender that has none at once never gets one.
+    const { addTransceiver } = RTCPeerConnection.prototype;
+    RTCPeerConnection.prototype.addTransceiver = function patched(...args) {
+      const transceiver = addTransceiver.apply(this, args);
+      if (transceiver.sender.track?.kind === 'video') transceiver.sender.transform = transform();
+      return transceiver;
+    };
+    patch('setRemoteDescription', (connection) => {
+      connection.addEventListener('track', ({ track, receiver }) => { if (track.kind === 'video') receiver.transform = transform(); });
+    });
+  }
+
+  function patch(method, before) {
+    const original = RTCPeerConnection.prototype[method];
+    RTCPeerConnection.prototype[method] = function patched(...args) {
+      before(this);
+      return original.apply(this, args);
+    };
+  }
+
   const api = {
     restartIce, transportOf, watchGaps, longestGap,
     reconnectOwn: () => publisher.stream.reconnect(),
     reconnectTo: (streamId) => subscriptions.get(streamId).subscriber.stream.reconnect(),
-    join, paint, loud, publish, unpublish, received, sent, encodings, activate, events,
+    offerOnly, scramble, join, paint, loud, publish, unpublish, received, sent, encodings, activate, events,
     streams: () => [...subscriptions.keys()],
     now: () => performance.now(),
     eventsOf: (type) => events.filter((e) => e.type === type),

@@ -16,9 +16,9 @@ const SOUND_MAX: u64 = 1_300_000;
 /// Senders aim at the ceiling, and retransmissions and probes come on top: so much of it may come, in percent.
 const MARGIN_PERCENT: u64 = 125;
 /// For so long somebody may send twice as much as he may.
-const DEPTH: Duration = Duration::from_secs(3);
+const DEPTH: u64 = Duration::from_secs(3).as_nanos() as u64;
 /// Once an encoding is left out there is so much room for the others, and so much must there be before one goes on.
-const RELIEF: Duration = Duration::from_millis(750);
+const RELIEF: u64 = Duration::from_millis(750).as_nanos() as u64;
 /// What a packet takes besides its RTP, in bytes: the headers of UDP and IP.
 const HEADERS: u64 = 28;
 /// Of fractions of a nanosecond so many bits are kept.
@@ -38,9 +38,10 @@ pub(crate) enum Verdict {
 pub(crate) struct Policer {
     /// How long a byte takes at the rate that is allowed, in nanoseconds, `FRACTION` bits of fraction.
     byte: u64,
-    /// Until when what has passed would take at that rate; and everything that came.
-    passed: Instant,
-    offered: Instant,
+    /// Until when what has passed would take at that rate; and everything that came. In nanoseconds, for the sake of few
+    /// instructions.
+    passed: u64,
+    offered: u64,
     /// Encodings that are left out.
     barred: Places,
     /// The only one left is left out for now.
@@ -57,8 +58,8 @@ impl Policer {
         let allowed = max * MARGIN_PERCENT / 100 / 8;
         Self {
             byte: (1_000_000_000 << FRACTION) / allowed,
-            passed: Instant::ZERO,
-            offered: Instant::ZERO,
+            passed: 0,
+            offered: 0,
             barred: Places::NONE,
             pauses: false,
         }
@@ -73,8 +74,8 @@ impl Policer {
         arriving: Places,
         bytes: usize,
     ) -> Verdict {
+        let now = now.as_nanos();
         let takes = ((bytes as u64 + HEADERS) * self.byte) >> FRACTION;
-        let takes = Duration::from_nanos(takes);
         let end = now + DEPTH;
         self.offered = (self.offered.max(now) + takes).min(end);
         let passed = self.passed.max(now) + takes;
@@ -87,7 +88,7 @@ impl Policer {
 
     /// The same where there is or was too much.
     #[cold]
-    fn restrict(&mut self, now: Instant, place: u8, arriving: Places, passed: Instant) -> Verdict {
+    fn restrict(&mut self, now: u64, place: u8, arriving: Places, passed: u64) -> Verdict {
         let end = now + DEPTH;
         if self.offered <= now + RELIEF {
             // All of it would fit.

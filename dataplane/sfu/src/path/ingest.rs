@@ -94,12 +94,18 @@ fn ingest(
         return Ok(Outcome::Consumed(Consumed::Probe));
     };
     let late = note_arrival(engine, now, plain, header, &source, sequence)?;
-    police(engine, plain, source.encoding, bytes.len())?;
-    let medium = &engine.model.media[engine.model.encodings[source.encoding].medium];
+    let encoding = &engine.model.encodings[source.encoding];
+    let (key, place) = (encoding.medium, encoding.place);
+    let medium = &mut engine.model.media[key];
+    let verdict = (medium.policer).judge(plain.arrival, place, medium.arriving, bytes.len());
+    if verdict != Verdict::Passes {
+        police(engine, source.encoding, verdict)?;
+    }
+    let medium = &engine.model.media[key];
     let elements = elements(medium, bytes, plain, header);
     let key_frame = medium.kind == Kind::Video
-        && (is_key_frame_start(codec, &bytes[payload.clone()])
-            || is_described_as_key_frame(&elements, bytes, plain));
+        && described_as_key_frame(&elements, bytes, plain)
+            .unwrap_or_else(|| is_key_frame_start(codec, &bytes[payload.clone()]));
     let shift = |at: usize| plain.start + u16::try_from(at).expect("a slot is shorter than 64 KiB");
     let packet = Packet {
         slot: plain.slot,
@@ -116,22 +122,36 @@ fn ingest(
         repeats: redundancy::concerns(codec),
         elements,
     };
-    let encoding = &mut engine.model.encodings[source.encoding];
-    if key_frame {
+    note_meaning(engine, now, bytes, plain, header, &packet);
+    Ok(Outcome::Media(packet))
+}
+
+/// What a packet of media says besides having come.
+#[inline]
+fn note_meaning(
+    engine: &mut Engine,
+    now: Instant,
+    bytes: &[u8],
+    plain: &Plain,
+    header: &Header,
+    packet: &Packet,
+) {
+    let encoding = &mut engine.model.encodings[packet.encoding];
+    if packet.key_frame {
         engine.stats.key_frames_received += 1;
         encoding.key_frame.satisfied();
         encoding.deaf_until = None;
         if let Some(nack) = &mut encoding.nack {
-            nack.forget_before(sequence);
+            nack.forget_before(packet.sequence);
         }
     }
+    let is_media = encoding.ssrc == Some(header.ssrc);
     let medium = &engine.model.media[encoding.medium];
     if medium.kind == Kind::Audio {
-        listen(engine, now, bytes, plain, &packet);
-    } else if medium.has_layers() && source.role == Role::Media && packet.payload_len() > 0 {
-        note_layers(engine, bytes, plain, header, &packet);
+        listen(engine, now, bytes, plain, packet);
+    } else if medium.has_layers() && is_media && packet.payload_len() > 0 {
+        note_layers(engine, bytes, plain, header, packet);
     }
-    Ok(Outcome::Media(packet))
 }
 
 /// The sequence number in the encoding, and where the payload lies; `None` for a retransmission with nothing in it.
@@ -158,27 +178,14 @@ fn place(
     }
 }
 
-/// Ceilings hold for those too who do not listen.
-fn police(
-    engine: &mut Engine,
-    plain: &Plain,
-    encoding: u32,
-    bytes: usize,
-) -> Result<(), DropReason> {
-    let of = &engine.model.encodings[encoding];
-    let medium = &mut engine.model.media[of.medium];
-    let arriving = medium.arriving;
-    match medium
-        .policer
-        .judge(plain.arrival, of.place, arriving, bytes)
-    {
-        Verdict::Passes => Ok(()),
-        Verdict::Resumes => {
-            engine.want_key_frame(encoding);
-            Ok(())
-        }
-        Verdict::TooMuch => Err(DropReason::AboveCeiling),
+/// Ceilings hold for those too who do not listen. After a pause the picture has to begin anew.
+#[cold]
+fn police(engine: &mut Engine, encoding: u32, verdict: Verdict) -> Result<(), DropReason> {
+    if verdict == Verdict::TooMuch {
+        return Err(DropReason::AboveCeiling);
     }
+    engine.want_key_frame(encoding);
+    Ok(())
 }
 
 /// Transport-wide feedback is about every packet, whatever becomes of it.
@@ -246,12 +253,10 @@ fn note_arrival(
     Ok(late)
 }
 
-/// A payload that only the ends can read may have a descriptor beside it that says what it is.
-fn is_described_as_key_frame(elements: &Elements, bytes: &[u8], plain: &Plain) -> bool {
-    let descriptor = elements.value(Uri::DependencyDescriptor, bytes, plain.start);
-    descriptor
-        .and_then(dependency::Descriptor::parse)
-        .is_some_and(|read| read.is_key_frame_start())
+/// A payload that only the ends can read may have a descriptor beside it that says what it is; then it is not looked at.
+fn described_as_key_frame(elements: &Elements, bytes: &[u8], plain: &Plain) -> Option<bool> {
+    let descriptor = elements.value(Uri::DependencyDescriptor, bytes, plain.start)?;
+    dependency::Descriptor::parse(descriptor).map(|read| read.is_key_frame_start())
 }
 
 /// Sound says how loud it is, for whoever has the time to listen to many.
