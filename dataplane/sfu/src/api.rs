@@ -269,7 +269,7 @@ pub struct LayerLimit {
     /// Place of the highest encoding among those of the publisher's medium, from zero, lowest first; `None` for no picture at
     /// all. If neither this nor a lower one arrives, the lowest that does is forwarded.
     pub encoding: Option<u8>,
-    /// The highest temporal layer, from zero, where the codec has such (VP8: RFC 7741 §4.2, TID).
+    /// The highest temporal layer, from zero, where the codec has such (VP8: RFC 7741 §4.2, TID; others by the dependency descriptor, from the next key frame on).
     pub temporal: u8,
 }
 

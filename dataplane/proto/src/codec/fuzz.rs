@@ -36,6 +36,16 @@ pub fn fuzz(payload: &[u8]) {
         );
     }
     let _ = dependency::Descriptor::parse(payload);
+    // Each part is the descriptor of another packet, by the structure that an earlier one brought.
+    let mut structure = dependency::Structure::new();
+    for descriptor in payload.chunks(40) {
+        structure.update(descriptor);
+        let layer = structure.layer(descriptor);
+        assert!(
+            layer.is_none_or(|layer| layer.temporal < 64),
+            "a layer for each template at most"
+        );
+    }
     let units = h264::units(payload).count();
     assert!(units <= payload.len(), "a NAL unit takes at least a byte");
     let _ = (

@@ -4,8 +4,8 @@
 use clock::Instant;
 use packet::Arena;
 use proto::codec::{Codec, vp8};
-use proto::rtp::Refused;
 use proto::rtp::sequence::timestamp_distance;
+use proto::rtp::{Refused, Uri};
 use proto::rtx;
 
 use super::rewrite::{Numbers, PREFIX_MAX, Prefix};
@@ -38,6 +38,7 @@ pub(super) fn fresh(
         packet,
         encoding,
         descriptor: descriptor(codec, packet, arena),
+        arena,
     };
     let numbers = going.go(medium, encodings, payload_type, now);
     outgoing.layers = Some(layers);
@@ -75,9 +76,41 @@ struct Going<'a> {
     packet: &'a Packet,
     encoding: &'a Encoding,
     descriptor: Option<vp8::Descriptor>,
+    arena: &'a Arena,
+}
+
+/// Which temporal layer a picture is of, and where it leads to.
+#[derive(Clone, Copy)]
+struct Layer {
+    id: u8,
+    /// Whoever has all up to the first can go on with all up to the second.
+    rises: Option<(u8, u8)>,
 }
 
 impl Going<'_> {
+    /// By VP8's own word, or else by the dependency descriptor, whose meaning comes with the key frames of its encoding.
+    fn layer(&mut self) -> Option<Layer> {
+        if let Some(temporal) = self.descriptor.and_then(|descriptor| descriptor.temporal) {
+            // RFC 7741 §4.2: with Y the picture depends on layer 0 only. Whoever goes up a step at a time has all the rest.
+            let below = temporal.id.checked_sub(1).filter(|_| temporal.layer_sync);
+            return Some(Layer {
+                id: temporal.id,
+                rises: below.map(|below| (below, temporal.id)),
+            });
+        }
+        let structure = self.layers.structure.as_mut()?;
+        let mut elements = self.packet.elements.iter();
+        let at = elements.find(|at| at.uri == Uri::DependencyDescriptor)?;
+        let start = usize::from(at.offset);
+        let data = &self.arena.bytes(self.packet.slot)[start..start + usize::from(at.len)];
+        structure.update(data);
+        let layer = structure.layer(data)?;
+        Some(Layer {
+            id: layer.temporal,
+            rises: layer.switches_to.map(|to| (layer.temporal, to)),
+        })
+    }
+
     fn go(
         mut self,
         medium: &mut Medium,
@@ -219,7 +252,7 @@ impl Going<'_> {
     /// Whether the picture is of a temporal layer that is forwarded. All packets of a picture share its fate, but for those
     /// that come late: their place is kept or not already.
     fn is_shown(&mut self) -> bool {
-        let Some(temporal) = self.descriptor.and_then(|descriptor| descriptor.temporal) else {
+        let Some(layer) = self.layer() else {
             return true;
         };
         let timestamp = self.packet.timestamp;
@@ -230,14 +263,14 @@ impl Going<'_> {
                 let layers = &mut *self.layers;
                 let most = layers.limit.temporal;
                 layers.temporal = layers.temporal.min(most);
-                // RFC 7741 §4.2: with Y the picture depends on layer 0 only. Whoever goes up a step at a time has all the rest.
-                let rises = temporal.id.checked_sub(1) == Some(layers.temporal);
-                if rises && temporal.layer_sync && temporal.id <= most {
-                    layers.temporal = temporal.id;
-                } else if self.packet.key_frame {
+                if self.packet.key_frame {
                     layers.temporal = most;
+                } else if let Some((from, to)) = layer.rises
+                    && from <= layers.temporal
+                {
+                    layers.temporal = layers.temporal.max(to.min(most));
                 }
-                let shown = temporal.id <= layers.temporal;
+                let shown = layer.id <= layers.temporal;
                 layers.judged = Some((timestamp, shown));
                 shown
             }

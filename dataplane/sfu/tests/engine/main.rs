@@ -3,6 +3,7 @@
 #[path = "../../../net/tests/counting/mod.rs"]
 mod counting;
 mod crossings;
+mod described;
 mod feedback;
 mod forwarding;
 mod garbage;
