@@ -414,42 +414,76 @@ fn fresh(
     outgoing: &mut Outgoing,
     packet: &Packet,
     encoding: &Encoding,
-    (media, encodings): (&mut Slab<Medium>, &Slab<Encoding>),
+    around: (&mut Slab<Medium>, &Slab<Encoding>),
     (arena, now): (&Arena, Instant),
 ) -> Result<Numbers, DropReason> {
     let source = encoding.source;
     if packet.source != source {
         return Err(DropReason::Superseded);
     }
-    let Some(payload_type) = outgoing.payload_type(packet.payload_type) else {
-        if outgoing.stance == Stance::Plain {
-            return plain(outgoing, packet, encoding, (arena, now));
-        }
-        outgoing.rewriter.skip(source, packet.sequence);
-        return Err(DropReason::CodecNotNegotiated);
-    };
-    let mut starts_late = false;
-    if outgoing.stance != Stance::Following || outgoing.source != Some(source) {
-        if outgoing.stance == Stance::Layered {
-            let around = (media, encodings);
-            return layered::fresh(outgoing, around, packet, payload_type, (arena, now));
-        }
-        if outgoing.stance == Stance::Plain {
-            return plain(outgoing, packet, encoding, (arena, now));
-        }
-        starts_late = start(outgoing, packet, encoding, now)?;
+    let payload_type = outgoing.payload_type(packet.payload_type);
+    let follows = outgoing.stance == Stance::Following && outgoing.source == Some(source);
+    match payload_type {
+        Some(payload_type) if follows => follow(outgoing, packet, source, payload_type),
+        _ => special(
+            outgoing,
+            packet,
+            encoding,
+            around,
+            payload_type,
+            (arena, now),
+        ),
     }
-    let mapped = outgoing
-        .rewriter
-        .forward(source, packet.sequence, packet.timestamp)
-        .map_err(refusal)?;
+}
+
+/// A packet like the one before it.
+#[inline(always)]
+fn follow(
+    outgoing: &mut Outgoing,
+    packet: &Packet,
+    source: u32,
+    payload_type: u8,
+) -> Result<Numbers, DropReason> {
+    let (sequence, timestamp) = (packet.sequence, packet.timestamp);
+    let mapped = outgoing.rewriter.forward(source, sequence, timestamp);
+    let mapped = mapped.map_err(refusal)?;
     Ok(Numbers {
         index: mapped.index,
         ssrc: outgoing.ssrc,
         payload_type,
         timestamp: mapped.timestamp,
         prefix: None,
+        starts_late: false,
+    })
+}
+
+/// A packet with which something begins, that is one of several encodings, or of which something is left out.
+#[cold]
+#[inline(never)]
+fn special(
+    outgoing: &mut Outgoing,
+    packet: &Packet,
+    encoding: &Encoding,
+    around: (&mut Slab<Medium>, &Slab<Encoding>),
+    payload_type: Option<u8>,
+    (arena, now): (&Arena, Instant),
+) -> Result<Numbers, DropReason> {
+    let source = encoding.source;
+    if outgoing.stance == Stance::Plain {
+        return plain(outgoing, packet, encoding, (arena, now));
+    }
+    let Some(payload_type) = payload_type else {
+        outgoing.rewriter.skip(source, packet.sequence);
+        return Err(DropReason::CodecNotNegotiated);
+    };
+    if outgoing.stance == Stance::Layered {
+        return layered::fresh(outgoing, around, packet, payload_type, (arena, now));
+    }
+    let starts_late = start(outgoing, packet, encoding, now)?;
+    let numbers = follow(outgoing, packet, source, payload_type)?;
+    Ok(Numbers {
         starts_late,
+        ..numbers
     })
 }
 
@@ -463,8 +497,6 @@ fn refusal(refused: Refused) -> DropReason {
 }
 
 /// Sound without what it repeats.
-#[cold]
-#[inline(never)]
 fn plain(
     outgoing: &mut Outgoing,
     packet: &Packet,
