@@ -70,14 +70,7 @@ pub enum Command {
         pwd: String,
     },
     /// Begin ICE anew on both sides (RFC 8445 §9), while media go on as they do until the new way works.
-    RestartIce {
-        /// Whose.
-        transport: TransportId,
-        /// Our new ufrag and password.
-        local: (String, String),
-        /// The peer's.
-        remote: (String, String),
-    },
+    RestartIce(Box<IceRestart>),
     /// Take a transport down with everything on it.
     RemoveTransport(TransportId),
     /// The handshake is done and the fingerprint matched: media may flow.
@@ -163,6 +156,17 @@ pub struct TransportSpec {
     pub local_pwd: String,
     /// The peer's credentials, if known yet: ufrag, pwd.
     pub remote: Option<(String, String)>,
+}
+
+/// New ICE credentials for both sides of a transport.
+#[derive(Debug)]
+pub struct IceRestart {
+    /// Whose.
+    pub transport: TransportId,
+    /// Our new ufrag and password.
+    pub local: (String, String),
+    /// The peer's.
+    pub remote: (String, String),
 }
 
 /// A stream to receive.

@@ -10,8 +10,9 @@ use proto::srtp::{Inbound, KeyingMaterial, OutboundRtcp, wipe_stack};
 use proto::twcc::FeedbackGenerator;
 
 use crate::api::{
-    Command, EncodingSpec, Event, Kind, PayloadType, PublishedMedia, PublisherId, PublisherSpec,
-    RemotePublisherSpec, SubscribedMedia, SubscriberId, SubscriberSpec, TransportId, TransportSpec,
+    Command, EncodingSpec, Event, IceRestart, Kind, PayloadType, PublishedMedia, PublisherId,
+    PublisherSpec, RemotePublisherSpec, SubscribedMedia, SubscriberId, SubscriberSpec, TransportId,
+    TransportSpec,
 };
 use crate::budget::Downlink;
 use crate::cache::Cache;
@@ -50,14 +51,7 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
             transport,
             set_remote_ice(engine, now, transport, &ufrag, &pwd),
         ),
-        Command::RestartIce {
-            transport,
-            local,
-            remote,
-        } => (
-            transport,
-            restart_ice(engine, now, transport, &local, &remote),
-        ),
+        Command::RestartIce(spec) => (spec.transport, restart_ice(engine, now, &spec)),
         Command::RemoveTransport(id) => {
             if let Some(key) = engine.model.transport_key(id) {
                 remove_transport(engine, key);
@@ -200,14 +194,9 @@ fn set_remote_ice(
     Ok(())
 }
 
-fn restart_ice(
-    engine: &mut Engine,
-    now: Instant,
-    id: TransportId,
-    (ufrag, pwd): &(String, String),
-    remote: &(String, String),
-) -> Outcome {
-    let key = key_of(engine, id)?;
+fn restart_ice(engine: &mut Engine, now: Instant, spec: &IceRestart) -> Outcome {
+    let key = key_of(engine, spec.transport)?;
+    let ((ufrag, pwd), remote) = (&spec.local, &spec.remote);
     let bad = "the ICE credentials are not valid";
     let local = Credentials::new(ufrag, pwd).map_err(|_| bad)?;
     let remote = Credentials::new(&remote.0, &remote.1).map_err(|_| bad)?;

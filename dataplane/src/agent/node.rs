@@ -12,7 +12,6 @@ use link::replica::Step;
 use link::reported::ReportedState;
 use link::state::{self, CloseReason, Entry, Refusal, Report, TransportReport, TransportState};
 use link::statistics::StatisticsQuestion;
-use proto::dtls;
 use sfu::api::{self, Command, Event};
 
 use super::handshake::{Deed, Handshakes};
@@ -482,12 +481,12 @@ impl Node {
         let before = std::mem::replace(&mut known.ufrag, local.0.clone());
         self.ufrags.remove(&before);
         let (transport, worker) = (known.id, known.worker);
-        let restart = Command::RestartIce {
+        let restart = api::IceRestart {
             transport,
             local,
             remote,
         };
-        self.order(worker, restart);
+        self.order(worker, Command::RestartIce(Box::new(restart)));
     }
 
     fn add_publisher(&mut self, wanted: &state::Publisher) -> Result<(), String> {
@@ -660,7 +659,7 @@ impl Node {
                     self.set_state(transport, TransportState::Connected { srtp_profile });
                 }
                 Deed::Closed(reason) => {
-                    let (result, reason) = close_reason(reason);
+                    let (result, reason) = translate::close_reason(reason);
                     let was_connected = self.find(transport).is_some_and(|found| {
                         matches!(found.state, TransportState::Connected { .. })
                     });
@@ -707,7 +706,7 @@ impl Node {
         *self
             .counters
             .closed
-            .entry(reason_label(reason))
+            .entry(translate::reason_label(reason))
             .or_default() += 1;
         tracing::info!(transport = %name, ?reason, "transport closed");
         self.displace_all_on(&name);
@@ -783,37 +782,6 @@ fn transport_of(entry: &Entry) -> Option<&state::TransportId> {
         Entry::Transport(_) => None,
         Entry::Publisher(publisher) => Some(&publisher.transport),
         Entry::Subscriber(subscriber) => Some(&subscriber.transport),
-    }
-}
-
-fn close_reason(reason: dtls::CloseReason) -> (&'static str, CloseReason) {
-    match reason {
-        dtls::CloseReason::FingerprintMismatch => {
-            ("fingerprint_mismatch", CloseReason::FingerprintMismatch)
-        }
-        dtls::CloseReason::FingerprintTimeout => {
-            ("fingerprint_timeout", CloseReason::FingerprintTimeout)
-        }
-        dtls::CloseReason::NoCommonSrtpProfile => {
-            ("no_common_srtp_profile", CloseReason::NoCommonSrtpProfile)
-        }
-        dtls::CloseReason::HandshakeFailed => ("failed", CloseReason::HandshakeFailed),
-        dtls::CloseReason::PeerClosed => ("closed_by_peer", CloseReason::ClosedByPeer),
-        dtls::CloseReason::Local => ("removed", CloseReason::Removed),
-    }
-}
-
-fn reason_label(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Removed => "removed",
-        CloseReason::IceTimeout => "ice_timeout",
-        CloseReason::ConsentLost => "consent_lost",
-        CloseReason::HandshakeFailed => "handshake_failed",
-        CloseReason::FingerprintMismatch => "fingerprint_mismatch",
-        CloseReason::FingerprintTimeout => "fingerprint_timeout",
-        CloseReason::NoCommonSrtpProfile => "no_common_srtp_profile",
-        CloseReason::ClosedByPeer => "closed_by_peer",
-        CloseReason::NodeStopped => "node_stopped",
     }
 }
 

@@ -1,8 +1,8 @@
 //! From the words of the link to the words of the engine.
 
-use link::state;
+use link::state::{self, CloseReason};
 use proto::codec::Codec;
-use proto::dtls::Fingerprint;
+use proto::dtls::{self, Fingerprint};
 use proto::ice::Credentials;
 use proto::rtp::Uri;
 use sfu::api;
@@ -176,4 +176,37 @@ fn extensions(list: &[state::Extension]) -> Vec<(u8, Uri)> {
         Some((extension.id, uri))
     };
     list.iter().filter_map(known).collect()
+}
+
+/// The result of a handshake that ended so, for metrics, and the word of the link.
+pub fn close_reason(reason: dtls::CloseReason) -> (&'static str, CloseReason) {
+    match reason {
+        dtls::CloseReason::FingerprintMismatch => {
+            ("fingerprint_mismatch", CloseReason::FingerprintMismatch)
+        }
+        dtls::CloseReason::FingerprintTimeout => {
+            ("fingerprint_timeout", CloseReason::FingerprintTimeout)
+        }
+        dtls::CloseReason::NoCommonSrtpProfile => {
+            ("no_common_srtp_profile", CloseReason::NoCommonSrtpProfile)
+        }
+        dtls::CloseReason::HandshakeFailed => ("failed", CloseReason::HandshakeFailed),
+        dtls::CloseReason::PeerClosed => ("closed_by_peer", CloseReason::ClosedByPeer),
+        dtls::CloseReason::Local => ("removed", CloseReason::Removed),
+    }
+}
+
+/// The label in metrics.
+pub fn reason_label(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Removed => "removed",
+        CloseReason::IceTimeout => "ice_timeout",
+        CloseReason::ConsentLost => "consent_lost",
+        CloseReason::HandshakeFailed => "handshake_failed",
+        CloseReason::FingerprintMismatch => "fingerprint_mismatch",
+        CloseReason::FingerprintTimeout => "fingerprint_timeout",
+        CloseReason::NoCommonSrtpProfile => "no_common_srtp_profile",
+        CloseReason::ClosedByPeer => "closed_by_peer",
+        CloseReason::NodeStopped => "node_stopped",
+    }
 }

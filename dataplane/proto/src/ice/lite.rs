@@ -475,12 +475,11 @@ impl Lite {
 
     fn forget_former(&mut self) {
         self.former = None;
-        let mut gone = 0;
-        while let Some(index) = self.candidates.iter().position(|c| c.is_former) {
-            let candidate = self.candidates.remove(index);
+        let all = core::mem::take(&mut self.candidates).into_iter();
+        let (gone, kept): (Vec<_>, Vec<_>) = all.partition(|candidate| candidate.is_former);
+        self.candidates = kept;
+        for candidate in gone {
             self.push(Queued::Event(Event::Forgotten(candidate.address)));
-            gone += 1;
-            debug_assert!(gone <= MAX_CANDIDATES, "there are no more");
         }
     }
 

@@ -18,11 +18,11 @@ fn restart(net: &mut Net, peer: usize, seed: u64) -> (Credentials, Credentials) 
         Credentials::generate(&mut rng),
     );
     let pair = |of: &Credentials| (of.ufrag().to_owned(), of.password().to_owned());
-    net.command(Command::RestartIce {
+    net.command(Command::RestartIce(Box::new(IceRestart {
         transport: net.peers[peer].id,
         local: pair(&node),
         remote: pair(&own),
-    });
+    })));
     (node, own)
 }
 

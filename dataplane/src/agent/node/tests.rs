@@ -3,6 +3,8 @@ use link::state::{
     TransportId,
 };
 
+use proto::dtls;
+
 use super::*;
 
 fn node(transports_max: u32) -> Node {
