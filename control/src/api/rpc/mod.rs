@@ -121,7 +121,7 @@ impl Call {
             "forceDisconnect" => moderate::force_disconnect(self, &member),
             "forceUnpublish" => moderate::force_unpublish(self, &member),
             // We are ICE-lite and learn the client's addresses from its checks. Late or early, a candidate is never an error.
-            // The sizes of `videoData` feed an estimate of network quality that is not made yet.
+            // The sizes of `videoData` are for an estimate of network quality; ours is made of what nodes measure.
             "onIceCandidate" | "videoData" => self.finish(|_| Ok(Map::new())),
             "applyFilter"
             | "removeFilter"

@@ -2,7 +2,6 @@ use link::state::{
     ConnectionId, IceCredentials, PublisherId, SessionId, SubscriberId, Transport as Wanted,
     TransportId,
 };
-
 use proto::dtls;
 
 use super::*;
