@@ -64,7 +64,7 @@ pub struct ReceivedStatistics {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rid: Option<String>,
     /// Its numbers.
-    #[serde(flatten)]
+    #[serde(default)]
     pub stream: StreamStatistics,
 }
 
@@ -84,7 +84,7 @@ pub struct SentStatistics {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wanted_bits_per_second: u64,
     /// Its numbers.
-    #[serde(flatten)]
+    #[serde(default)]
     pub stream: StreamStatistics,
 }
 
