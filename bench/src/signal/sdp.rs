@@ -214,6 +214,7 @@ impl Peer {
             protocol: PROTOCOL.to_owned(),
             formats,
             connection: Some("IN IP4 0.0.0.0".to_owned()),
+            bandwidth: Vec::new(),
             attributes: Vec::new(),
             line: 0,
         }
