@@ -121,7 +121,13 @@ pub(crate) fn stance(outgoing: &Outgoing, medium: &Medium, is_lossy: bool) -> St
 pub(crate) fn on_report(engine: &mut Engine, now: Instant, key: u32, block: &ReportBlock) {
     let model = &mut engine.model;
     let transport = &mut model.transports[key];
-    if block.fraction_lost >= LOSSY {
+    // What is lost because too much is sent does not get better by sending more.
+    let is_short = model.connections[transport.connection].is_short;
+    if is_short {
+        if transport.lossy_until.take().is_none() {
+            return;
+        }
+    } else if block.fraction_lost >= LOSSY {
         let before = transport.lossy_until.replace(now + CAUTION);
         if before.is_some() {
             return;

@@ -12,6 +12,7 @@ use crate::api::{ConnectionId, Kind};
 use crate::budget::Outlook;
 use crate::engine::Engine;
 use crate::feedback::outgoing_with;
+use crate::model::subscriber::Stance;
 use crate::model::{Encoding, Medium, Outgoing};
 use crate::select;
 
@@ -46,6 +47,8 @@ pub(crate) struct Connection {
     looked: Option<Instant>,
     /// Whether somebody has less than there is.
     limited: bool,
+    /// Not everybody can have what there is, or what is sent is too much already.
+    pub(crate) is_short: bool,
     patience: Duration,
     /// Nobody gets more before this.
     not_before: Instant,
@@ -65,6 +68,7 @@ impl Connection {
             due: None,
             looked: None,
             limited: false,
+            is_short: false,
             patience: PATIENCE_MIN,
             not_before: Instant::ZERO,
             raised: None,
@@ -150,12 +154,14 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     let connection = &mut engine.model.connections[key];
     connection.looked = Some(now);
     connection.due = outlook.is_known.then_some(now + LOOK_INTERVAL);
+    let lacks = wanted.iter().any(|one| one.has < one.top());
+    connection.is_short = outlook.is_known && (outlook.is_congested || lacks);
     if !outlook.is_known {
         let was_limited = core::mem::take(&mut connection.limited);
         for one in wanted.iter().filter(|_| was_limited) {
             select::grant(engine, one.outgoing, None);
         }
-    } else if outlook.is_congested || wanted.iter().any(|one| one.has < one.top()) {
+    } else if connection.is_short {
         divide(engine, now, key, outlook, &mut wanted);
     }
     engine.wanted = wanted;
@@ -195,7 +201,12 @@ fn wish<'a>(
 ) -> Option<Wanted> {
     let measured = |place: u8| encoding(place).rate.rate();
     let Some(layers) = &stream.layers else {
-        let rate = measured(0).unwrap_or(0);
+        let comes = measured(0).unwrap_or(0);
+        // Without its repetition a packet of sound is a little more than half as long.
+        let rate = match stream.stance {
+            Stance::Plain => comes * 4 / 7,
+            _ => comes,
+        };
         return Some(Wanted::new(outgoing, 0, rate));
     };
     let mut prices = [0; 8];

@@ -4,6 +4,7 @@ use std::hash::BuildHasher;
 
 use clock::NtpTime;
 use foldhash::fast::FixedState;
+use proto::codec::red::Redundant;
 use proto::codec::{Codec, vp8};
 use proto::rtp::Uri;
 use sfu::api::{
@@ -15,9 +16,11 @@ use crate::encoder::Encoder;
 
 // What publishers negotiate; subscribers have other numbers for the same things.
 pub(crate) const IN_OPUS: u8 = 111;
+pub(crate) const IN_RED: u8 = 63;
 pub(crate) const IN_VP8: u8 = 96;
 pub(crate) const IN_RTX: u8 = 97;
 const OUT_OPUS: u8 = 109;
+const OUT_RED: u8 = 62;
 const OUT_VP8: u8 = 39;
 const OUT_RTX: u8 = 40;
 pub(crate) const IN_MID: u8 = 4;
@@ -156,8 +159,34 @@ pub(crate) fn write_sound(part: &Part, len: usize) -> Vec<u8> {
     payload
 }
 
-pub(crate) fn read_sound(payload: &[u8]) -> Part {
-    read_part(payload)
+/// A sound and the one before it, which came so many ticks earlier (RFC 2198), as browsers send them.
+pub(crate) fn repeat(before: Option<(&[u8], u32)>, own: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    if let Some((sound, ticks)) = before {
+        let word = ticks << 10 | sound.len() as u32;
+        payload.push(0x80 | IN_OPUS);
+        payload.extend_from_slice(&word.to_be_bytes()[1..]);
+    }
+    payload.push(IN_OPUS);
+    payload.extend(before.into_iter().flat_map(|(sound, _)| sound));
+    payload.extend_from_slice(own);
+    payload
+}
+
+/// The sounds of a packet, its own first, and how many packets before each is.
+///
+/// # Panics
+/// If a sound is not as it was written.
+pub(crate) fn read_sounds(payload_type: u8, payload: &[u8]) -> Vec<(u64, Part)> {
+    if payload_type != OUT_RED {
+        assert_eq!(payload_type, OUT_OPUS, "a payload type that was agreed on");
+        return vec![(0, read_part(payload))];
+    }
+    let red = Redundant::parse(payload).expect("a packet of RFC 2198");
+    core::iter::once((0, &red.own))
+        .chain(red.repeated())
+        .map(|(before, block)| (before, read_part(&payload[block.range.clone()])))
+        .collect()
 }
 
 fn write_part(part: &Part, out: &mut Vec<u8>) {
@@ -258,7 +287,10 @@ pub(crate) fn publisher(
                 bandwidth_max: None,
                 kind: Kind::Audio,
                 mid: AUDIO_MID.into(),
-                codecs: vec![payload_type(IN_OPUS, Codec::Opus, CLOCK_AUDIO, None)],
+                codecs: vec![
+                    payload_type(IN_RED, Codec::Red, CLOCK_AUDIO, None),
+                    payload_type(IN_OPUS, Codec::Opus, CLOCK_AUDIO, None),
+                ],
                 extensions: extensions.clone(),
                 encodings: vec![EncodingSpec {
                     ssrc: announce(ssrcs.audio),
@@ -294,6 +326,7 @@ pub(crate) fn subscriber(
         (OUT_SEND_TIME, Uri::AbsSendTime),
     ];
     let opus = payload_type(OUT_OPUS, Codec::Opus, CLOCK_AUDIO, None);
+    let red = payload_type(OUT_RED, Codec::Red, CLOCK_AUDIO, None);
     let vp8 = payload_type(OUT_VP8, Codec::Vp8, CLOCK_VIDEO, Some(OUT_RTX));
     SubscriberSpec {
         id,
@@ -307,7 +340,7 @@ pub(crate) fn subscriber(
                 ssrc: ssrcs.audio,
                 rtx_ssrc: None,
                 cname: "someone".into(),
-                codecs: vec![(IN_OPUS, opus)],
+                codecs: vec![(IN_OPUS, opus), (IN_RED, red)],
                 extensions: extensions.clone(),
             },
             SubscribedMedia {
@@ -352,7 +385,10 @@ mod tests {
                 let layer = descriptor.temporal.map(|one| (one.id, one.layer_sync));
                 assert_eq!(layer, temporal.map(|one| (one.0, one.1)));
             }
-            assert_eq!(read_sound(&write_sound(&part, 80)), part);
+            let sound = write_sound(&part, 80);
+            assert_eq!(read_sounds(OUT_OPUS, &sound), [(0, part)]);
+            let twice = repeat(Some((&sound, 960)), &sound);
+            assert_eq!(read_sounds(OUT_RED, &twice), [(0, part), (1, part)]);
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Report {
     pub rate: u64,
     /// Shown pictures by encoding, lowest first.
     pub by_encoding: [usize; 3],
-    /// Of a hundred sounds, how many did not come in time. Copies in later packets don't count: Chromium was not seen to send any.
+    /// Of a hundred sounds, how many did not come in time, nor repeated in a later packet.
     pub concealed: f64,
     /// Pictures that could not be decoded although their packets said so.
     pub errors: u64,

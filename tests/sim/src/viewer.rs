@@ -179,8 +179,9 @@ impl Viewer {
         }
         assert_eq!(header.ssrc, self.ssrcs.audio, "an SSRC that was agreed on");
         self.audio.on_packet(index, header.timestamp, now);
-        let Part { number, .. } = media::read_sound(payload);
-        self.sounds.insert(number, now);
+        for (_, Part { number, .. }) in media::read_sounds(header.payload_type, payload) {
+            self.sounds.entry(number).or_insert(now);
+        }
     }
 
     fn on_retransmission(&mut self, now: Instant, header: &Header, packet: &[u8]) {

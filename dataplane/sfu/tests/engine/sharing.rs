@@ -254,3 +254,40 @@ fn the_application_has_the_last_word() {
     assert_eq!(showing(&net, receiver), 2);
     net.finish();
 }
+
+#[test]
+fn who_speaks_comes_first_where_there_is_not_room_for_both() {
+    // There is room for the second step of both and the third of one, if that is not on the way that complains.
+    for (speaker, expected) in [(0, [1, 1]), (1, [1, 2])] {
+        let mut net = Net::new();
+        let mut cameras = [Camera::new(&mut net, false), Camera::new(&mut net, false)];
+        let mut second = cameras[1].spec(&net);
+        second.id = PublisherId(2);
+        net.command(Command::AddPublisher(Box::new(second)));
+        net.connection = Some(ConnectionId(7));
+        let receivers = [1, 2].map(|publisher| {
+            let receiver = net.connect();
+            let spec = subscriber(&net, receiver, publisher);
+            net.command(Command::AddSubscriber(Box::new(spec)));
+            receiver
+        });
+        let mut watch = |net: &mut Net, pictures: u64, says: u64| {
+            for nth in 0..pictures {
+                if nth % 3 == 0 {
+                    estimate(net, receivers[0], says);
+                }
+                for camera in &mut cameras {
+                    camera.picture(net, arrives);
+                }
+            }
+            receivers.map(|receiver| showing(net, receiver))
+        };
+        assert_eq!(watch(&mut net, 60, 500_000), [2, 2]);
+        net.command(Command::SetSpeaking {
+            publisher: PublisherId(1 + speaker),
+            speaks: true,
+        });
+        assert_eq!(watch(&mut net, 40, 130_000), expected);
+        net.finish();
+    }
+}

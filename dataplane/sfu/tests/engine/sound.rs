@@ -1,7 +1,7 @@
 //! Sound: what its publisher repeats (RFC 2198), and pauses.
 
 use proto::codec::Codec;
-use proto::rtcp::{Packet, ReceiverReport, ReportBlock};
+use proto::rtcp::{Packet, ReceiverReport, Remb, ReportBlock};
 use proto::rtp::Fields;
 use sfu::api::*;
 use sfu::discard::DropReason;
@@ -177,6 +177,30 @@ fn repetitions_go_only_where_packets_get_lost() {
     assert_eq!(heard(&mut net, reads, first), [(OUT_OPUS, true); 10]);
     assert_eq!(net.engine.stats().sound_recovered, 0);
     net.finish();
+}
+
+#[test]
+fn what_is_lost_because_too_much_is_sent_is_not_repeated() {
+    for (says, expected) in [(1_000_000, OUT_RED), (20_000, OUT_OPUS)] {
+        let mut net = Net::new();
+        let (mut voice, [reads, _]) = repeating_call(&mut net);
+        for nth in 0..100 {
+            voice.speak(&mut net, 960, false);
+            net.run(20);
+            if nth % 10 == 0 {
+                let media = out_ssrcs(reads).0;
+                net.send_rtcp(reads, |out| {
+                    ReceiverReport::write(1, &[], out)?;
+                    Remb::write(1, says, &[media], out)
+                });
+                report(&mut net, reads, 50);
+            }
+        }
+        let newest = net.peers[reads].of(out_ssrcs(reads).0);
+        let newest = newest.last().expect("there is sound");
+        assert_eq!(newest.header.payload_type, expected, "{says} bit/s");
+        net.finish();
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn watched(report: &Report, shown: f64) -> Vec<Measure> {
         Measure::at_least("pictures shown", report.shown_percent(), "%", shown),
         Measure::at_most("time frozen", report.frozen_percent(), "%", 1.0),
         // Lost sound stays lost: there is no NACK for it, and no redundant encoding (RFC 2198).
-        Measure::at_most("sound concealed", report.concealed, "%", 3.0).open(),
+        Measure::at_most("sound concealed", report.concealed, "%", 3.0),
         Measure::any("delay p95", ms(report.delay), "ms"),
     ]
 }
