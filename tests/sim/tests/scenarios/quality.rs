@@ -75,3 +75,8 @@ fn switches_of_layers_leave_no_trace() {
 fn ceilings_hold() {
     check("ceilings_hold", "ceiling");
 }
+
+#[test]
+fn on_a_narrow_way_to_the_node_the_base_flows() {
+    check("on_a_narrow_way_to_the_node_the_base_flows", "uplink-300");
+}
