@@ -170,7 +170,12 @@ pub struct Engine {
     /// By how many bytes a packet of a picture may be padded to become equal to its neighbours, so that they leave in one
     /// send; 0 for never. Browsers cut pictures into packets that differ by one byte.
     pub padding_max: u8,
-    /// Whether subscribers get lower encodings of simulcast when their browsers estimate that the way to them carries no more
+    /// Whether subscribers of simulcast get the encodings that fit on the way to them, as their browsers' transport-wide feedback
+    /// tells it.
+    pub congestion_control: bool,
+    /// Whether pictures leave evenly where that is known, and probes are sent to find out whether more fits.
+    pub pacing: bool,
+    /// Whether others get lower encodings of simulcast when their browsers estimate that the way to them carries no more
     /// (REMB). Off by default: Chromium's first estimates are far below what the way carries.
     pub follow_remb: bool,
 }
@@ -254,6 +259,8 @@ impl Default for Engine {
     fn default() -> Self {
         Self {
             padding_max: 1,
+            congestion_control: true,
+            pacing: true,
             follow_remb: false,
         }
     }

@@ -351,6 +351,8 @@ pub fn make_worker(
         cache_packets_max: config.media.cache_packets_max,
         nack: config.faults.nack,
         padding_max: config.engine.padding_max,
+        transport_wide: config.engine.congestion_control,
+        pacing: config.engine.pacing,
         follow_remb: config.engine.follow_remb,
         cycles: net::cycles,
         drop_rtp: config.faults.drop_rtp,

@@ -96,6 +96,7 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         retransmissions_sent,
         retransmissions_received,
         retransmissions_refused,
+        probes_sent,
         key_frame_requests_received,
         key_frame_requests_sent,
         key_frames_received,
@@ -118,8 +119,7 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         sound_recovered,
     } = stats;
     stages.iter_mut().for_each(|stage| visit_stage(stage, f));
-    let Latency { buckets, sum } = latency;
-    buckets.iter_mut().for_each(&mut *f);
+    visit_latency(latency, f);
     drops.0.as_flattened_mut().iter_mut().for_each(&mut *f);
     consumed.iter_mut().for_each(&mut *f);
     packets.as_flattened_mut().iter_mut().for_each(&mut *f);
@@ -130,6 +130,7 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         retransmissions_sent,
         retransmissions_received,
         retransmissions_refused,
+        probes_sent,
         key_frame_requests_received,
         key_frame_requests_sent,
         key_frames_received,
@@ -147,12 +148,17 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         key_frame_wishes_received,
         key_frame_wishes_sent,
         order_cycles,
-        sum,
         padding_bytes,
         sound_recovered,
     ]
     .into_iter()
     .for_each(f);
+}
+
+fn visit_latency(latency: &mut Latency, f: &mut impl FnMut(&mut u64)) {
+    let Latency { buckets, sum } = latency;
+    buckets.iter_mut().for_each(&mut *f);
+    f(sum);
 }
 
 fn visit_stage(cells: &mut StageCells, f: &mut impl FnMut(&mut u64)) {

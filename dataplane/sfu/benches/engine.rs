@@ -185,6 +185,8 @@ impl Bench {
             cache_packets_max: 512,
             nack: true,
             padding_max: 1,
+            transport_wide: true,
+            pacing: true,
             follow_remb: false,
             cycles: || 0,
             drop_rtp: false,

@@ -8,7 +8,9 @@ use core::cmp::Reverse;
 use crate::model::layers::ENCODINGS_MAX;
 
 /// A step up must leave so much of the budget free, in percent of what is spent, or the next ripple would take it back.
+/// Several who can go up do so with more, for the key frames of one make all others wait.
 const MARGIN_PERCENT: u64 = 15;
+const MARGIN_OF_SEVERAL_PERCENT: u64 = 20;
 
 /// One who wants a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,13 @@ impl Wanted {
         }
     }
 
+    /// A step may take more than was said. To be told in order; what costs less than the step below costs the same.
+    pub(crate) fn reprice(&mut self, step: u8, bits_per_second: u64) {
+        let below = step.checked_sub(1).map_or(0, |below| self.price(below));
+        let price = &mut self.steps[usize::from(step)];
+        *price = bits_per_second.max(*price).max(below);
+    }
+
     /// The highest step.
     pub(crate) fn top(&self) -> u8 {
         self.count - 1
@@ -73,6 +82,7 @@ impl Wanted {
 /// Says what each gets of `budget` bit/s, and what that takes in all: no more than the budget unless everybody has only the
 /// lowest step. Up from what somebody has it goes with a margin.
 pub(crate) fn allocate(budget: u64, wanted: &mut [Wanted]) -> u64 {
+    let margin = margin(wanted);
     wanted.sort_unstable_by_key(|one| (Reverse(one.priority), one.outgoing));
     let mut spent = 0_u64;
     for one in wanted.iter_mut() {
@@ -88,12 +98,11 @@ pub(crate) fn allocate(budget: u64, wanted: &mut [Wanted]) -> u64 {
             };
             let price = one.price(next) - one.price(one.gets);
             let total = spent.saturating_add(price);
-            let margin = if next > one.has {
-                total.saturating_mul(MARGIN_PERCENT) / 100
-            } else {
-                0
+            let takes = match next > one.has {
+                true => total.saturating_add(total.saturating_mul(margin) / 100),
+                false => total,
             };
-            if total.saturating_add(margin) <= budget {
+            if takes <= budget {
                 (spent, one.gets, raised) = (total, next, true);
             } else {
                 one.closed = true;
@@ -101,6 +110,14 @@ pub(crate) fn allocate(budget: u64, wanted: &mut [Wanted]) -> u64 {
         }
     }
     spent
+}
+
+/// What must be free beyond what is spent, in percent of that, for somebody to go up.
+pub(crate) fn margin(wanted: &[Wanted]) -> u64 {
+    match wanted.iter().filter(|one| one.top() > 0).count() {
+        0 | 1 => MARGIN_PERCENT,
+        _ => MARGIN_OF_SEVERAL_PERCENT,
+    }
 }
 
 #[cfg(test)]
@@ -133,12 +150,12 @@ mod tests {
             wanted(3, 1, &steps),
         ];
         assert_eq!(gets(&mut all, 0), [0, 0, 0, 0]);
-        // With its margin a step must fit: 540 and 81, 740 and 111, 940 and 141.
-        assert_eq!(gets(&mut all, 620), [0, 0, 0, 0]);
-        assert_eq!(gets(&mut all, 621), [0, 0, 1, 0]);
-        assert_eq!(gets(&mut all, 851), [0, 1, 1, 0]);
-        assert_eq!(gets(&mut all, 1_081), [0, 1, 1, 1]);
-        assert_eq!(gets(&mut all, 1_771), [0, 1, 2, 1]);
+        // With its margin a step must fit: 540 and 108, 740 and 148, 940 and 188.
+        assert_eq!(gets(&mut all, 647), [0, 0, 0, 0]);
+        assert_eq!(gets(&mut all, 648), [0, 0, 1, 0]);
+        assert_eq!(gets(&mut all, 888), [0, 1, 1, 0]);
+        assert_eq!(gets(&mut all, 1_128), [0, 1, 1, 1]);
+        assert_eq!(gets(&mut all, 1_848), [0, 1, 2, 1]);
         assert_eq!(gets(&mut all, 4_000), [0, 2, 2, 2]);
     }
 

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use clock::NtpTime;
+use clock::{Duration, NtpTime};
 use proto::codec::Codec;
 use proto::rtp::Uri;
 use proto::srtp::KeyingMaterial;
@@ -47,12 +47,28 @@ pub struct Config {
     pub nack: bool,
     /// By how many bytes packets of a picture may be padded, so that they are equal and leave as one run; 0 for never.
     pub padding_max: u8,
-    /// Whether subscribers get lower encodings when their browsers estimate (REMB) that the way to them carries no more.
+    /// Number what is sent to subscribers who can choose among encodings, so that their peers' transport-wide feedback tells
+    /// what the way to them carries, and give them what fits.
+    pub transport_wide: bool,
+    /// Let pictures leave evenly where that is known.
+    pub pacing: bool,
+    /// Whether other subscribers get lower encodings when their browsers estimate (REMB) that the way to them carries no more.
     pub follow_remb: bool,
     /// A counter that only grows, to measure stages by: the processor's cycles, or a constant where time must not matter.
     pub cycles: fn() -> u64,
     /// Fault injection: drop every RTP packet after authentication, reason `Injected`.
     pub drop_rtp: bool,
+}
+
+/// What is known of the way to a peer whose packets are numbered for transport-wide feedback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// What it carries, in bits per second, all transports of the connection together.
+    pub estimate: u64,
+    /// How long packets wait in queues on it.
+    pub queueing: Duration,
+    /// From sending a packet until the peer's word of it is here, smoothed.
+    pub round_trip: Duration,
 }
 
 /// An order to the engine.

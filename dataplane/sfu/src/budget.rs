@@ -21,14 +21,21 @@ const PLATEAU: Duration = Duration::from_secs(1);
 /// Whoever is sent less than this says nothing about the path beyond that, in bit/s.
 const TELLING_MIN: u64 = 10_000;
 
+/// Of what a way carries, so much is used while packets wait on it.
+const DRAIN_PERCENT: u64 = 90;
+
 /// Shortest time that a rate is measured over.
 const METER_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A peak falls by this part from one measurement to the next.
+const PEAK_DECAY: u64 = 16;
 
 /// Measures a rate by a counter of bytes, which may start over.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Meter {
     last: Option<(u32, Instant)>,
     rate: Option<u64>,
+    peak: u64,
 }
 
 impl Meter {
@@ -47,7 +54,14 @@ impl Meter {
         // What was counted has been replaced by something else.
         let grown = if grown > u32::MAX / 2 { 0 } else { grown };
         let lately = (u128::from(grown) * 8_000_000_000 / passed.as_nanos()) as u64;
-        self.rate = Some(self.rate.map_or(lately, |rate| (rate + lately) / 2));
+        let rate = self.rate.map_or(lately, |rate| (rate + lately) / 2);
+        self.rate = Some(rate);
+        self.peak = rate.max(self.peak - self.peak / PEAK_DECAY);
+    }
+
+    /// The most that it was in the last few seconds, in bit/s.
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak
     }
 
     /// Smoothed, in bit/s; `None` before it was measured.
@@ -127,11 +141,27 @@ pub(crate) struct Outlook {
     pub(crate) is_known: bool,
     /// Whether more is sent than one of them can take.
     pub(crate) is_congested: bool,
+    /// Whether packets wait for long on the way.
+    pub(crate) is_blocked: bool,
+    /// Whether that is our own measurement and not what peers say.
+    pub(crate) is_measured: bool,
     acknowledged: u64,
     headroom: u64,
 }
 
 impl Outlook {
+    /// The way carries so many bit/s, and that is or is not less than what is sent.
+    pub(crate) fn measured(estimate: u64, is_congested: bool) -> Self {
+        Self {
+            is_known: true,
+            is_congested,
+            is_blocked: false,
+            is_measured: true,
+            acknowledged: estimate,
+            headroom: 0,
+        }
+    }
+
     /// One more transport, on which so many bit/s are sent.
     pub(crate) fn add(&mut self, downlink: &Downlink, sent: u64, now: Instant) {
         let Some(estimate) = downlink.estimate(now) else {
@@ -152,6 +182,10 @@ impl Outlook {
 
     /// In bit/s.
     pub(crate) fn budget(&self) -> u64 {
+        if self.is_measured && self.is_congested {
+            // What waits on the way must have room to leave.
+            return self.acknowledged * DRAIN_PERCENT / 100;
+        }
         let headroom = if self.is_congested { 0 } else { self.headroom };
         self.acknowledged + headroom
     }

@@ -94,7 +94,7 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
             worker,
         } => return tap::add(engine, tap, publisher, worker),
         Command::RemoveTap(tap) => return tap::remove(engine, tap),
-        Command::AddRemotePublisher(spec) => return add_remote_publisher(engine, *spec),
+        Command::AddRemotePublisher(spec) => return add_remote_publisher(engine, now, *spec),
         Command::TellStatistics { number, transports } => {
             let transports = statistics::gather(engine, &transports);
             return engine.push_event(Event::Statistics { number, transports });
@@ -137,6 +137,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         id: spec.id,
         connection,
         downlink: Downlink::default(),
+        numbered: None,
         local_ufrag: ufrag.clone(),
         former_ufrag: None,
         ice,
@@ -360,7 +361,7 @@ fn add_publisher(engine: &mut Engine, now: Instant, spec: PublisherSpec) -> Outc
     let encodings = spec.media.iter().map(|medium| medium.encodings.len());
     let streams = 2 * encodings.sum::<usize>().min(ENCODINGS_MAX * MEDIA_MAX);
     let origin = Origin::Transport(key);
-    let (publisher, _) = insert_publisher(engine, spec.id, origin, spec.media)?;
+    let (publisher, _) = insert_publisher(engine, now, spec.id, origin, spec.media)?;
     let transport = &mut engine.model.transports[key];
     transport.sources.reserve(streams);
     if let Some(inbound) = &mut transport.inbound {
@@ -373,7 +374,7 @@ fn add_publisher(engine: &mut Engine, now: Instant, spec: PublisherSpec) -> Outc
 }
 
 /// A stream that another worker hands over: no transport, and subscribers that may be waiting for a picture.
-fn add_remote_publisher(engine: &mut Engine, spec: RemotePublisherSpec) {
+fn add_remote_publisher(engine: &mut Engine, now: Instant, spec: RemotePublisherSpec) {
     if let Some(&known) = engine.model.publisher_keys.get(&spec.id) {
         match engine.model.publishers[known].origin {
             // The stream is here already.
@@ -383,7 +384,8 @@ fn add_remote_publisher(engine: &mut Engine, spec: RemotePublisherSpec) {
     }
     let (tap, worker) = (spec.tap, spec.worker);
     let origin = Origin::Tap { tap, worker };
-    let Ok((publisher, waiting)) = insert_publisher(engine, spec.id, origin, spec.media) else {
+    let Ok((publisher, waiting)) = insert_publisher(engine, now, spec.id, origin, spec.media)
+    else {
         // The worker that has it refuses it too.
         return;
     };
@@ -397,6 +399,7 @@ fn add_remote_publisher(engine: &mut Engine, spec: RemotePublisherSpec) {
 /// Stores a publisher, and lets everyone listen who waits for it. Returns its key, and those of its subscribers.
 fn insert_publisher(
     engine: &mut Engine,
+    now: Instant,
     id: PublisherId,
     origin: Origin,
     media: Vec<PublishedMedia>,
@@ -428,6 +431,7 @@ fn insert_publisher(
         .collect();
     for subscriber in &waiting {
         engine.model.bind(*subscriber);
+        share::on_subscribed(engine, now, *subscriber);
     }
     Ok((publisher, waiting))
 }

@@ -9,9 +9,10 @@ use proto::ice;
 use proto::srtp::Job;
 
 use crate::allocate::Wanted;
-use crate::api::{CloseReason, Command, Config, Event};
+use crate::api::{CloseReason, Command, Config, Event, TransportId, Way};
 use crate::cache::Quota;
 use crate::commands;
+use crate::congestion;
 use crate::discard::{DropReason, Stage};
 use crate::feedback;
 use crate::model::packet::Packet;
@@ -80,6 +81,8 @@ pub struct Engine {
     /// Empty between two lists of jobs, whose memory it keeps.
     pub(crate) jobs: Vec<Job<'static>>,
     due: Vec<u32>,
+    /// Transports on which something that waited may leave now.
+    pub(crate) paced: Vec<u32>,
     /// Empty between two divisions, whose memory it keeps.
     pub(crate) wanted: Vec<Wanted>,
     /// Of all transports.
@@ -125,6 +128,7 @@ impl Engine {
             headers: Vec::with_capacity(REWRITTEN_MAX * WRITTEN_MAX),
             jobs: Vec::with_capacity(JOBS_MAX),
             due: Vec::with_capacity(TIMERS_MAX),
+            paced: Vec::with_capacity(TIMERS_MAX),
             wanted: Vec::new(),
             ice: Arc::default(),
             config,
@@ -212,6 +216,12 @@ impl Engine {
         );
     }
 
+    /// What is known of the way to the peer of a transport; `None` where that is not measured, or nothing was heard yet.
+    pub fn way(&self, now: Instant, transport: TransportId) -> Option<Way> {
+        let key = self.model.transport_key(transport)?;
+        congestion::way(&self.model, now, key)
+    }
+
     /// How many copies wait to be sent, of whatever length.
     pub fn copies_waiting(&self) -> u64 {
         self.stats.stage(Stage::Rewrite).held
@@ -230,7 +240,7 @@ impl Engine {
 
     /// When [`Engine::on_timeout`] has something to do next, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() || !self.paced.is_empty() {
             return Some(Instant::ZERO);
         }
         let timers = self.wheel.deadline();
@@ -413,9 +423,11 @@ impl Engine {
             return;
         }
         feedback::serve(self, now, key);
+        congestion::serve(self, now, key);
         let ice = self.model.transports[key].ice.deadline();
         let feedback = feedback::deadline(&self.model, key);
-        if let Some(deadline) = ice.into_iter().chain(feedback).min() {
+        let paced = congestion::deadline(&self.model, key);
+        if let Some(deadline) = ice.into_iter().chain(feedback).chain(paced).min() {
             self.wheel.schedule(key, deadline);
         }
     }
@@ -453,7 +465,14 @@ impl Engine {
     /// Runs that lead nowhere any more are dropped here and not found later.
     pub(crate) fn drop_runs(&mut self, transport: u32, gone: impl Fn(u32) -> bool) {
         let exit = &mut self.model.exits[transport];
-        let packets = u64::from(self.queue.drop_runs(exit, gone));
+        let mut packets = u64::from(self.queue.drop_runs(exit, &gone));
+        if let Some(numbered) = &mut self.model.transports[transport].numbered {
+            let orphans = &mut self.orphans;
+            numbered.pacer.remove(gone, |held| {
+                packets += 1;
+                orphans.push(held.packet.slot);
+            });
+        }
         self.stats.stage_mut(Stage::Rewrite).held -= packets;
         self.stats
             .drop_many(Stage::Rewrite, DropReason::Gone, packets);

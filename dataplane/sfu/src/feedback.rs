@@ -13,9 +13,11 @@ use proto::rtcp::{
 
 use crate::api::Kind;
 use crate::ceiling;
+use crate::congestion;
 use crate::discard::{DropReason, Stage};
 use crate::engine::{Engine, Gathering};
 use crate::model::exit::WAITING_MAX;
+use crate::model::layers::Layers;
 use crate::model::observed::Told;
 use crate::model::{Medium, Model, Transport};
 use crate::path::{Plain, Run};
@@ -92,12 +94,11 @@ pub(crate) fn on_rtcp(
                 }
             }
             rtcp::Packet::Remb(remb) => share::on_estimate(engine, now, plain.transport, &remb),
-            // Transport-wide feedback is of use once what we send is numbered for it. A stream that ends with BYE falls
-            // silent, and its publisher is removed by the agent.
-            rtcp::Packet::Pli(_)
-            | rtcp::Packet::Sdes(_)
-            | rtcp::Packet::Bye(_)
-            | rtcp::Packet::TransportFeedback(_) => {}
+            rtcp::Packet::TransportFeedback(feedback) => {
+                congestion::on_feedback(engine, now, plain.transport, &feedback);
+            }
+            // A stream that ends with BYE falls silent, and its publisher is removed by the agent.
+            rtcp::Packet::Pli(_) | rtcp::Packet::Sdes(_) | rtcp::Packet::Bye(_) => {}
         }
     }
     Ok(())
@@ -231,6 +232,13 @@ fn resend(
     let model = &mut engine.model;
     let transport = &model.transports[key];
     let outgoing = &mut model.outgoing[stream];
+    // Whoever waits for the key frame of another encoding needs nothing of the one before.
+    let has_ceased = |layers: &Layers| layers.current.is_none();
+    if outgoing.layers.as_deref().is_some_and(has_ceased)
+        || congestion::is_full(transport, (stream, sequence))
+    {
+        return Resend::Refused;
+    }
     let Some((source, original)) = outgoing.rewriter.source_of(sequence) else {
         return Resend::Refused;
     };

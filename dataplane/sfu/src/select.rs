@@ -9,6 +9,7 @@ use clock::{Duration, Instant};
 use proto::rtp::LayersAllocation;
 
 use crate::api::{LayerLimit, SubscriberId};
+use crate::congestion;
 use crate::engine::Engine;
 use crate::model::layers::{Layers, Places};
 use crate::model::subscriber::Stance;
@@ -181,6 +182,21 @@ pub(crate) fn grant(engine: &mut Engine, outgoing: u32, place: Option<u8>) {
         layers.set_grant(place);
         turn(engine, outgoing);
     }
+}
+
+/// What is forwarded beyond the limit ends now, without waiting for the key frame of something less: it only makes that late.
+pub(crate) fn cease(engine: &mut Engine, outgoing: u32) {
+    let stream = &mut engine.model.outgoing[outgoing];
+    let (Some(key), Some(layers)) = (stream.medium, &mut stream.layers) else {
+        return;
+    };
+    if layers.current.is_none() || layers.current <= layers.target {
+        return;
+    }
+    layers.current = None;
+    let medium = &mut engine.model.media[key];
+    medium.want(stream.listens_at, layers.wants(medium.arriving));
+    congestion::discard(engine, outgoing);
 }
 
 /// Something else may be forwarded from now on.

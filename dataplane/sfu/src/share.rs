@@ -1,19 +1,24 @@
-//! Who gets what of the way to a person: takes in what browsers estimate, and tells subscriptions which encoding they may have.
+//! Who gets what of the way to a person: tells subscriptions which encoding they may have.
 //!
-//! Down it goes at once, when a browser says that it is too much. Up it goes when more fits, or as an attempt: estimates hardly
-//! grow beyond what is sent, so only trying shows whether there is room for more. One attempt at a time; after one that failed
-//! the next comes twice as late.
+//! Where our own estimate (`congestion.rs`) is known it decides: down at once when packets begin to queue or to be lost, up when
+//! it says that more fits, and probes find that out. After a step up that was too much the next comes twice as late.
+//!
+//! Elsewhere browsers may say what they can take (REMB). Down it goes at once, when one says that it is too much. Up it goes when
+//! more fits, or as an attempt: such estimates hardly grow beyond what is sent, so only trying shows whether there is room.
+//! One attempt at a time.
 
 use clock::{Duration, Instant};
+use proto::bwe::Estimator;
 use proto::rtcp::Remb;
 
-use crate::allocate::{Wanted, allocate};
+use crate::allocate::{Wanted, allocate, margin};
 use crate::api::{ConnectionId, Kind};
 use crate::budget::Outlook;
+use crate::congestion::{self, View};
 use crate::engine::Engine;
 use crate::feedback::outgoing_with;
 use crate::model::subscriber::Stance;
-use crate::model::{Encoding, Medium, Outgoing};
+use crate::model::{Encoding, Medium, Model, Outgoing};
 use crate::select;
 
 /// How often a connection is looked at while browsers estimate for it.
@@ -30,6 +35,10 @@ const TRIAL: Duration = Duration::from_secs(10);
 const BOLD_PERCENT: u64 = 130;
 /// Key frames, which every change begins with, fill a slow path for so long.
 const GRACE: Duration = Duration::from_secs(1);
+/// More than what was too much by this part is something else, however recent the failure.
+const GROWN_PERCENT: u64 = 130;
+/// Below this part of what there is nobody need wait for others.
+const AMPLE_PERCENT: u64 = 60;
 /// Most RTP streams named by an estimate that are looked up.
 const NAMED_MAX: usize = 8;
 /// What the lowest encoding takes until it was measured, in bit/s, and how much more each further one.
@@ -58,6 +67,12 @@ pub(crate) struct Connection {
     attempt: Option<u32>,
     /// What estimates do until then is not heeded.
     grace: Option<Instant>,
+    /// Of the way to all transports, if what is sent on one of them is numbered.
+    pub(crate) estimator: Option<Box<Estimator>>,
+    /// What it said when it was looked at last.
+    pub(crate) seen: u64,
+    /// What it said when there was too much, if somebody got less for that.
+    failed: Option<u64>,
 }
 
 impl Connection {
@@ -74,7 +89,18 @@ impl Connection {
             raised: None,
             attempt: None,
             grace: None,
+            estimator: None,
+            seen: 0,
+            failed: None,
         }
+    }
+
+    /// Something has changed.
+    pub(crate) fn look_soon(&mut self, now: Instant) {
+        let soonest = self
+            .looked
+            .map_or(now, |looked| now.max(looked + LOOK_INTERVAL_MIN));
+        self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
     }
 
     fn on_lowered(&mut self, now: Instant) {
@@ -83,6 +109,18 @@ impl Connection {
             self.patience = (self.patience * 2).min(PATIENCE_MAX);
         }
         self.not_before = now + self.patience;
+        self.failed = self.estimator.is_some().then_some(self.seen);
+    }
+
+    /// Whether somebody may get more, if it fits.
+    fn may_raise(&self, now: Instant) -> bool {
+        let grown = self.failed.map(|failed| failed * GROWN_PERCENT / 100);
+        self.not_before <= now || grown.is_some_and(|grown| self.seen > grown)
+    }
+
+    /// Whether the key frame of something that was raised may be on its way.
+    fn has_just_raised(&self, now: Instant) -> bool {
+        self.raised.is_some_and(|raised| now - raised < GRACE)
     }
 
     fn on_raised(&mut self, now: Instant, attempt: Option<u32>, is_bold: bool) {
@@ -114,19 +152,20 @@ pub(crate) fn on_estimate(engine: &mut Engine, now: Instant, key: u32, remb: &Re
     let transport = &mut model.transports[key];
     let falls = transport.downlink.on_estimate(remb.bits_per_second, now);
     let connection = &mut model.connections[transport.connection];
-    let soonest = connection
-        .looked
-        .map_or(now, |looked| now.max(looked + LOOK_INTERVAL_MIN));
-    let due = match connection.due {
-        Some(due) if !falls => due,
-        _ => soonest,
-    };
-    connection.due = Some(due);
-    engine.wheel.schedule(key, due);
+    if falls || connection.due.is_none() {
+        connection.look_soon(now);
+    }
+    if let Some(due) = connection.due {
+        engine.wheel.schedule(key, due);
+    }
 }
 
 /// Somebody on this transport begins to listen. Where there is little room it begins with the least.
 pub(crate) fn on_subscribed(engine: &mut Engine, now: Instant, subscriber: u32) {
+    for nth in 0..engine.model.subscribers[subscriber].outgoing.len() {
+        let outgoing = engine.model.subscribers[subscriber].outgoing[nth];
+        begin(engine, now, outgoing);
+    }
     let model = &mut engine.model;
     let transport = model.subscribers[subscriber].transport;
     let connection = &mut model.connections[model.transports[transport].connection];
@@ -141,6 +180,15 @@ pub(crate) fn on_subscribed(engine: &mut Engine, now: Instant, subscriber: u32) 
     }
 }
 
+/// An RTP stream may have got a choice among encodings.
+pub(crate) fn begin(engine: &mut Engine, now: Instant, outgoing: u32) {
+    congestion::begin(engine, now, outgoing);
+    let model = &mut engine.model;
+    let transport = model.outgoing[outgoing].transport;
+    let connection = &mut model.connections[model.transports[transport].connection];
+    connection.limited |= connection.estimator.is_some();
+}
+
 /// Shares anew if it is time to.
 pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     let key = engine.model.transports[key].connection;
@@ -150,8 +198,10 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     }
     let mut wanted = core::mem::take(&mut engine.wanted);
     wanted.clear();
-    let outlook = look(engine, now, key, &mut wanted);
+    let view = congestion::view(&mut engine.model, now, key);
+    let outlook = look(engine, now, (key, view), &mut wanted);
     let connection = &mut engine.model.connections[key];
+    connection.seen = view.map_or(0, |view| view.estimate);
     connection.looked = Some(now);
     connection.due = outlook.is_known.then_some(now + LOOK_INTERVAL);
     let lacks = wanted.iter().any(|one| one.has < one.top());
@@ -162,17 +212,38 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
             select::grant(engine, one.outgoing, None);
         }
     } else if connection.is_short {
+        if outlook.is_measured {
+            probe(engine, now, &wanted);
+        }
         divide(engine, now, key, outlook, &mut wanted);
     }
     engine.wanted = wanted;
 }
 
-/// What everybody on a connection could have, and what browsers say of what they get.
-fn look(engine: &mut Engine, now: Instant, key: u32, wanted: &mut Vec<Wanted>) -> Outlook {
+/// Finds out whether there is room for what people do not have.
+fn probe(engine: &mut Engine, now: Instant, wanted: &[Wanted]) {
+    let lacks = wanted.iter().find(|one| one.has < one.top());
+    let Some(first) = lacks else {
+        return;
+    };
+    let transport = engine.model.outgoing[first.outgoing].transport;
+    let all: u64 = wanted.iter().map(|one| one.price(one.top())).sum();
+    let goal = all.saturating_add(all.saturating_mul(margin(wanted)) / 100);
+    congestion::probe(engine, now, transport, goal);
+}
+
+/// What everybody on a connection could have, and what is known of what they get.
+fn look(
+    engine: &mut Engine,
+    now: Instant,
+    (key, view): (u32, Option<View>),
+    wanted: &mut Vec<Wanted>,
+) -> Outlook {
     let model = &mut engine.model;
     let mut outlook = Outlook::default();
-    for transport in &model.connections[key].transports {
-        let transport = &model.transports[*transport];
+    let (mut numbered, mut others) = (0, 0);
+    for &of in &model.connections[key].transports {
+        let transport = &model.transports[of];
         let first = wanted.len();
         for &outgoing in &transport.outgoing {
             let stream = &model.outgoing[outgoing];
@@ -186,10 +257,34 @@ fn look(engine: &mut Engine, now: Instant, key: u32, wanted: &mut Vec<Wanted>) -
             let encodings = |place: u8| &model.encodings[medium.encodings[usize::from(place)]];
             wanted.extend(wish(stream, outgoing, medium, encodings));
         }
-        let has = wanted[first..].iter().map(|one| one.price(one.has)).sum();
+        let has: u64 = wanted[first..].iter().map(|one| one.price(one.has)).sum();
         outlook.add(&transport.downlink, has, now);
+        match transport.numbered {
+            Some(_) => numbered += has,
+            None => others += has,
+        }
     }
+    let Some(view) = view else {
+        return outlook;
+    };
+    set_shares(model, key, wanted, numbered);
+    let has_raised = model.connections[key].has_just_raised(now);
+    let is_congested = view.is_congested(numbered, has_raised);
+    let mut outlook = Outlook::measured(view.estimate + others, is_congested);
+    outlook.is_blocked = view.is_blocked();
     outlook
+}
+
+/// Each transport leaves the others what they need of the way.
+fn set_shares(model: &mut Model, key: u32, wanted: &[Wanted], all: u64) {
+    let is_narrow = wanted.iter().any(|one| one.has < one.top());
+    for &of in &model.connections[key].transports {
+        let own = wanted.iter();
+        let own = own.filter(|one| model.outgoing[one.outgoing].transport == of);
+        let has: u64 = own.map(|one| one.price(one.has)).sum();
+        let share = has as f64 / all.max(1) as f64;
+        congestion::set_share(&mut model.transports[of], share, is_narrow);
+    }
 }
 
 /// What one RTP stream could have; `None` if nothing is sent in it.
@@ -231,6 +326,12 @@ fn wish<'a>(
     }
     let has = layers.granted(possible)?;
     one.has = possible.iter().filter(|place| *place < has).count() as u8;
+    // Whoever goes up should not have to come down at the next busy picture.
+    for (step, place) in (0..).zip(possible.iter()) {
+        if step > one.has {
+            one.reprice(step, encoding(place).rate.peak());
+        }
+    }
     Some(one)
 }
 
@@ -238,7 +339,7 @@ fn wish<'a>(
 fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted: &mut [Wanted]) {
     let connection = &mut engine.model.connections[key];
     connection.limited = true;
-    if let Some(until) = connection.grace {
+    if let Some(until) = connection.grace.filter(|_| !outlook.is_measured) {
         if until <= now {
             connection.grace = None;
             watch(engine, now, key);
@@ -267,6 +368,9 @@ fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted:
     }
     for one in wanted.iter() {
         give(engine, one);
+        if one.gets < one.has && outlook.is_blocked {
+            select::cease(engine, one.outgoing);
+        }
     }
 }
 
@@ -280,13 +384,26 @@ fn reckon(
     let has: u64 = wanted.iter().map(|one| one.price(one.has)).sum();
     // What flows without complaint is no more than there is, however that is reckoned.
     let flows = if outlook.is_congested { 0 } else { has };
-    let may_raise = !outlook.is_congested && connection.not_before <= now;
+    let may_raise = !outlook.is_congested && connection.may_raise(now);
     if !may_raise {
         wanted.iter_mut().for_each(Wanted::stay);
     }
-    allocate(outlook.budget().max(flows), wanted);
+    let takes = allocate(outlook.budget().max(flows), wanted);
+    if outlook.is_measured && takes > outlook.budget().saturating_mul(AMPLE_PERCENT) / 100 {
+        raise_one(wanted);
+    }
     let is_same = wanted.iter().all(|one| one.gets == one.has);
-    (may_raise && is_same).then(|| attempt(wanted)).flatten()
+    (may_raise && is_same && !outlook.is_measured)
+        .then(|| attempt(wanted))
+        .flatten()
+}
+
+/// Where it is getting narrow only the first of those who could have more gets it, for key frames all come at once.
+fn raise_one(wanted: &mut [Wanted]) {
+    let raised = wanted.iter_mut().filter(|one| one.gets > one.has);
+    for one in raised.skip(1) {
+        one.gets = one.has;
+    }
 }
 
 /// Somebody gets a step more than fits: the first of those who have least.

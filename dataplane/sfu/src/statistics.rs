@@ -6,6 +6,7 @@
 use clock::Duration;
 
 use crate::api::{Kind, TransportId};
+use crate::congestion;
 use crate::engine::Engine;
 use crate::model::observed::Observed;
 use crate::model::{Encoding, Medium, Outgoing};
@@ -92,7 +93,7 @@ fn of_transport(engine: &Engine, id: TransportId, key: u32) -> TransportStatisti
     TransportStatistics {
         id,
         round_trip: transport.measured_round_trip(),
-        estimate: None,
+        estimate: congestion::estimate(model, key),
         received: received.collect(),
         sent: sent
             .map(|outgoing| of_outgoing(engine, *outgoing))

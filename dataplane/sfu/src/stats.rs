@@ -151,6 +151,8 @@ pub struct Stats {
     pub nacks_received: u64,
     /// Retransmissions sent to subscribers.
     pub retransmissions_sent: u64,
+    /// Packets sent to subscribers once more, only to find out what the way to them carries.
+    pub probes_sent: u64,
     /// Retransmissions from publishers that filled a gap.
     pub retransmissions_received: u64,
     /// Requests of subscribers that found no packet in the cache, or none left in the budget.

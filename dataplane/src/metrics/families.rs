@@ -53,6 +53,7 @@ families! {
     RUN_PACKETS: Histogram "ringcast_node_run_packets" "Packets per burst handed to the kernel; more than one leave as one segmented send.";
     NACKS: Counter "ringcast_node_nacks_total" "Sequence numbers asked for again: by subscribers (in), of publishers (out).";
     RETRANSMISSIONS: Counter "ringcast_node_retransmissions_total" "Retransmissions that filled a gap (in) or were sent to subscribers (out).";
+    PROBES: Counter "ringcast_node_probes_total" "Packets sent once more, to find out what the way to a subscriber carries.";
     RETRANSMISSIONS_REFUSED: Counter "ringcast_node_retransmissions_refused_total" "Requests that found no packet in the cache or no budget.";
     KEY_FRAME_REQUESTS: Counter "ringcast_node_key_frame_requests_total" "Key frames that subscribers asked for (in) and publishers were asked for (out).";
     KEY_FRAMES: Counter "ringcast_node_key_frames_total" "Key frames that arrived.";

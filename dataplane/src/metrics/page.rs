@@ -123,6 +123,7 @@ fn packets(page: &mut Page, sum: &Snapshot) {
         page.count(name, &[("direction", "out")], left);
     }
     page.count(RETRANSMISSIONS_REFUSED, &[], engine.retransmissions_refused);
+    page.count(PROBES, &[], engine.probes_sent);
     page.count(KEY_FRAMES, &[], engine.key_frames_received);
     page.count(
         FEEDBACK,

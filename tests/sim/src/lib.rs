@@ -27,6 +27,7 @@ mod seeds;
 mod simulation;
 mod sink;
 mod source;
+pub mod trace;
 mod viewer;
 
 pub use browser::Browser;

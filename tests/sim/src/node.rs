@@ -15,7 +15,7 @@ use net::{Driver, Waker};
 use packet::{Arena, ArenaSize, Bursts, BurstsSize};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sfu::Engine;
-use sfu::api::{Command, Config, Event};
+use sfu::api::{Command, Config, Event, TransportId, Way};
 use sfu::discard::Stage;
 use sfu::stats::{Direction, Stats};
 
@@ -100,6 +100,11 @@ impl Node {
     /// What the engine of a worker counted.
     pub fn stats_of(&self, worker: u16) -> &Stats {
         self.workers[usize::from(worker)].worker.engine.stats()
+    }
+
+    /// What the first worker knows of the way to the peer of a transport.
+    pub fn way(&self, now: Instant, transport: TransportId) -> Option<Way> {
+        self.workers[0].worker.engine.way(now, transport)
     }
 
     /// What the driver of the first worker counted.

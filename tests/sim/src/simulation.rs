@@ -39,6 +39,12 @@ pub struct BrowserId(usize);
 pub struct Settings {
     /// Whether the node knows NACK.
     pub nack: bool,
+    /// Whether the node measures what the ways to subscribers carry.
+    pub transport_wide: bool,
+    /// Whether it lets pictures leave evenly.
+    pub pacing: bool,
+    /// Whether it believes what browsers say that they can take.
+    pub follow_remb: bool,
     /// Most transports of a worker.
     pub transports_max: usize,
     /// Workers of the node.
@@ -51,6 +57,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             nack: true,
+            transport_wide: true,
+            pacing: true,
+            follow_remb: false,
             transports_max: 200,
             workers: 1,
             loans: 256,
@@ -124,7 +133,9 @@ impl Simulation {
             cache_packets_max: 512,
             nack: settings.nack,
             padding_max: 1,
-            follow_remb: true,
+            transport_wide: settings.transport_wide,
+            pacing: settings.pacing,
+            follow_remb: settings.follow_remb,
             cycles: || 0,
             drop_rtp: false,
         };

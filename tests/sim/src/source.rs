@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use clock::{Duration, Instant, NtpTime, Rng};
-use proto::bwe::{Estimator, Limits, Probe};
+use proto::bwe::{Beside, Estimator, Leg, Limits, Probe};
 use proto::rtcp::{self, Sdes, SenderInfo, SenderReport};
 use proto::rtp::{Element, Fields, write_header};
 use proto::rtx;
@@ -33,6 +33,8 @@ const LIMITS: Limits = Limits {
     min: 30e3,
     start: 300e3,
     max: 10e6,
+    jitter: Duration::ZERO,
+    unproven: 1.5,
 };
 
 /// A camera, a microphone, and who sends what they take.
@@ -103,6 +105,7 @@ struct Kept {
 struct Obedience {
     camera: Camera,
     estimator: Estimator,
+    leg: Leg,
     pace: Pace,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
@@ -265,7 +268,9 @@ impl Source {
             rtcp::Packet::TransportFeedback(feedback) => {
                 self.feedback += 1;
                 if let Some(obedience) = &mut self.obedience {
-                    obedience.estimator.on_feedback(wire.now, feedback);
+                    let (leg, beside) = (&mut obedience.leg, Beside::default());
+                    let estimator = &mut obedience.estimator;
+                    estimator.on_feedback(leg, beside, wire.now, feedback);
                 }
             }
             rtcp::Packet::Remb(remb) if self.heeds_remb => {
@@ -516,7 +521,10 @@ impl Source {
     ) -> usize {
         let len = payload.len() + 32;
         let number = match &mut self.obedience {
-            Some(obedience) => obedience.estimator.on_sent(wire.now, len, probe),
+            Some(obedience) => {
+                let leg = &mut obedience.leg;
+                obedience.estimator.on_sent(leg, wire.now, len, probe)
+            }
             None => {
                 self.twcc = self.twcc.wrapping_add(1);
                 self.twcc.wrapping_sub(1)
@@ -673,6 +681,7 @@ impl Obedience {
         Self {
             camera,
             estimator: Estimator::new(LIMITS),
+            leg: Leg::new(),
             pace: Pace::new(now),
             waiting: VecDeque::new(),
             waiting_bytes: 0,

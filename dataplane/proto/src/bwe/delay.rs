@@ -36,6 +36,17 @@ pub(super) enum Usage {
     Under,
 }
 
+impl Usage {
+    /// What two say of the same path: the worse counts.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Over, _) | (_, Self::Over) => Self::Over,
+            (Self::Under, _) | (_, Self::Under) => Self::Under,
+            (Self::Normal, Self::Normal) => Self::Normal,
+        }
+    }
+}
+
 /// Packets sent together. All times in milliseconds, each on the clock of its side.
 #[derive(Clone, Copy, Debug)]
 struct Group {

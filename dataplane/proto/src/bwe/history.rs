@@ -57,6 +57,13 @@ impl History {
         self.place(number)?.take()
     }
 
+    /// Whether a packet with that number was sent, not too long ago, and is not known to have come.
+    pub(super) fn is_known(&self, number: u64) -> bool {
+        let age = self.next.saturating_sub(number);
+        let place = self.packets.get((number % REMEMBERED) as usize);
+        (1..=REMEMBERED).contains(&age) && place.is_some_and(Option::is_some)
+    }
+
     fn place(&mut self, number: u64) -> Option<&mut Option<Sent>> {
         self.packets.get_mut((number % REMEMBERED) as usize)
     }

@@ -16,6 +16,8 @@ pub(super) struct LossControl {
     rate: f64,
     packets: u64,
     lost: u64,
+    /// Whether too much was lost when that was looked at last.
+    is_heavy: bool,
     changed: Option<Instant>,
 }
 
@@ -25,6 +27,7 @@ impl LossControl {
             rate: f64::MAX,
             packets: 0,
             lost: 0,
+            is_heavy: false,
             changed: None,
         }
     }
@@ -45,7 +48,8 @@ impl LossControl {
             return;
         }
         let share = self.lost as f64 / self.packets as f64;
-        if share > TOO_MUCH {
+        self.is_heavy = share > TOO_MUCH;
+        if self.is_heavy {
             self.rate = self.rate.min(sending) * (1.0 - 0.5 * share);
         } else if share < HARDLY_ANY {
             self.rate *= GROWTH;
@@ -54,9 +58,11 @@ impl LossControl {
         self.changed = Some(now);
     }
 
-    /// A probe went through: loss has not shown itself at this rate.
+    /// A probe went through: loss has not shown itself at this rate. Where much is lost anyway that was luck.
     pub(super) fn on_probed(&mut self, rate: f64) {
-        self.rate = self.rate.max(rate);
+        if !self.is_heavy {
+            self.rate = self.rate.max(rate);
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! How much a path carries: an estimate by delay, one by loss, and probes (draft-ietf-rmcat-gcc-02).
 //!
-//! Sans-IO: what is sent and the feedback about it go in, a rate comes out. One [`Estimator`] belongs to one transport.
+//! Sans-IO: what is sent and the feedback about it go in, a rate comes out. One [`Estimator`] belongs to one path. Several
+//! transports may share that, as those of one browser do; each has a [`Leg`] with its own numbers and its own clock of the
+//! peer. What arrives is summed over them, and each of them can say that the path is used too much.
 
 mod acknowledged;
 mod delay;
 mod history;
+mod leg;
 mod loss;
 mod probe;
 mod rate;
@@ -12,18 +15,14 @@ mod rate;
 use clock::{Duration, Instant};
 
 use crate::rtcp::TransportFeedback;
-use crate::rtp::sequence::nearest;
 
-use acknowledged::Acknowledged;
-use delay::{Detector, Usage};
-use history::{History, Sent};
+use delay::Usage;
+pub use leg::{Beside, Leg};
 use loss::LossControl;
 pub use probe::Probe;
 use probe::Prober;
 use rate::RateControl;
 
-/// A tick of the receiver's clock in transport-wide feedback, in milliseconds.
-const TICK_MS: f64 = 0.25;
 /// Round trip until one is known.
 const RTT_START: Duration = Duration::from_millis(100);
 /// What is believed of a path that has told nothing for so long shrinks.
@@ -38,6 +37,11 @@ pub struct Limits {
     pub start: f64,
     /// It never rises above.
     pub max: f64,
+    /// As long as packets wait no longer than this on the way, a growing delay is taken for jitter. Zero is what the draft has;
+    /// it suits encoders, which follow the estimate at once and can use whatever it is.
+    pub jitter: Duration,
+    /// An estimate that no probe has confirmed stays below this multiple of what arrives: nobody knows what was not tried.
+    pub unproven: f64,
 }
 
 impl Default for Limits {
@@ -46,19 +50,18 @@ impl Default for Limits {
             min: 30e3,
             start: 300e3,
             max: 100e6,
+            jitter: Duration::ZERO,
+            unproven: 1.5,
         }
     }
 }
 
-/// Estimates what the path of one transport carries.
+/// Estimates what a path carries.
 #[derive(Debug)]
 pub struct Estimator {
     limits: Limits,
-    history: History,
-    detector: Detector,
     by_delay: RateControl,
     by_loss: LossControl,
-    acknowledged: Acknowledged,
     prober: Prober,
     /// What the peer allows (REMB), if it says so.
     allowed: Option<f64>,
@@ -69,15 +72,12 @@ pub struct Estimator {
 }
 
 impl Estimator {
-    /// One that knows nothing of its path. All its memory, some 13 KiB, is taken here.
+    /// One that knows nothing of its path.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            history: History::new(),
-            detector: Detector::new(),
-            by_delay: RateControl::new(limits.start),
+            by_delay: RateControl::new(limits.start, limits.unproven),
             by_loss: LossControl::new(),
-            acknowledged: Acknowledged::new(),
             prober: Prober::new(),
             allowed: None,
             rtt: RTT_START,
@@ -86,9 +86,9 @@ impl Estimator {
         }
     }
 
-    /// Notes a packet of `bytes` that leaves now, as part of a probe if `probe` is not zero; the transport-wide sequence number
-    /// that it must carry.
-    pub fn on_sent(&mut self, now: Instant, bytes: usize, probe: u16) -> u16 {
+    /// Notes a packet of `bytes` that leaves now on `leg`, as part of a probe if `probe` is not zero; the transport-wide sequence
+    /// number that it must carry.
+    pub fn on_sent(&mut self, leg: &mut Leg, now: Instant, bytes: usize, probe: u16) -> u16 {
         if !self.is_waiting {
             self.is_waiting = true;
             self.heard = Some(now);
@@ -97,56 +97,40 @@ impl Estimator {
         if probe != 0 {
             self.prober.on_sent(probe, millis(now), bytes);
         }
-        let sent = Sent {
-            at: now,
-            bytes,
-            probe,
-        };
-        self.history.push(sent) as u16
+        leg.on_sent(now, bytes, probe)
     }
 
-    /// Feedback of the peer about what it got.
-    pub fn on_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
-        let (mut packets, mut lost) = (0_u64, 0_u64);
-        let mut newest: Option<Instant> = None;
-        let mut passed = None;
-        for status in feedback.statuses() {
-            let number = nearest(self.history.next(), status.sequence);
-            let Some(arrival) = status.arrival else {
-                // It may yet be reported as come; until then it counts as lost, and is not forgotten.
-                packets = packets.saturating_add(1);
-                lost = lost.saturating_add(1);
-                continue;
-            };
-            let Some(sent) = self.history.take(number) else {
-                continue;
-            };
-            packets = packets.saturating_add(1);
-            newest = newest.max(Some(sent.at));
-            let arrival = arrival as f64 * TICK_MS;
-            self.acknowledged.on_packet(arrival, sent.bytes);
-            self.detector.on_packet(millis(sent.at), arrival);
-            if sent.probe != 0 {
-                let found = self.prober.on_arrival(now, sent.probe, arrival, sent.bytes);
-                passed = found.or(passed);
-            }
-        }
+    /// Feedback of the peer about what it got on `leg`, and what the other legs say.
+    pub fn on_feedback(
+        &mut self,
+        leg: &mut Leg,
+        beside: Beside,
+        now: Instant,
+        feedback: &TransportFeedback<'_>,
+    ) {
+        let told = leg.on_feedback(now, feedback, &mut self.prober);
         self.is_waiting = false;
-        if packets == 0 {
+        if told.packets == 0 {
             return;
         }
-        if let Some(newest) = newest {
+        if let Some(newest) = told.newest {
             self.note_round_trip(now.saturating_since(newest));
         }
-        let arriving = self.acknowledged.rate();
-        let usage = self.detector.usage();
+        let arriving = leg.acknowledged().map(|rate| rate + beside.arriving);
+        let waits = leg.queueing(now).max(beside.queueing);
+        let usage = match leg.usage().or(beside.usage) {
+            Usage::Over if waits < self.limits.jitter => Usage::Normal,
+            usage => usage,
+        };
         if usage == Usage::Over {
             self.prober.on_overuse(now);
         }
         self.by_delay.on_feedback(now, usage, arriving, self.rtt);
         let sending = self.by_delay.rate().min(self.by_loss.rate());
-        self.by_loss.on_feedback(now, packets, lost, sending);
-        if let Some(passed) = passed
+        self.by_loss
+            .on_feedback(now, told.packets, told.lost, sending);
+        // What the other legs carried meanwhile is not known well enough to be added.
+        if let Some(passed) = told.passed
             && usage != Usage::Over
             && passed > self.estimate()
         {
@@ -163,10 +147,7 @@ impl Estimator {
 
     /// To be called now and then: a path from which nothing is heard is believed less and less.
     pub fn on_timeout(&mut self, now: Instant) {
-        if let Some(heard) = self.heard
-            && self.is_waiting
-            && now.saturating_since(heard) > SILENCE.saturating_add(self.rtt)
-        {
+        if self.is_silent(now) {
             self.heard = Some(now);
             let half = self.by_delay.rate() / 2.0;
             self.by_delay.set(now, half);
@@ -187,9 +168,15 @@ impl Estimator {
         rate.min(allowed).clamp(self.limits.min, self.limits.max)
     }
 
-    /// Bits per second that arrive, if that is known.
-    pub fn acknowledged(&self) -> Option<f64> {
-        self.acknowledged.rate()
+    /// What loss allows, in bits per second; without a bound as long as little is lost.
+    pub fn by_loss(&self) -> f64 {
+        self.by_loss.rate()
+    }
+
+    /// Whether feedback is being waited for that is late.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        let since = self.heard.filter(|_| self.is_waiting);
+        since.is_some_and(|since| now.saturating_since(since) > SILENCE.saturating_add(self.rtt))
     }
 
     /// From the sending of a packet to the feedback about it, smoothed.

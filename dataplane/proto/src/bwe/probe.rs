@@ -16,10 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const DRAINED: f64 = 0.9;
 /// Of a limit that was found so, so much is used.
 const CAUTION: f64 = 0.95;
+/// What passed beyond this multiple of the estimate says that the estimate was wrong.
+const FAR_MORE: f64 = 1.3;
 /// Between probes of a path that is used up to its estimate and wants more.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// A probe that reached this share of its aim is followed by another at once.
-const SUCCESS: f64 = 0.7;
 /// The first probe of a path, and those that follow a success, as multiples of the estimate.
 const FIRST: f64 = 3.0;
 const NEXT: f64 = 2.0;
@@ -51,6 +51,8 @@ pub(super) struct Prober {
 #[derive(Debug)]
 struct Running {
     probe: Probe,
+    /// The estimate when it began.
+    known: f64,
     begun: Instant,
     sent: Seen,
     came: Seen,
@@ -104,6 +106,7 @@ impl Prober {
         self.next = Some(now.add(INTERVAL));
         self.running = Some(Running {
             probe,
+            known: estimate,
             begun: now,
             sent: Seen::default(),
             came: Seen::default(),
@@ -139,10 +142,11 @@ impl Prober {
             return None;
         }
         running.came.note(arrival, bytes);
-        let aim = running.probe.rate;
-        let passed = running.result()?;
+        let (passed, is_limited) = running.result()?;
+        let known = running.known;
         self.end(now);
-        if passed > aim * SUCCESS {
+        // Nothing but the probe itself was the limit, or there is far more than was known: another one may find out more.
+        if !is_limited || passed > known * FAR_MORE {
             self.follow = Some(passed * NEXT);
             self.next = Some(now);
         }
@@ -156,7 +160,8 @@ impl Prober {
 }
 
 impl Running {
-    fn result(&self) -> Option<f64> {
+    /// What has passed, and whether that was less than what was sent.
+    fn result(&self) -> Option<(f64, bool)> {
         let enough = f64::from(self.sent.packets) * SHARE_MIN;
         let complete = self.sent.packets >= self.probe.packets
             && self.sent.bytes >= f64::from(self.probe.bytes)
@@ -168,8 +173,8 @@ impl Running {
         let came = self.came.rate(|seen| seen.first)?;
         // What came quicker than it was sent was held up and let go at once: that is no capacity.
         Some(match came < sent * DRAINED {
-            true => came * CAUTION,
-            false => came.min(sent),
+            true => (came * CAUTION, true),
+            false => (came.min(sent), false),
         })
     }
 }

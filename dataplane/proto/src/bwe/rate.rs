@@ -11,9 +11,7 @@ const BACK_OFF: f64 = 0.85;
 const GROWTH: f64 = 1.08;
 /// The least additive growth, bits per second and second.
 const SLOW_GROWTH_MIN: f64 = 4_000.0;
-/// An estimate stays below this multiple of what arrives: nobody knows what was not tried.
-const UNPROVEN: f64 = 1.5;
-/// And so much above, so that hardly anything can become something.
+/// So much above what arrives an estimate may be without a probe, so that hardly anything can become something.
 const UNPROVEN_BITS: f64 = 10_000.0;
 /// Bits of a packet and pictures a second, as additive increase assumes them.
 const PACKET_BITS: f64 = 9_600.0;
@@ -29,6 +27,8 @@ const NEW: f64 = 0.05;
 #[derive(Debug)]
 pub(super) struct RateControl {
     rate: f64,
+    /// See [`Limits::unproven`](super::Limits).
+    unproven: f64,
     may_grow: bool,
     changed: Option<Instant>,
     backed_off: Option<Instant>,
@@ -45,9 +45,10 @@ struct Capacity {
 }
 
 impl RateControl {
-    pub(super) fn new(start: f64) -> Self {
+    pub(super) fn new(start: f64, unproven: f64) -> Self {
         Self {
             rate: start,
+            unproven,
             may_grow: true,
             changed: None,
             backed_off: None,
@@ -131,7 +132,7 @@ impl RateControl {
             }
             None => self.rate * GROWTH.powf(seconds),
         };
-        let most = arriving.map(|arriving| arriving * UNPROVEN + UNPROVEN_BITS);
+        let most = arriving.map(|arriving| arriving * self.unproven + UNPROVEN_BITS);
         // What was there already stays: an application that sends less does not make the path smaller.
         let most = most.unwrap_or(f64::MAX).max(self.rate);
         self.rate = grown.min(most);
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn it_grows_by_a_share_until_it_knows_the_capacity_and_slowly_then() {
-        let mut control = RateControl::new(1e6);
+        let mut control = RateControl::new(1e6, 1.5);
         for tick in 0..50 {
             let arriving = Some(control.rate());
             control.on_feedback(at(tick * 100), Usage::Normal, arriving, RTT);
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn it_does_not_believe_in_what_was_not_tried() {
-        let mut control = RateControl::new(1e6);
+        let mut control = RateControl::new(1e6, 1.5);
         for tick in 0..600 {
             control.on_feedback(at(tick * 100), Usage::Normal, Some(300e3), RTT);
         }
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn it_backs_off_once_for_each_round_trip() {
-        let mut control = RateControl::new(1e6);
+        let mut control = RateControl::new(1e6, 1.5);
         for tick in 0..15 {
             control.on_feedback(at(tick * 10), Usage::Over, Some(1e6), RTT);
         }

@@ -39,6 +39,7 @@ struct Net {
     now: Instant,
     link: Link,
     estimator: Estimator,
+    leg: Leg,
     /// What the application would send, bits per second.
     wanted: f64,
     owed: f64,
@@ -60,6 +61,7 @@ impl Net {
             now: Instant::from_millis(1),
             link,
             estimator: Estimator::new(Limits::default()),
+            leg: Leg::new(),
             wanted,
             owed: 0.0,
             probe: None,
@@ -109,7 +111,9 @@ impl Net {
     }
 
     fn packet(&mut self, probe: u16) {
-        let number = self.estimator.on_sent(self.now, PACKET, probe);
+        let number = self
+            .estimator
+            .on_sent(&mut self.leg, self.now, PACKET, probe);
         let begins = self.busy_until.max(self.now);
         let queued = begins - self.now;
         if queued > self.link.queue || self.rng.below(1_000_000) as f64 / 1e6 < self.link.loss {
@@ -149,7 +153,8 @@ impl Net {
             let (_, bytes) = self.feedback.pop_front().unwrap();
             for packet in compound(&bytes).unwrap() {
                 if let Ok(Packet::TransportFeedback(feedback)) = packet {
-                    self.estimator.on_feedback(self.now, &feedback);
+                    let (leg, beside) = (&mut self.leg, Beside::default());
+                    self.estimator.on_feedback(leg, beside, self.now, &feedback);
                 }
             }
         }
@@ -255,10 +260,11 @@ fn what_the_peer_allows_and_the_limits_bound_it() {
 #[test]
 fn feedback_of_a_liar_does_no_harm() {
     let mut estimator = Estimator::new(Limits::default());
+    let mut leg = Leg::new();
     let mut rng = Rng::from_number(9);
     for nth in 0..2_000_u64 {
         let now = Instant::from_millis(nth * 7);
-        estimator.on_sent(now, 1200, (rng.below(3)) as u16);
+        estimator.on_sent(&mut leg, now, 1200, (rng.below(3)) as u16);
         let arrivals: Vec<_> = (0..rng.below(40) + 1)
             .map(|_| (rng.below(3) > 0).then(|| rng.below(1 << 20) as i64))
             .collect();
@@ -273,7 +279,7 @@ fn feedback_of_a_liar_does_no_harm() {
         let len = writer.len();
         for packet in compound(&bytes[..len]).unwrap() {
             if let Ok(Packet::TransportFeedback(feedback)) = packet {
-                estimator.on_feedback(now, &feedback);
+                estimator.on_feedback(&mut leg, Beside::default(), now, &feedback);
             }
         }
         let limits = Limits::default();

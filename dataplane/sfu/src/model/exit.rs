@@ -21,6 +21,8 @@ pub(crate) struct Exit {
     pub(crate) keys: Option<Keys>,
     /// Where media may go.
     pub(crate) path: Option<Path>,
+    /// Every packet is numbered, and may have to wait.
+    pub(crate) is_numbered: bool,
 }
 
 /// First and last of a list, by place; both mean nothing in an empty one.

@@ -2,14 +2,14 @@
 
 use clock::{Duration, Instant, NtpTime, Rng};
 use proto::rtp::sequence::timestamp_distance;
-use proto::rtp::{ExtensionMap, Rewriter, Uri};
+use proto::rtp::{ExtensionMap, Rewriter};
 
 use super::Medium;
 use super::layers::{Layers, Places};
 use super::observed::Observed;
 use crate::api::{Kind, LayerLimit, PayloadType, PublisherId, SubscriberId};
 use crate::ceiling::Ceiling;
-use crate::path::rewrite::Block;
+use crate::path::block::Block;
 use crate::redundancy;
 
 /// Retransmissions that are remembered per RTP stream, so that none is repeated within a round trip.
@@ -140,6 +140,19 @@ impl Rtx {
         }
     }
 
+    /// The packet with this index is sent again without having been asked for. Whether it was not just before.
+    pub(crate) fn probe_with(&mut self, index: u64, rtt: Duration, now: Instant) -> bool {
+        let now_ms = now.as_millis() as u16;
+        let (last_index, last) = &mut self.resent[(index % RESENT as u64) as usize];
+        let interval = rtt.max(RESEND_INTERVAL_MIN).as_millis();
+        let is_again = *last_index == index as u16;
+        if is_again && u128::from(now_ms.wrapping_sub(*last)) < interval {
+            return false;
+        }
+        (*last_index, *last) = (index as u16, now_ms);
+        true
+    }
+
     /// How often the packet with this index may be sent again now; it then counts as sent. `media` is how many octets of media
     /// were sent so far, which allow for more. Who asks once more has lost the answer, or we the request: it is late, and a third
     /// time would be too late for most, so the second answer goes twice.
@@ -199,11 +212,7 @@ impl Outgoing {
         rtx: Option<Rtx>,
         first_timestamp: u32,
     ) -> Self {
-        let mid = described.extensions.id(Uri::Mid);
-        let extensions = Block::new(
-            mid.map(|id| (id, &*described.mid)),
-            described.extensions.id(Uri::AbsSendTime),
-        );
+        let extensions = Block::new(&described, false);
         Self {
             ssrc,
             transport,

@@ -3,6 +3,7 @@
 use core::mem::offset_of;
 
 use clock::{Duration, Instant, NtpTime};
+use proto::bwe::Leg;
 use proto::ice::lite::{Lite, MAX_CANDIDATES};
 use proto::rtp::ExtensionMap;
 use proto::srtp::{Inbound, OutboundRtcp};
@@ -12,6 +13,7 @@ use super::Path;
 use super::publisher::Role;
 use crate::api::TransportId;
 use crate::budget::Downlink;
+use crate::pacer::Pacer;
 
 /// Most RTP streams that a peer may send on one transport.
 pub(crate) const SOURCES_MAX: usize = 64;
@@ -59,6 +61,8 @@ pub(crate) struct Transport {
     /// Key.
     pub(crate) connection: u32,
     pub(crate) downlink: Downlink,
+    /// Where what is sent is numbered for transport-wide feedback.
+    pub(crate) numbered: Option<Box<Numbered>>,
     pub(crate) round_trip: Option<Duration>,
     /// The peer misses packets, or did not long before; until then.
     pub(crate) lossy_until: Option<Instant>,
@@ -68,6 +72,15 @@ pub(crate) struct Transport {
     pub(crate) dtls_lately: (Instant, u8),
     /// A receiver's clock that is to be answered (RFC 3611 §4.4): SSRC, its time, arrival.
     pub(crate) reference_time: Option<(u32, NtpTime, Instant)>,
+}
+
+/// What is sent on a transport, counted by transport-wide feedback, and what waits to be.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    pub(crate) leg: Leg,
+    pub(crate) pacer: Pacer,
+    /// Since when something is sent.
+    pub(crate) since: Option<Instant>,
 }
 
 /// An RTP stream of the peer, and what it was found to be.

@@ -8,7 +8,7 @@ use packet::MAX_SEGMENTS;
 use super::rewrite::Rewritten;
 
 /// The P bit in the first octet of the header (RFC 3550 §5.1).
-const PADDING_BIT: u8 = 0x20;
+pub(super) const PADDING_BIT: u8 = 0x20;
 
 /// Pads packets of `list`, which go to one peer in this order and whose headers lie end to end in `headers`, by at most `most`
 /// bytes each wherever that makes a run longer. Returns how many bytes were added.

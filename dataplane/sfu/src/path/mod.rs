@@ -1,12 +1,15 @@
 //! The stages of the path, in the order in which a packet passes them. Each is a function over a batch.
 //!
-//! There is no pacer yet: what is rewritten is protected in the same turn.
+//! What is rewritten is protected in the same turn; what has to wait for its time (`pace.rs`) waits before that, so that its
+//! numbers follow those of what left in between.
 
 pub(crate) mod ahead;
+pub(crate) mod block;
 pub(crate) mod classify;
 pub(crate) mod ingest;
 pub(crate) mod layered;
 pub(crate) mod level;
+pub(crate) mod pace;
 pub(crate) mod protect;
 pub(crate) mod queue;
 pub(crate) mod rewrite;

@@ -5,15 +5,16 @@
 use clock::Instant;
 use packet::{Arena, MAX_BATCH, SlotId};
 use proto::codec::vp8;
-use proto::rtp::{Element, FIXED_LENGTH, Fields, Refused, Uri, write_header};
+use proto::rtp::{Element, Fields, Refused, Uri, write_header};
 use proto::rtx;
 use proto::srtp::Handle;
 
-use super::level::level;
+use super::level::{PADDING_BIT, level};
 use super::queue::{Queue, STAY_MAX};
-use super::{Run, layered};
+use super::{Run, layered, pace};
 use crate::api::Kind;
 use crate::cache::PACKETS_MAX;
+use crate::congestion;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::model::exit::Exit;
@@ -96,8 +97,8 @@ impl Rewritten {
 
 /// When, in the forms that are needed.
 #[derive(Clone, Copy)]
-struct Moment {
-    now: Instant,
+pub(super) struct Moment {
+    pub(super) now: Instant,
     /// What arrived before this is of no use any more; there may be such.
     oldest: Option<Instant>,
     send_time: [u8; 3],
@@ -105,11 +106,14 @@ struct Moment {
 
 /// Where to: a transport that is ready.
 #[derive(Clone, Copy)]
-struct Way {
+pub(super) struct Way {
     /// Key.
-    transport: u32,
-    context: Handle,
-    overhead: usize,
+    pub(super) transport: u32,
+    pub(super) context: Handle,
+    pub(super) overhead: usize,
+    pub(super) is_numbered: bool,
+    /// Octets of padding that every packet gets, to fill up a probe.
+    pub(super) padding: u8,
 }
 
 /// What the header of a packet for a subscriber is made of.
@@ -172,7 +176,7 @@ impl Prefix {
 /// count, and so do those that a subscriber is given from the cache.
 #[inline(never)]
 pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: usize) {
-    if engine.queue.is_empty() {
+    if engine.queue.is_empty() && engine.paced.is_empty() {
         return;
     }
     engine.stats.stage_mut(Stage::Rewrite).calls += 1;
@@ -182,7 +186,7 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: 
         oldest: (engine.queue.oldest() < oldest).then_some(oldest),
         send_time: proto::rtp::extension::abs_send_time(engine.ntp(now)),
     };
-    let mut spent = 0;
+    let mut spent = release_paced(engine, &moment, arena, budget);
     while spent < budget
         && let Some(transport) = engine.queue.next_transport()
     {
@@ -191,6 +195,17 @@ pub(crate) fn run(engine: &mut Engine, now: Instant, arena: &mut Arena, budget: 
     }
     let packets = engine.rewritten.len() as u64;
     engine.stats.stage_mut(Stage::Rewrite).packets_out += packets;
+}
+
+/// What waited for its time, and what fills probes; how many packets that was. Whoever does not fit into the budget comes next.
+fn release_paced(engine: &mut Engine, moment: &Moment, arena: &mut Arena, budget: usize) -> usize {
+    let mut spent = 0;
+    while spent < budget
+        && let Some(key) = engine.paced.pop()
+    {
+        spent += pace::release(engine, moment, arena, key);
+    }
+    spent
 }
 
 /// A cold cache line costs as much as the rest of the rewriting.
@@ -241,6 +256,9 @@ fn serve(
             }
             Ok(way) => {
                 for packet in run.first..run.first + run.count {
+                    if way.is_numbered && pace::holds(engine, moment, arena, &run, packet, way) {
+                        continue;
+                    }
                     spent += rewrite(engine, moment, arena, &run, packet, way);
                 }
             }
@@ -274,7 +292,7 @@ fn is_stale(queue: &Queue, run: &Run, moment: &Moment) -> bool {
 }
 
 /// Where to, or why nothing can leave yet.
-fn way(transport: u32, exit: &Exit) -> Result<Way, DropReason> {
+pub(super) fn way(transport: u32, exit: &Exit) -> Result<Way, DropReason> {
     let keys = exit.keys.ok_or(DropReason::NoKeys)?;
     if exit.path.is_none() {
         return Err(DropReason::NoAddress);
@@ -283,11 +301,13 @@ fn way(transport: u32, exit: &Exit) -> Result<Way, DropReason> {
         transport,
         context: keys.context,
         overhead: usize::from(keys.overhead),
+        is_numbered: exit.is_numbered,
+        padding: 0,
     })
 }
 
 /// One packet for one subscriber; how many more that subscriber was given from the cache.
-fn rewrite(
+pub(super) fn rewrite(
     engine: &mut Engine,
     moment: &Moment,
     arena: &mut Arena,
@@ -295,21 +315,18 @@ fn rewrite(
     place: u32,
     way: Way,
 ) -> usize {
+    let wide = match way.is_numbered {
+        true => congestion::next_number(&engine.model.transports, way.transport),
+        false => None,
+    };
     let packet = engine.queue.packet(place);
     let (outgoing, numbers) = match number(&mut engine.model, run, packet, arena, moment.now) {
         Ok(numbered) => numbered,
-        Err(reason) => {
-            let encoding = packet.encoding;
-            engine.stats.drop_at(Stage::Rewrite, reason);
-            if reason == DropReason::AwaitingKeyFrame {
-                engine.want_key_frame(encoding);
-            }
-            return 0;
-        }
+        Err(reason) => return refused(engine, packet.encoding, reason),
     };
     let headers = &mut engine.headers;
     let before = headers.len();
-    write(outgoing, arena, packet, &numbers, moment, headers);
+    write(outgoing, arena, packet, &numbers, (moment, wide), headers);
     let header_len = headers.len() - before;
     let (mut octets, mut changes) = (packet.payload_len(), Changes::default());
     if let Some(prefix) = &numbers.prefix {
@@ -317,7 +334,10 @@ fn rewrite(
         octets = changes.apply(octets);
         headers.extend_from_slice(&prefix.bytes[..usize::from(changes.prefix_len)]);
     }
-    let len = header_len + octets + way.overhead;
+    let len = header_len + octets + usize::from(way.padding) + way.overhead;
+    if way.padding > 0 {
+        headers[before] |= PADDING_BIT;
+    }
     if len > DATAGRAM_MAX {
         headers.truncate(before);
         engine.stats.drop_at(Stage::Rewrite, DropReason::TooLong);
@@ -341,13 +361,25 @@ fn rewrite(
         header_len: header_len as u16,
         len: len as u16,
         changes,
-        padding: 0,
+        padding: way.padding,
         may_pad: outgoing.kind == Kind::Video && !changes.is_again,
     });
+    if way.is_numbered {
+        congestion::on_sent(&mut engine.model, moment.now, way.transport, len);
+    }
     match starts_late {
         Some(first) => catch_up(engine, moment, arena, run.outgoing, &first, way),
         None => 0,
     }
+}
+
+/// A packet of that encoding is of no use to a subscriber.
+fn refused(engine: &mut Engine, encoding: u32, reason: DropReason) -> usize {
+    engine.stats.drop_at(Stage::Rewrite, reason);
+    if reason == DropReason::AwaitingKeyFrame {
+        engine.want_key_frame(encoding);
+    }
+    0
 }
 
 /// A subscriber starts with a packet that came late: what follows it was passed over and is in the cache. How many packets
@@ -603,7 +635,7 @@ fn write(
     arena: &Arena,
     packet: &Packet,
     numbers: &Numbers,
-    moment: &Moment,
+    (moment, number): (&Moment, Option<u16>),
     headers: &mut Vec<u8>,
 ) {
     let fields = Fields {
@@ -616,7 +648,7 @@ fn write(
     };
     match &outgoing.extensions {
         Some(block) if packet.elements.is_empty() => {
-            block.write_header(&fields, moment.send_time, headers);
+            block.write_header(&fields, moment.send_time, number, headers);
         }
         _ => {
             // Frame numbers of the encodings have nothing to do with each other; those of VP8 itself are continued.
@@ -627,67 +659,9 @@ fn write(
             let elements =
                 elements.filter(|at| !(unnumbered && at.uri == Uri::DependencyDescriptor));
             let place = (arena, packet.slot);
-            write_with_elements(outgoing, place, elements, &fields, moment, headers);
+            let given = (moment, number);
+            write_with_elements(outgoing, place, elements, &fields, given, headers);
         }
-    }
-}
-
-/// The extension block of packets that have nothing to pass on, ready but for the send time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Block {
-    bytes: [u8; Self::LEN_MAX],
-    len: u8,
-    /// Where the send time goes; 0 for nowhere.
-    send_time: u8,
-}
-
-impl Block {
-    /// A block with a MID of the usual length fits.
-    const LEN_MAX: usize = 32;
-
-    /// From an RTP stream's MID and the ids that were negotiated for it; `None` if the block is too long.
-    pub(crate) fn new(mid: Option<(u8, &[u8])>, send_time: Option<u8>) -> Option<Self> {
-        let mut elements = [Element::new(0, &[]); 2];
-        let mut count = 0;
-        for (id, data) in mid
-            .into_iter()
-            .chain(send_time.map(|id| (id, [0; 3].as_slice())))
-        {
-            elements[count] = Element::new(id, data);
-            count += 1;
-        }
-        let mut header = [0; FIXED_LENGTH + Self::LEN_MAX];
-        let len = write_header(&mut header, &Fields::default(), &elements[..count])?;
-        let parsed = proto::rtp::Header::parse(&header[..len]).ok()?;
-        let place = send_time.and_then(|id| {
-            let place = proto::rtp::extension::locate(&parsed, &header[..len], id)?;
-            Some(place.start - FIXED_LENGTH)
-        });
-        let mut bytes = [0; Self::LEN_MAX];
-        bytes[..len - FIXED_LENGTH].copy_from_slice(&header[FIXED_LENGTH..len]);
-        Some(Self {
-            bytes,
-            len: (len - FIXED_LENGTH) as u8,
-            send_time: place.unwrap_or(0) as u8,
-        })
-    }
-
-    /// Appends a header with this block.
-    fn write_header(&self, fields: &Fields, send_time: [u8; 3], headers: &mut Vec<u8>) {
-        let mut header = [0; FIXED_LENGTH + Self::LEN_MAX];
-        let (fixed, block) = header.split_at_mut(FIXED_LENGTH);
-        // RFC 3550 §5.1: version 2, the X bit, marker and payload type.
-        fixed[0] = 0x80 | u8::from(self.len > 0) << 4;
-        fixed[1] = u8::from(fields.marker) << 7 | fields.payload_type & 0x7f;
-        fixed[2..4].copy_from_slice(&fields.sequence.to_be_bytes());
-        fixed[4..8].copy_from_slice(&fields.timestamp.to_be_bytes());
-        fixed[8..12].copy_from_slice(&fields.ssrc.to_be_bytes());
-        block.copy_from_slice(&self.bytes);
-        if self.send_time > 0 {
-            let at = usize::from(self.send_time);
-            block[at..at + send_time.len()].copy_from_slice(&send_time);
-        }
-        headers.extend_from_slice(&header[..FIXED_LENGTH + usize::from(self.len)]);
     }
 }
 
@@ -697,7 +671,7 @@ fn write_with_elements(
     (arena, slot): (&Arena, SlotId),
     passed_on: impl Iterator<Item = ElementAt>,
     fields: &Fields,
-    moment: &Moment,
+    (moment, number): (&Moment, Option<u16>),
     headers: &mut Vec<u8>,
 ) {
     let described = &outgoing.described;
@@ -713,8 +687,14 @@ fn write_with_elements(
         elements[count] = Element::new(id, &described.mid);
         count += 1;
     }
-    if let Some(id) = push(Uri::AbsSendTime, &moment.send_time) {
-        elements[count] = Element::new(id, &moment.send_time);
+    // One of the two is enough for the peer to find out how long packets take.
+    let number = number.map(u16::to_be_bytes);
+    let (uri, time) = match &number {
+        Some(number) => (Uri::TransportCc, number.as_slice()),
+        None => (Uri::AbsSendTime, moment.send_time.as_slice()),
+    };
+    if let Some(id) = push(uri, time) {
+        elements[count] = Element::new(id, time);
         count += 1;
     }
     let bytes = arena.bytes(slot);

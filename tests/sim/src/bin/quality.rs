@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use serde_json::{Value, json};
-use sim::Settings;
 use sim::quality::{Case, Control, Length, Measure, Promise, Target, cases};
+use sim::{Settings, trace};
 
 /// Measures what people see on bad paths, in simulation.
 #[derive(Parser)]
@@ -23,6 +23,13 @@ struct Arguments {
     /// A quarter of a minute instead of a whole one.
     #[arg(long)]
     short: bool,
+    /// Instead of the cases: a viewer limited to so many kbit/s from the 15th to the 45th second, as a table; a file named
+    /// `--plot` gets a picture of it.
+    #[arg(long, value_name = "KBIT")]
+    trace: Option<u64>,
+    /// Where the picture goes, as SVG.
+    #[arg(long, requires = "trace")]
+    plot: Option<PathBuf>,
     /// Where the figures are written as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -34,6 +41,9 @@ fn main() -> Result<ExitCode> {
         Some(seed) => vec![seed],
         None => (0..arguments.seeds.max(1)).collect(),
     };
+    if let Some(kbit) = arguments.trace {
+        return draw(&arguments, kbit, seeds[0]);
+    }
     let length = match arguments.short {
         true => Length::Short,
         false => Length::Full,
@@ -53,6 +63,18 @@ fn main() -> Result<ExitCode> {
     }
     let is_broken = rows.iter().any(|row| row["broken"] == true);
     Ok(ExitCode::from(u8::from(is_broken)))
+}
+
+/// A trace, as a table and perhaps as a picture.
+fn draw(arguments: &Arguments, kbit: u64, seed: u64) -> Result<ExitCode> {
+    let samples = trace::limited(seed, Settings::default(), kbit);
+    print!("{}", trace::table(&samples));
+    if let Some(file) = &arguments.plot {
+        let title = format!("One viewer, limited to {kbit} kbit/s from 15 s to 45 s (seed {seed})");
+        std::fs::write(file, trace::plot(&title, &samples))
+            .with_context(|| format!("{} can't be written", file.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The figures of a case, one row for each measure.

@@ -164,7 +164,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// 960×540 at fifteen pictures a second in three encodings, with sound: what all cases are about.
-const SIMULCAST: Style = Style {
+pub(crate) const SIMULCAST: Style = Style {
     pictures: 15,
     sound: true,
     announced: false,
@@ -189,7 +189,7 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 /// A good path: 20 ms each way.
-const GOOD: Conditions = Conditions::delayed(millis(20));
+pub(crate) const GOOD: Conditions = Conditions::delayed(millis(20));
 /// A good path with a round trip of 60 ms.
 const FAR: Conditions = Conditions::delayed(millis(30));
 

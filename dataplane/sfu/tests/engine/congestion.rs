@@ -1,0 +1,192 @@
+//! What is sent to a subscriber who can choose among encodings: numbers, feedback about them, and what is made of that.
+
+use proto::rtcp::{Nack, ReceiverReport, write_transport_feedback};
+use proto::rtp::{Uri, extension};
+use proto::twcc::FeedbackGenerator;
+use sfu::api::*;
+
+use crate::harness::*;
+use crate::simulcast::*;
+
+const OUT_TWCC: u8 = 8;
+const OUT_SEND_TIME: u8 = 2;
+
+fn arrives() -> Fate {
+    Fate::Arrives
+}
+
+fn measuring() -> Config {
+    Config {
+        transport_wide: true,
+        follow_remb: false,
+        ..config()
+    }
+}
+
+/// Somebody whose browser tells what came.
+fn subscribe(net: &mut Net) -> usize {
+    let receiver = net.connect();
+    let mut spec = subscriber(net, receiver, 1);
+    for medium in &mut spec.media {
+        medium.extensions.push((OUT_TWCC, Uri::TransportCc));
+        medium.extensions.push((OUT_SEND_TIME, Uri::AbsSendTime));
+    }
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    receiver
+}
+
+fn element(packet: &Received, id: u8) -> Option<&[u8]> {
+    let mut elements = packet.elements.iter();
+    let (_, data) = elements.find(|(of, _)| *of == id)?;
+    Some(data)
+}
+
+/// Pictures for so many seconds, and feedback about all of them that come; `late` is how much later than the one before each
+/// packet seems to come, in microseconds.
+fn watch(net: &mut Net, camera: &mut Camera, receiver: usize, seconds: u64, late: u64) {
+    let mut feedback = FeedbackGenerator::new(clock::Duration::from_millis(50));
+    let (mut told, mut delay) = (net.peers[receiver].rtp.len(), 0);
+    for _ in 0..seconds * 1_000 / INTERVAL {
+        camera.picture(net, arrives);
+        for packet in &net.peers[receiver].rtp[told..] {
+            delay += late;
+            let number = element(packet, OUT_TWCC).and_then(extension::transport_sequence);
+            let arrival = net.now + clock::Duration::from_micros(delay);
+            feedback.on_packet(number.expect("it is numbered"), arrival);
+        }
+        told = net.peers[receiver].rtp.len();
+        net.send_rtcp(receiver, |out| {
+            ReceiverReport::write(1, &[], out)?;
+            feedback.write(1, 2, out).map(|_| ())
+        });
+    }
+}
+
+fn showing(net: &Net, receiver: usize) -> Option<usize> {
+    shown(net, receiver).last().map(|packet| packet.encoding)
+}
+
+#[test]
+fn everything_on_a_transport_is_numbered_in_the_order_of_sending() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    watch(&mut net, &mut camera, receiver, 5, 0);
+    let newest = net.peers[receiver].rtp.last().expect("something came");
+    let (media, sequence) = (newest.header.ssrc, newest.header.sequence);
+    net.send_rtcp(receiver, |out| {
+        ReceiverReport::write(1, &[], out)?;
+        Nack::write(1, media, &[sequence], out).map(|_| ())
+    });
+    watch(&mut net, &mut camera, receiver, 5, 0);
+    let packets = &net.peers[receiver].rtp;
+    let ssrcs: std::collections::HashSet<u32> =
+        packets.iter().map(|packet| packet.header.ssrc).collect();
+    assert!(
+        ssrcs.len() >= 2,
+        "pictures, and what fills probes: {ssrcs:?}"
+    );
+    let numbers = packets.iter().map(|packet| {
+        assert_eq!(element(packet, OUT_SEND_TIME), None);
+        let number = element(packet, OUT_TWCC).and_then(extension::transport_sequence);
+        number.expect("it is numbered")
+    });
+    let numbers: Vec<u16> = numbers.collect();
+    assert!(
+        numbers
+            .windows(2)
+            .all(|two| two[0].wrapping_add(1) == two[1])
+    );
+    assert_eq!(showing(&net, receiver), Some(2));
+    assert_eq!(judge(&shown(&net, receiver)).holes, 0);
+    net.finish();
+}
+
+#[test]
+fn nobody_is_numbered_who_can_not_tell_or_when_told_not_to() {
+    for config in [config(), measuring()] {
+        let is_off = !config.transport_wide;
+        let mut net = Net::with(config);
+        let mut camera = Camera::new(&mut net, false);
+        let receiver = match is_off {
+            true => subscribe(&mut net),
+            false => {
+                let receiver = net.connect();
+                let spec = subscriber(&net, receiver, 1);
+                net.command(Command::AddSubscriber(Box::new(spec)));
+                receiver
+            }
+        };
+        for _ in 0..100 {
+            camera.picture(&mut net, arrives);
+        }
+        let packets = &net.peers[receiver].rtp;
+        assert!(
+            packets
+                .iter()
+                .all(|packet| element(packet, OUT_TWCC).is_none())
+        );
+        let timed = packets
+            .iter()
+            .any(|packet| element(packet, OUT_SEND_TIME).is_some());
+        assert_eq!(timed, is_off);
+        assert_eq!(showing(&net, receiver), Some(2));
+        net.finish();
+    }
+}
+
+/// Whoever has negotiated feedback and sends none gets everything after a while.
+#[test]
+fn silence_is_no_limit() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    for _ in 0..8_000 / INTERVAL {
+        camera.picture(&mut net, arrives);
+    }
+    assert_eq!(showing(&net, receiver), Some(2));
+    net.finish();
+}
+
+#[test]
+fn a_queue_that_grows_means_less_and_the_others_keep_what_they_have() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let (receiver, other) = (subscribe(&mut net), subscribe(&mut net));
+    watch(&mut net, &mut camera, receiver, 5, 0);
+    assert_eq!(showing(&net, receiver), Some(2));
+    watch(&mut net, &mut camera, receiver, 3, 10_000);
+    assert_eq!(showing(&net, receiver), Some(0));
+    assert_eq!(showing(&net, other), Some(2));
+    let way = net.engine.way(net.now, net.peers[receiver].id);
+    let way = way.expect("feedback has come");
+    assert!(
+        way.queueing.as_millis() > 100 && way.estimate < 345_000,
+        "{way:?}"
+    );
+    assert_eq!(net.engine.way(net.now, net.peers[other].id), None);
+    net.finish();
+}
+
+#[test]
+fn feedback_about_what_was_never_sent_changes_nothing() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    watch(&mut net, &mut camera, receiver, 5, 0);
+    let id = net.peers[receiver].id;
+    let before = net.engine.way(net.now, id).expect("feedback has come");
+    for nth in 0..200_u16 {
+        net.send_rtcp(receiver, |out| {
+            ReceiverReport::write(1, &[], out)?;
+            let mut lost = [None; 400];
+            (lost[0], lost[399]) = (Some(1_000_000), Some(1_000_100));
+            let base = 20_000_u16.wrapping_add(nth.wrapping_mul(131));
+            write_transport_feedback((1, 2), base, 0, &lost, out).map(|_| ())
+        });
+    }
+    let after = net.engine.way(net.now, id).expect("feedback has come");
+    assert_eq!(after.estimate, before.estimate);
+    assert_eq!(showing(&net, receiver), Some(2));
+    net.finish();
+}
