@@ -9,7 +9,7 @@ use crate::model::layers::ENCODINGS_MAX;
 
 /// A step up must leave so much of the budget free, in percent of what is spent, or the next ripple would take it back.
 /// Several who can go up do so with more, for the key frames of one make all others wait.
-const MARGIN_PERCENT: u64 = 15;
+const MARGIN_PERCENT: u64 = 8;
 const MARGIN_OF_SEVERAL_PERCENT: u64 = 20;
 
 /// One who wants a share.

@@ -27,6 +27,7 @@ const LIMITS: Limits = Limits {
     jitter: Duration::from_millis(60),
     // For the same reason an estimate that grew by itself would mean little. Probes show what there is.
     unproven: 1.05,
+    probe_interval: Duration::from_secs(3),
 };
 /// A peer that has told nothing for so long since the beginning never will.
 const DEAF_AFTER: Duration = Duration::from_secs(3);

@@ -15,6 +15,11 @@ export const CASES = [
     run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }, { everywhere: true }) },
   { name: 'loss-bursts', what: '10 % loss in bursts of three both ways on a viewer\'s path', promised: false, short: 20, full: 60,
     run: (context) => lossy(context, { loss: 0.1, burst: 3 }, { decoded: 92 }) },
+  ...[1000, 500, 250].map((kbit) => ({ name: `limit-${kbit}`, what: `one of three viewers limited to ${kbit} kbit/s`, promised: kbit === 500, short: 10, full: 30,
+    open: ['of what fits is used'], control: kbit === 500 ? 'no-congestion-control' : kbit === 250 ? 'no-pacing' : null, run: (context) => limited(context, kbit) })),
+  { name: 'limit-lifted', what: 'a viewer\'s limit of 500 kbit/s is lifted', promised: false, short: 10, full: 15, run: lifted },
+  { name: 'uplink-300', what: 'the publisher\'s uplink carries 300 kbit/s', promised: false, short: 10, full: 60, run: narrowUplink },
+  { name: 'two-share', what: 'two viewers behind one 2 Mbit/s bottleneck', promised: false, short: 10, full: 30, run: twoShare },
   { name: 'blackout', what: 'nothing passes a viewer\'s path for 2 s', promised: false, short: 1, full: 5, run: blackout },
 ];
 
@@ -31,7 +36,8 @@ const judged = (judge, measure, value, unit, target) => (target === undefined ? 
 
 // A publisher and viewers, each with the paths that it came by.
 async function call({ browser, page, off }, { viewers = 1 } = {}) {
-  const cluster = await startCluster({ impaired: true, faults: off ? [off] : [] });
+  const engine = { congestion_control: off !== 'no-congestion-control', pacing: off !== 'no-pacing' };
+  const cluster = await startCluster({ impaired: true, engine, faults: off === 'no-nack' ? [off] : [] });
   try {
     const mark = cluster.impairer.mark();
     const sender = await enter({ cluster, browser, page, sessionId: 'quality', name: 'sender', options: VIDEO });
@@ -181,6 +187,108 @@ async function direct({ browser, page, seconds }, conditions) {
   } finally {
     await tab.close();
     proxy?.close();
+  }
+}
+
+// What sound takes, with its headers, in kbit/s.
+const SOUND = 45;
+
+// What the encodings of a publisher took between two looks, in kbit/s.
+function took(before, after) {
+  const seconds = (after.at - before.at) / 1_000;
+  return after.encodings.map(({ bytes }, nth) => (bytes - before.encodings[nth].bytes) * 8 / 1_000 / seconds);
+}
+
+const look = async (one) => ({ ...(await counters(one)), encodings: await one.sender.call('encodings') });
+
+async function limited(context, kbit) {
+  const one = await call(context, { viewers: 3 });
+  try {
+    const [path] = one.paths.viewers;
+    for (const client of path) client.set({ up: { delayMs: 10 }, down: { delayMs: 10 } });
+    await sleep(3_000);
+    const began = await look(one);
+    for (const client of path) client.set({ down: { rate: kbit * 1_000 } });
+    await sleep(3_000);
+    const [before, since] = [await look(one), performance.now()];
+    await sleep(context.seconds * 1_000);
+    const after = await look(one);
+    const seen = between(before, after, 0);
+    const others = [1, 2].map((nth) => between(began, after, nth));
+    const rates = took(before, after).map((rate) => rate + SOUND);
+    const fits = rates.filter((rate) => rate * 1.03 <= kbit).at(-1) ?? rates[0];
+    const waited = Math.max(...path.map(({ down }) => down.queue.waited(since)));
+    return [
+      atLeast('of what fits is used', 100 * seen.kbit / fits, '%', 75),
+      any('of the rate is used', 100 * seen.kbit / kbit, '%'),
+      atMost('queueing p95', waited, 'ms', 150),
+      any('pictures decoded', seen.decoded, '%'), any('time frozen', seen.frozen, '%'), any('width', seen.width, 'px'),
+      atLeast('width of others', Math.min(...others.map(({ width }) => width)), 'px', VIDEO.width),
+      any('freezes of others', others[0].freezes + others[1].freezes, ''),
+      ...rates.map((rate, nth) => any(`encoding ${nth} with sound takes`, rate, 'kbit/s')),
+    ];
+  } finally {
+    await finish(one);
+  }
+}
+
+async function lifted(context) {
+  const one = await call(context);
+  try {
+    const [path] = one.paths.viewers;
+    for (const client of path) client.set({ up: { delayMs: 10 }, down: { delayMs: 10, rate: 500_000 } });
+    await sleep(context.seconds * 1_000);
+    const limitedTo = (await one.watchers[0].call('received', one.sender.streamId)).frameWidth;
+    for (const client of path) client.set({ down: { rate: 0 } });
+    const lifted = performance.now();
+    const back = await until('all of the picture', async () => {
+      const { frameWidth } = await one.watchers[0].call('received', one.sender.streamId);
+      return frameWidth === VIDEO.width && performance.now() - lifted;
+    }, { timeout: 30_000, every: 50 }).catch(() => Infinity);
+    return [atMost('all of the picture again', back / 1_000, 's', 10), atMost('width before', limitedTo, 'px', VIDEO.width / 2)];
+  } finally {
+    await finish(one);
+  }
+}
+
+async function narrowUplink(context) {
+  const one = await call(context, { viewers: 2 });
+  try {
+    set(one.paths.sender, { delayMs: 10 });
+    for (const client of one.paths.sender) client.set({ up: { rate: 300_000 } });
+    await sleep(10_000);
+    const before = await counters(one);
+    await sleep(context.seconds * 1_000);
+    const after = await counters(one);
+    const seen = [0, 1].map((nth) => between(before, after, nth));
+    return [
+      atLeast('pictures decoded', Math.min(...seen.map(({ decoded }) => decoded)), '%', 97),
+      atMost('time frozen', Math.max(...seen.map(({ frozen }) => frozen)), '%', 1),
+      any('freezes', Math.max(...seen.map(({ freezes }) => freezes)), ''), any('width', seen[0].width, 'px'), any('rate', seen[0].kbit, 'kbit/s'),
+    ];
+  } finally {
+    await finish(one);
+  }
+}
+
+async function twoShare(context) {
+  const one = await call(context, { viewers: 2 });
+  try {
+    for (const client of one.paths.viewers.flat()) client.set({ up: { delayMs: 10 }, down: { delayMs: 10 } });
+    const shared = one.cluster.impairer.share(one.paths.viewers.flat(), { rate: 2_000_000 });
+    await sleep(20_000);
+    const [before, since] = [await counters(one), performance.now()];
+    await sleep(context.seconds * 1_000);
+    const after = await counters(one);
+    const rates = [0, 1].map((nth) => between(before, after, nth).kbit);
+    const sum = rates[0] + rates[1];
+    return [
+      atLeast('the smaller share', 100 * Math.min(...rates) / Math.max(1, sum), '%', 40),
+      any('of the rate is used', sum / 20, '%'),
+      any('queueing p95', shared.queue.waited(since), 'ms'),
+    ];
+  } finally {
+    await finish(one);
   }
 }
 

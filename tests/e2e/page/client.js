@@ -182,7 +182,7 @@ window.client = (() => {
     const sender = connection.getSenders().find((s) => s.track?.kind === 'video');
     return sender.getParameters().encodings.map(({ rid, active }) => {
       const of = stats.find((s) => s.rid === rid) ?? (stats.length === 1 ? stats[0] : {});
-      return { rid: rid ?? null, active, frames: of.framesEncoded ?? 0, width: of.frameWidth ?? 0, keyFrames: of.keyFramesEncoded ?? 0, plis: of.pliCount ?? 0 };
+      return { rid: rid ?? null, active, frames: of.framesEncoded ?? 0, width: of.frameWidth ?? 0, keyFrames: of.keyFramesEncoded ?? 0, plis: of.pliCount ?? 0, bytes: of.bytesSent ?? 0 };
     });
   }
 

@@ -35,6 +35,7 @@ const LIMITS: Limits = Limits {
     max: 10e6,
     jitter: Duration::ZERO,
     unproven: 1.5,
+    probe_interval: Duration::from_secs(5),
 };
 
 /// A camera, a microphone, and who sends what they take.

@@ -42,6 +42,8 @@ pub struct Limits {
     pub jitter: Duration,
     /// An estimate that no probe has confirmed stays below this multiple of what arrives: nobody knows what was not tried.
     pub unproven: f64,
+    /// Between probes of a path that is used up to its estimate and wants more.
+    pub probe_interval: Duration,
 }
 
 impl Default for Limits {
@@ -52,6 +54,7 @@ impl Default for Limits {
             max: 100e6,
             jitter: Duration::ZERO,
             unproven: 1.5,
+            probe_interval: Duration::from_secs(5),
         }
     }
 }
@@ -78,7 +81,7 @@ impl Estimator {
             limits,
             by_delay: RateControl::new(limits.start, limits.unproven),
             by_loss: LossControl::new(),
-            prober: Prober::new(),
+            prober: Prober::new(limits.probe_interval),
             allowed: None,
             rtt: RTT_START,
             heard: None,

@@ -18,8 +18,6 @@ const DRAINED: f64 = 0.9;
 const CAUTION: f64 = 0.95;
 /// What passed beyond this multiple of the estimate says that the estimate was wrong.
 const FAR_MORE: f64 = 1.3;
-/// Between probes of a path that is used up to its estimate and wants more.
-const INTERVAL: Duration = Duration::from_secs(5);
 /// The first probe of a path, and those that follow a success, as multiples of the estimate.
 const FIRST: f64 = 3.0;
 const NEXT: f64 = 2.0;
@@ -40,6 +38,8 @@ pub struct Probe {
 /// Decides when to probe, and reads the result.
 #[derive(Debug)]
 pub(super) struct Prober {
+    /// Between probes of a path that is used up to its estimate and wants more.
+    interval: Duration,
     running: Option<Running>,
     last_id: u16,
     /// Not before.
@@ -68,8 +68,9 @@ struct Seen {
 }
 
 impl Prober {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(interval: Duration) -> Self {
         Self {
+            interval,
             running: None,
             last_id: 0,
             next: None,
@@ -103,7 +104,7 @@ impl Prober {
             packets: PACKETS_MIN,
             bytes: bytes as u32,
         };
-        self.next = Some(now.add(INTERVAL));
+        self.next = Some(now.add(self.interval));
         self.running = Some(Running {
             probe,
             known: estimate,
@@ -118,7 +119,7 @@ impl Prober {
     pub(super) fn on_overuse(&mut self, now: Instant) {
         self.running = None;
         self.follow = None;
-        self.next = Some(now.add(INTERVAL));
+        self.next = Some(now.add(self.interval));
     }
 
     pub(super) fn on_sent(&mut self, probe: u16, sent: f64, bytes: u16) {
@@ -155,7 +156,7 @@ impl Prober {
 
     fn end(&mut self, now: Instant) {
         self.running = None;
-        self.next = Some(now.add(INTERVAL));
+        self.next = Some(now.add(self.interval));
     }
 }
 
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn success_leads_to_the_next_and_a_limit_is_found() {
-        let mut prober = Prober::new();
+        let mut prober = Prober::new(Duration::from_secs(5));
         let first = prober.poll(at(0), 300e3, 5e6).unwrap();
         assert_eq!((first.rate, first.id), (900e3, 1));
         assert_eq!(prober.poll(at(10), 300e3, 5e6), None, "one at a time");
@@ -246,7 +247,7 @@ mod tests {
 
     #[test]
     fn nobody_probes_who_wants_no_more_or_is_told_to_stop() {
-        let mut prober = Prober::new();
+        let mut prober = Prober::new(Duration::from_secs(5));
         assert_eq!(prober.poll(at(0), 1e6, 0.9e6), None);
         prober.on_overuse(at(0));
         assert_eq!(prober.poll(at(4_999), 1e6, 2e6), None);
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_lost_probe_says_nothing() {
-        let mut prober = Prober::new();
+        let mut prober = Prober::new(Duration::from_secs(5));
         let probe = prober.poll(at(0), 1e6, 9e6).unwrap();
         for nth in 0..10 {
             prober.on_sent(probe.id, f64::from(nth), 1200);

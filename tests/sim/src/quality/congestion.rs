@@ -101,11 +101,7 @@ fn limited(seed: u64, length: Length, settings: Settings, kbit: u64) -> Vec<Meas
     let used_of_fitting = 100.0 * report.rate as f64 / fits;
     let used_of_fitting = Measure::at_least("of what fits is used", used_of_fitting, "%", 75.0);
     let mut measures = vec![
-        match kbit {
-            // The middle encoding takes 95 % of that: it is tried, may prove too much for its key frame, and is tried again later.
-            500 => used_of_fitting.open(),
-            _ => used_of_fitting,
-        },
+        used_of_fitting,
         Measure::any("of the rate is used", used, "%"),
         Measure::at_most(
             "queueing p95",
