@@ -10,8 +10,9 @@ use proto::bwe::Probe;
 use crate::model::packet::Packet;
 
 /// How much faster than the estimate pictures leave: they come in bursts, and must be gone before the next. Where everybody has
-/// what they want as libwebrtc does it; where the path is too narrow for that every burst queues on it.
-const FACTOR: f64 = 2.5;
+/// what they want the estimate says only what was tried, so what waits waits for little; where the path is too narrow for that
+/// every burst queues on it.
+const FACTOR: f64 = 5.0;
 const FACTOR_NARROW: f64 = 1.5;
 /// The same when packets already wait in queues on the way for so long: those must empty first, or what is sent is lost.
 const LEVELS: [(Duration, f64); 2] = [
@@ -25,7 +26,7 @@ const HELD_MAX: usize = 128;
 /// Nobody's share of a path is less than this.
 const SHARE_MIN: f64 = 0.05;
 /// What may leave at once after a silence.
-const BURST: Duration = Duration::from_millis(10);
+const BURST: Duration = Duration::from_millis(20);
 /// A probe that is not complete by then was none: there was too little to send.
 const PROBE_MAX: Duration = Duration::from_millis(200);
 
@@ -311,7 +312,7 @@ mod tests {
     fn a_burst_leaves_at_its_speed_and_what_is_sent_again_first() {
         let mut pacer = Pacer::new(at(0));
         // Somewhat less than would leave all in time.
-        pacer.set_estimate(at(0), 160e3, Duration::ZERO);
+        pacer.set_estimate(at(0), 80e3, Duration::ZERO);
         for nth in 0..20 {
             assert!(pacer.hold(packet(nth), 0, None).is_none());
         }

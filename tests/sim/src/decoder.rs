@@ -132,7 +132,8 @@ impl Decoder {
 
     /// A packet came, and with it perhaps a picture.
     pub(crate) fn on_piece(&mut self, now: Instant, index: u64, piece: Piece) {
-        if self.is_past(index) {
+        // What is here already came once more as part of a probe, and says nothing (libwebrtc's PacketBuffer).
+        if self.is_past(index) || self.pieces.contains_key(&index) {
             return;
         }
         if piece.is_again {

@@ -159,7 +159,7 @@ pub fn plot(title: &str, samples: &[Sample]) -> String {
     )];
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/><text x=\"{LEFT}\" y=\"22\" font-size=\"16\">{title}</text>\n"
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/><text x=\"{LEFT}\" y=\"17\" font-size=\"15\">{title}</text>\n"
     );
     let end = samples.last().map_or(1.0, |one| one.at);
     part(&mut svg, &rates, TOP, end, "kbit/s");
