@@ -1,4 +1,5 @@
 // What people see on bad paths, with real browsers: cases with targets. The tests run them in short, quality.mjs in full.
+import { launchFirefox } from './browser.mjs';
 import { COLORS, enter, seen } from './call.mjs';
 import { startCluster } from './cluster.mjs';
 import { impairer } from './impairer.mjs';
@@ -15,6 +16,8 @@ export const CASES = [
     run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }, { everywhere: true }) },
   { name: 'loss-bursts', what: '10 % loss in bursts of three both ways on a viewer\'s path', promised: false, short: 20, full: 60,
     run: (context) => lossy(context, { loss: 0.1, burst: 3 }, { decoded: 92 }) },
+  { name: 'loss-5-firefox', what: 'the first of these, seen by Firefox', promised: false, short: 20, full: 60, run: (context) => inFirefox(context, (one) => lossy(one, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 })) },
+  { name: 'loss-bursts-firefox', what: '10 % loss in bursts of three, seen by Firefox', promised: false, short: 20, full: 60, run: (context) => inFirefox(context, (one) => lossy(one, { loss: 0.1, burst: 3 }, { decoded: 92 })) },
   ...[1000, 500, 250].map((kbit) => ({ name: `limit-${kbit}`, what: `one of three viewers limited to ${kbit} kbit/s`, promised: kbit === 500, short: 10, full: 30,
     open: ['of what fits is used'], control: kbit === 500 ? 'no-congestion-control' : kbit === 250 ? 'no-pacing' : null, run: (context) => limited(context, kbit) })),
   { name: 'limit-lifted', what: 'a viewer\'s limit of 500 kbit/s is lifted', promised: false, short: 10, full: 15, run: lifted },
@@ -35,7 +38,7 @@ const frozenAtMost = ({ seconds }) => Math.max(1, 100 * 0.5 / seconds);
 const judged = (judge, measure, value, unit, target) => (target === undefined ? any(measure, value, unit) : judge(measure, value, unit, target));
 
 // A publisher and viewers, each with the paths that it came by.
-async function call({ browser, page, off }, { viewers = 1 } = {}) {
+async function call({ browser, page, off, viewer = browser }, { viewers = 1 } = {}) {
   const engine = { congestion_control: off !== 'no-congestion-control', pacing: off !== 'no-pacing' };
   const cluster = await startCluster({ impaired: true, engine, faults: off === 'no-nack' ? [off] : [] });
   try {
@@ -46,7 +49,7 @@ async function call({ browser, page, off }, { viewers = 1 } = {}) {
     const watchers = [];
     for (let i = 0; i < viewers; i += 1) {
       const before = cluster.impairer.mark();
-      const watcher = await enter({ cluster, browser, page, sessionId: 'quality', name: `viewer ${i}`, publish: false });
+      const watcher = await enter({ cluster, browser: viewer, page, sessionId: 'quality', name: `viewer ${i}`, publish: false });
       await seen(watcher, sender.streamId, { frames: 20 });
       paths.viewers.push(cluster.impairer.since(before));
       watchers.push(watcher);
@@ -61,6 +64,16 @@ async function call({ browser, page, off }, { viewers = 1 } = {}) {
 }
 
 const set = (clients, conditions) => { for (const client of clients) client.set({ up: conditions, down: conditions }); };
+
+// The same with a viewer of another make.
+async function inFirefox(context, measure) {
+  const viewer = await launchFirefox();
+  try {
+    return await measure({ ...context, viewer });
+  } finally {
+    await viewer.close();
+  }
+}
 
 // Counters of both ends. Frames are counted in the encoding of which most are made: the others are the same moments.
 async function counters({ sender, watchers }) {
