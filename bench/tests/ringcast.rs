@@ -96,14 +96,17 @@ fn with_people(options: &Options, plan: &Plan, work: impl FnOnce(&Fleet, &mut Ri
     ringcast.stop().expect("all processes lived until now");
 }
 
-/// What happens within `time`, from when something has been delivered.
+/// What happens within `time`, from when every subscriber has got something.
 fn measure(fleet: &Fleet, time: Duration) -> Counters {
-    let patience = Instant::now() + Duration::from_secs(10);
-    while fleet.counters().expect("the fleet lives").delivered < 100 {
-        assert!(Instant::now() < patience, "{:?}", fleet.counters());
+    let patience = Instant::now() + Duration::from_secs(20);
+    let before = loop {
+        let counters = fleet.counters().expect("the fleet lives");
+        if counters.delivered >= 100 && counters.first_packet.len() >= counters.subscribers {
+            break counters;
+        }
+        assert!(Instant::now() < patience, "{counters:?}");
         std::thread::sleep(Duration::from_millis(20));
-    }
-    let before = fleet.counters().expect("the fleet lives");
+    };
     std::thread::sleep(time);
     fleet.counters().expect("the fleet lives").since(&before)
 }

@@ -101,7 +101,8 @@ struct Stream {
     last_sample: Option<(u64, u64)>,
     sender_report: Option<(NtpTime, Instant)>,
     published: Arc<AtomicU64>,
-    at_last_report: (u64, u64),
+    /// Packets that came, and that were published. `None` before the first report, which says nothing of a whole interval.
+    at_last_report: Option<(u64, u64)>,
     is_silent: bool,
 }
 
@@ -390,7 +391,7 @@ impl Stream {
             verifier: expected.verifier,
             last_sample: None,
             sender_report: None,
-            at_last_report: (0, published.load(Ordering::Relaxed)),
+            at_last_report: None,
             published,
             is_silent: false,
         }
@@ -637,8 +638,10 @@ impl Stream {
     /// Once a report: has anything come while the publisher sent?
     fn watch_silence(&mut self, shared: &mut Shared) {
         let now = (self.seen.packets, self.published.load(Ordering::Relaxed));
-        let (came, sent) = (now.0 - self.at_last_report.0, now.1 - self.at_last_report.1);
-        self.at_last_report = now;
+        let Some((came, sent)) = self.at_last_report.replace(now) else {
+            return;
+        };
+        let (came, sent) = (now.0 - came, now.1 - sent);
         let is_silent = came == 0 && sent >= SILENCE && !shared.settings.sampled;
         match (self.is_silent, is_silent) {
             (false, true) => shared.counters.silent += 1,
