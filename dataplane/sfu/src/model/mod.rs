@@ -90,9 +90,10 @@ impl Model {
         }
     }
 
-    /// Makes room for so many more addresses of peers.
+    /// Makes room for so many more addresses of peers, and for one of each transport that has none yet.
     pub(crate) fn reserve_addresses(&mut self, count: usize) {
-        self.addresses.reserve(count);
+        let unheard = self.transports.len().saturating_sub(self.addresses.len());
+        self.addresses.reserve(unheard + count);
         self.claims.reserve(count);
     }
 
