@@ -89,6 +89,7 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
         stages,
         drops,
         consumed,
+        refusals,
         packets,
         bytes,
         nacks_sent,
@@ -120,10 +121,9 @@ fn visit_engine(stats: &mut Stats, f: &mut impl FnMut(&mut u64)) {
     } = stats;
     stages.iter_mut().for_each(|stage| visit_stage(stage, f));
     visit_latency(latency, f);
-    drops.0.as_flattened_mut().iter_mut().for_each(&mut *f);
-    consumed.iter_mut().for_each(&mut *f);
-    packets.as_flattened_mut().iter_mut().for_each(&mut *f);
-    bytes.as_flattened_mut().iter_mut().for_each(&mut *f);
+    let ends = drops.0.iter_mut().flatten().chain(consumed).chain(refusals);
+    let datagrams = packets.iter_mut().chain(bytes).flatten();
+    ends.chain(datagrams).for_each(&mut *f);
     [
         nacks_sent,
         nacks_received,

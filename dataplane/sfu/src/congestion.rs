@@ -16,6 +16,7 @@ use crate::model::transport::Numbered;
 use crate::model::{Model, Slab, Transport};
 use crate::pacer::{Held, Pacer};
 use crate::path::block::Block;
+use crate::stats::Refusal;
 
 /// Where estimates begin: less than nearly every way carries, and enough for a picture that can be recognized.
 const LIMITS: Limits = Limits {
@@ -136,6 +137,7 @@ pub(crate) fn on_feedback(
     let transport = &mut model.transports[key];
     let connection = &mut model.connections[transport.connection];
     let Some(mut numbered) = transport.numbered.take() else {
+        engine.stats.refuse(Refusal::FeedbackUnasked, 1);
         return;
     };
     let others = connection.transports.iter();

@@ -24,7 +24,7 @@ use crate::path::{Plain, Run};
 use crate::redundancy;
 use crate::select;
 use crate::share;
-use crate::stats::PacketKind;
+use crate::stats::{PacketKind, Refusal};
 
 /// Reports leave this often, give or take half of it (RFC 3550 §6.2: randomized, so that ends do not fall into step).
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,6 +50,9 @@ const NACKS_MAX: usize = 4;
 const NACK_SERVED_MAX: usize = 256;
 /// Most key-frame requests of one RTCP datagram that are listened to.
 const REQUESTS_MAX: usize = 64;
+/// Most transport-wide feedbacks of one RTCP datagram that are listened to. Browsers send one every 50 to 250 ms, and a few at
+/// once where the steps between arrivals were long.
+const FEEDBACKS_HEARD_MAX: usize = 4;
 
 /// Takes in a decrypted RTCP datagram.
 pub(crate) fn on_rtcp(
@@ -65,6 +68,7 @@ pub(crate) fn on_rtcp(
     copy.copy_from_slice(bytes);
     let packets = rtcp::compound(copy).map_err(|_| DropReason::RtcpMalformed)?;
     let (mut served, mut requests) = (NACK_SERVED_MAX, REQUESTS_MAX);
+    let mut feedbacks = FEEDBACKS_HEARD_MAX;
     for packet in packets {
         match packet.map_err(|_| DropReason::RtcpMalformed)? {
             rtcp::Packet::SenderReport(report) => {
@@ -82,10 +86,13 @@ pub(crate) fn on_rtcp(
                 on_key_frame_request(engine, plain.transport, pli.media);
             }
             rtcp::Packet::Fir(fir) => {
-                for entry in fir.entries().take(requests) {
+                let mut entries = fir.entries();
+                for entry in entries.by_ref().take(requests) {
+                    requests -= 1;
                     on_key_frame_request(engine, plain.transport, entry.ssrc);
                 }
-                requests = 0;
+                let refused = entries.count() as u64;
+                engine.stats.refuse(Refusal::RequestFlood, refused);
             }
             rtcp::Packet::ExtendedReport(report) => {
                 if let Some(time) = report.reference_time() {
@@ -94,11 +101,16 @@ pub(crate) fn on_rtcp(
                 }
             }
             rtcp::Packet::Remb(remb) => share::on_estimate(engine, now, plain.transport, &remb),
-            rtcp::Packet::TransportFeedback(feedback) => {
+            rtcp::Packet::TransportFeedback(feedback) if feedbacks > 0 => {
+                feedbacks -= 1;
                 congestion::on_feedback(engine, now, plain.transport, &feedback);
             }
+            rtcp::Packet::TransportFeedback(_) => {
+                engine.stats.refuse(Refusal::FeedbackFlood, 1);
+            }
+            rtcp::Packet::Pli(_) => engine.stats.refuse(Refusal::RequestFlood, 1),
             // A stream that ends with BYE falls silent, and its publisher is removed by the agent.
-            rtcp::Packet::Pli(_) | rtcp::Packet::Sdes(_) | rtcp::Packet::Bye(_) => {}
+            rtcp::Packet::Sdes(_) | rtcp::Packet::Bye(_) => {}
         }
     }
     Ok(())

@@ -90,6 +90,38 @@ impl Consumed {
     }
 }
 
+/// Why something that peers say beside their media was not listened to. The datagram that brought it is none the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// More transport-wide feedback in one datagram than anybody has to give.
+    FeedbackFlood,
+    /// Transport-wide feedback on a transport whose packets are not numbered.
+    FeedbackUnasked,
+    /// More key-frame requests in one datagram than are answered.
+    RequestFlood,
+}
+
+/// Number of these reasons.
+pub const REFUSALS: usize = 3;
+
+impl Refusal {
+    /// All reasons.
+    pub const ALL: [Self; REFUSALS] = [
+        Self::FeedbackFlood,
+        Self::FeedbackUnasked,
+        Self::RequestFlood,
+    ];
+
+    /// The name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FeedbackFlood => "feedback_flood",
+            Self::FeedbackUnasked => "feedback_unasked",
+            Self::RequestFlood => "request_flood",
+        }
+    }
+}
+
 /// Flow through one stage. `packets_in + made = packets_out + consumed + dropped + held` at every moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageCells {
@@ -141,6 +173,8 @@ pub struct Stats {
     pub drops: DropTable,
     /// Datagrams for the engine itself, by [`Consumed`].
     pub consumed: [u64; CONSUMED],
+    /// What peers say beside their media and nobody listens to, by [`Refusal`].
+    pub refusals: [u64; REFUSALS],
     /// Datagrams, by [`Direction`] and [`PacketKind`].
     pub packets: [[u64; KINDS]; 2],
     /// Bytes of those datagrams.
@@ -254,6 +288,10 @@ impl Stats {
         self.consumed[what as usize] += 1;
     }
 
+    pub(crate) fn refuse(&mut self, what: Refusal, times: u64) {
+        self.refusals[what as usize] += times;
+    }
+
     pub(crate) fn datagram(&mut self, direction: Direction, kind: PacketKind, bytes: usize) {
         self.datagrams(direction, kind, 1, bytes as u64);
     }
@@ -310,6 +348,12 @@ mod tests {
                 .iter()
                 .enumerate()
                 .all(|(index, kind)| *kind as usize == index)
+        );
+        assert!(
+            Refusal::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, reason)| *reason as usize == index)
         );
         assert_eq!(Direction::ALL.map(Direction::as_str), ["in", "out"]);
     }

@@ -55,6 +55,7 @@ families! {
     RETRANSMISSIONS: Counter "ringcast_node_retransmissions_total" "Retransmissions that filled a gap (in) or were sent to subscribers (out).";
     PROBES: Counter "ringcast_node_probes_total" "Packets sent once more, to find out what the way to a subscriber carries.";
     RETRANSMISSIONS_REFUSED: Counter "ringcast_node_retransmissions_refused_total" "Requests that found no packet in the cache or no budget.";
+    NOT_HEARD: Counter "ringcast_node_not_heard_total" "What peers say beside their media and nobody listened to, by the one reason for it.";
     KEY_FRAME_REQUESTS: Counter "ringcast_node_key_frame_requests_total" "Key frames that subscribers asked for (in) and publishers were asked for (out).";
     KEY_FRAMES: Counter "ringcast_node_key_frames_total" "Key frames that arrived.";
     FEEDBACK: Counter "ringcast_node_feedback_sent_total" "Congestion feedback messages to publishers.";

@@ -9,7 +9,7 @@ use prometheus::proto::{
 };
 use prometheus::{Encoder as _, TextEncoder};
 use sfu::discard::{DropReason, Stage};
-use sfu::stats::{Consumed, Direction, LATENCY_BOUNDS, PacketKind};
+use sfu::stats::{Consumed, Direction, LATENCY_BOUNDS, PacketKind, Refusal};
 
 use super::families::*;
 use super::{Cells, Snapshot};
@@ -123,6 +123,10 @@ fn packets(page: &mut Page, sum: &Snapshot) {
         page.count(name, &[("direction", "out")], left);
     }
     page.count(RETRANSMISSIONS_REFUSED, &[], engine.retransmissions_refused);
+    for reason in Refusal::ALL {
+        let count = engine.refusals[reason as usize];
+        page.count(NOT_HEARD, &[("reason", reason.as_str())], count);
+    }
     page.count(PROBES, &[], engine.probes_sent);
     page.count(KEY_FRAMES, &[], engine.key_frames_received);
     page.count(

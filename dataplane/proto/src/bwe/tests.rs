@@ -286,3 +286,29 @@ fn feedback_of_a_liar_does_no_harm() {
         assert!((limits.min..=limits.max).contains(&estimator.estimate()));
     }
 }
+
+/// Feedback about a packet may come two seconds after it, and a thousand may have left each second.
+#[test]
+fn a_busy_leg_with_a_long_round_trip_is_not_deaf() {
+    let mut estimator = Estimator::new(Limits::default());
+    let mut leg = Leg::new();
+    let mut now = Instant::from_millis(1);
+    let first = leg.next_number();
+    for _ in 0..2_000 {
+        estimator.on_sent(&mut leg, now, 1_000, 0);
+        now += STEP;
+    }
+    let mut buffer = [0; 200];
+    let mut writer = Writer::new(&mut buffer);
+    let arrivals: Vec<Option<i64>> = (0..40).map(|nth| Some(4_000 + 4 * nth)).collect();
+    let written = crate::rtcp::write_transport_feedback((1, 2), first, 0, &arrivals, &mut writer);
+    assert_eq!(written, Ok(40));
+    let len = writer.len();
+    let packet = compound(&buffer[..len]).unwrap().next();
+    let Some(Ok(Packet::TransportFeedback(feedback))) = packet else {
+        panic!("it was just written");
+    };
+    estimator.on_feedback(&mut leg, Beside::default(), now, &feedback);
+    assert_eq!(leg.heard(), Some(now));
+    assert!(estimator.round_trip() > Duration::from_millis(250));
+}

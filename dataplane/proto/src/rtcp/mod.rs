@@ -25,7 +25,7 @@ pub use remb::Remb;
 pub use rr::{ReceiverReport, ReportBlock, ReportBlocks};
 pub use sdes::Sdes;
 pub use sr::{SenderInfo, SenderReport};
-pub use twcc::{Status, Statuses, TransportFeedback, write_transport_feedback};
+pub use twcc::{Report, Reports, Status, TransportFeedback, write_transport_feedback};
 pub use xr::{Dlrr, ExtendedReport, dlrr, write_dlrr, write_reference_time};
 
 use crate::rtp::wire::{Cursor, u8_at, u16_at};

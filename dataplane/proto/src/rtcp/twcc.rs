@@ -1,8 +1,6 @@
 use super::{Full, Writer, format, packet_type};
 use crate::rtp::wire::{Cursor, u8_at, u16_at, u24_at, u32_at};
 
-/// A feedback about more packets than this is not believed: no sender has as many in flight.
-const MAX_READ: u16 = 8192;
 /// At most so many packets are written into one feedback.
 pub(crate) const MAX_WRITTEN: usize = 512;
 /// Ticks of 250 µs in a unit of the reference time, 64 ms.
@@ -67,9 +65,6 @@ impl Symbol {
 impl<'a> TransportFeedback<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         let status_count = u16_at(body, 10)?;
-        if status_count > MAX_READ {
-            return None;
-        }
         let rest = body.get(16..)?;
         let (chunks_length, deltas_length) = measure(rest, status_count)?;
         let (chunks, deltas) = rest.split_at_checked(chunks_length)?;
@@ -85,99 +80,216 @@ impl<'a> TransportFeedback<'a> {
         })
     }
 
-    /// The packets in the order of their numbers, [`Self::status_count`] of them.
-    pub fn statuses(&self) -> Statuses<'a> {
-        Statuses {
-            symbols: Symbols::new(self.chunks),
+    /// What it says, in the order of the numbers. There are never more reports than four times the bytes of the feedback: two
+    /// bytes can claim that 8191 packets are missing, but that is one report.
+    pub fn reports(&self) -> Reports<'a> {
+        Reports {
+            chunks: self.chunks,
+            chunk: Chunk(0),
+            said: 0,
             deltas: self.deltas,
             sequence: self.base_sequence,
             left: self.status_count,
             time: i64::from(self.reference_time).saturating_mul(TICKS_PER_REFERENCE),
         }
     }
+
+    /// The packets one by one in the order of their numbers, [`Self::status_count`] of them: as many as a few bytes claim.
+    pub fn statuses(&self) -> impl Iterator<Item = Status> + use<'a> {
+        self.reports().flat_map(|report| {
+            let (first, count, arrival) = match report {
+                Report::Missing { sequence, count } => (sequence, count, None),
+                Report::Arrived { sequence, at } => (sequence, 1, Some(at)),
+            };
+            (0..count).map(move |nth| Status {
+                sequence: first.wrapping_add(nth),
+                arrival,
+            })
+        })
+    }
 }
 
 /// How many bytes the chunks for `count` statuses take, and their deltas.
 fn measure(bytes: &[u8], count: u16) -> Option<(usize, usize)> {
-    let mut symbols = Symbols::new(bytes);
-    let mut deltas = 0_usize;
-    for _ in 0..count {
-        deltas = deltas.saturating_add(symbols.take()?.delta_length());
+    let (mut rest, mut left, mut deltas) = (bytes, count, 0_usize);
+    while left > 0 {
+        steps::count();
+        let chunk = Chunk(u16_at(rest, 0)?);
+        rest = rest.get(2..)?;
+        let about = chunk.count().min(left);
+        deltas = deltas.saturating_add(chunk.deltas_length(about)?);
+        left = left.saturating_sub(about);
     }
-    Some((bytes.len().checked_sub(symbols.bytes.len())?, deltas))
+    Some((bytes.len().checked_sub(rest.len())?, deltas))
 }
 
-/// Reads chunks (§3.1.1 to §3.1.4).
-#[derive(Clone, Debug)]
-struct Symbols<'a> {
-    bytes: &'a [u8],
-    chunk: u16,
-    /// How many symbols of `chunk` are left.
-    left: u16,
-}
+/// A run or a vector of symbols (§3.1.1 to §3.1.4).
+#[derive(Clone, Copy, Debug)]
+struct Chunk(u16);
 
-impl<'a> Symbols<'a> {
-    const fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            chunk: 0,
-            left: 0,
+/// The lower bit of each symbol of two bits in a vector.
+const LOWER_BITS: u16 = 0x1555;
+
+impl Chunk {
+    /// How many packets it is about.
+    const fn count(self) -> u16 {
+        match self.0 >> 14 {
+            0 | 1 => self.0 & 0x1fff,
+            2 => 14,
+            _ => 7,
         }
     }
 
-    /// `None` at the end of the bytes and at a reserved symbol.
-    fn take(&mut self) -> Option<Symbol> {
-        while self.left == 0 {
-            self.chunk = u16_at(self.bytes, 0)?;
-            self.bytes = self.bytes.get(2..)?;
-            self.left = match self.chunk >> 14 {
-                0 | 1 => self.chunk & 0x1fff,
-                2 => 14,
-                _ => 7,
-            };
-        }
-        self.left = self.left.saturating_sub(1);
-        let bits = match self.chunk >> 14 {
-            0 | 1 => self.chunk >> 13,
-            2 => self.chunk.checked_shr(u32::from(self.left))? & 1,
-            _ => self
-                .chunk
-                .checked_shr(u32::from(self.left).saturating_mul(2))?,
+    /// How many bytes the deltas of its first `about` packets take; `None` if one has a reserved symbol.
+    fn deltas_length(self, about: u16) -> Option<usize> {
+        let length = match self.0 >> 14 {
+            _ if about == 0 => 0,
+            0 | 1 => {
+                let symbol = Symbol::from_bits(self.0 >> 13)?;
+                symbol.delta_length().saturating_mul(usize::from(about))
+            }
+            2 => {
+                let unused = 14_u32.saturating_sub(about.into());
+                let ones = (self.0 & 0x3fff).checked_shr(unused)?.count_ones();
+                usize::try_from(ones).ok()?
+            }
+            _ => {
+                let unused = 14_u32.saturating_sub(u32::from(about).saturating_mul(2));
+                let symbols = (self.0 & 0x3fff).checked_shr(unused)?;
+                let (small, large) = (symbols & LOWER_BITS, symbols >> 1 & LOWER_BITS);
+                if small & large != 0 {
+                    return None;
+                }
+                let bytes = large.count_ones().saturating_mul(2);
+                usize::try_from(bytes.saturating_add(small.count_ones())).ok()?
+            }
         };
-        Symbol::from_bits(bits)
+        Some(length)
+    }
+
+    /// From the packet in that place on, how many did not come.
+    fn missing(self, place: u16) -> u16 {
+        let behind = |width: u32| {
+            let place = u32::from(place).saturating_mul(width).saturating_add(2);
+            let zeros = self.0.checked_shl(place).unwrap_or(0).leading_zeros();
+            zeros.checked_div(width).unwrap_or(0) as u16
+        };
+        let zeros = match self.0 >> 14 {
+            0 if self.0 >> 13 == Symbol::NotReceived as u16 => u16::MAX,
+            0 | 1 => 0,
+            2 => behind(1),
+            _ => behind(2),
+        };
+        zeros.min(self.count().saturating_sub(place))
+    }
+
+    /// Of the packet in that place; `None` if it is reserved.
+    fn symbol(self, place: u16) -> Option<Symbol> {
+        let behind = u32::from(self.count().checked_sub(place)?.checked_sub(1)?);
+        Symbol::from_bits(match self.0 >> 14 {
+            0 | 1 => self.0 >> 13,
+            2 => self.0.checked_shr(behind)? & 1,
+            _ => self.0.checked_shr(behind.saturating_mul(2))?,
+        })
     }
 }
 
-/// Iterates over the packets of a [`TransportFeedback`].
+/// What a feedback says of one packet that came, or of neighbours that did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// These did not come.
+    Missing {
+        /// The transport-wide sequence number of the first.
+        sequence: u16,
+        /// How many they are, at least one.
+        count: u16,
+    },
+    /// This one came.
+    Arrived {
+        /// Its transport-wide sequence number.
+        sequence: u16,
+        /// When, in ticks of 250 µs on the clock of the reference time.
+        at: i64,
+    },
+}
+
+/// Iterates over what a [`TransportFeedback`] says.
 #[derive(Clone, Debug)]
-pub struct Statuses<'a> {
-    symbols: Symbols<'a>,
+pub struct Reports<'a> {
+    chunks: &'a [u8],
+    chunk: Chunk,
+    /// How many packets of `chunk` are behind us.
+    said: u16,
     deltas: &'a [u8],
     sequence: u16,
     left: u16,
     time: i64,
 }
 
-impl Iterator for Statuses<'_> {
-    type Item = Status;
+impl Reports<'_> {
+    fn pass(&mut self, count: u16) -> u16 {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(count);
+        self.said = self.said.saturating_add(count);
+        self.left = self.left.saturating_sub(count);
+        sequence
+    }
+}
 
-    fn next(&mut self) -> Option<Status> {
-        self.left = self.left.checked_sub(1)?;
-        let symbol = self.symbols.take()?;
+impl Iterator for Reports<'_> {
+    type Item = Report;
+
+    fn next(&mut self) -> Option<Report> {
+        if self.left == 0 {
+            return None;
+        }
+        while self.said >= self.chunk.count() {
+            steps::count();
+            self.chunk = Chunk(u16_at(self.chunks, 0)?);
+            self.chunks = self.chunks.get(2..)?;
+            self.said = 0;
+        }
+        steps::count();
+        let count = self.chunk.missing(self.said).min(self.left);
+        if count > 0 {
+            let sequence = self.pass(count);
+            return Some(Report::Missing { sequence, count });
+        }
+        let symbol = self.chunk.symbol(self.said)?;
         let (bytes, rest) = self.deltas.split_at_checked(symbol.delta_length())?;
         self.deltas = rest;
         let delta = match symbol {
-            Symbol::NotReceived => None,
-            Symbol::Small => u8_at(bytes, 0).map(i64::from),
-            Symbol::Large => u16_at(bytes, 0).map(|delta| i64::from(delta.cast_signed())),
+            Symbol::NotReceived => return None,
+            Symbol::Small => i64::from(u8_at(bytes, 0)?),
+            Symbol::Large => i64::from(u16_at(bytes, 0)?.cast_signed()),
         };
-        let arrival = delta.map(|delta| {
-            self.time = self.time.saturating_add(delta);
-            self.time
-        });
-        let sequence = self.sequence;
-        self.sequence = sequence.wrapping_add(1);
-        Some(Status { sequence, arrival })
+        self.time = self.time.saturating_add(delta);
+        Some(Report::Arrived {
+            sequence: self.pass(1),
+            at: self.time,
+        })
+    }
+}
+
+/// Counts, in tests, what reading a feedback takes.
+mod steps {
+    #[cfg(test)]
+    thread_local! {
+        static TAKEN: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
+    }
+
+    /// One step more.
+    pub(super) fn count() {
+        #[cfg(test)]
+        TAKEN.with(|taken| taken.set(taken.get() + 1));
+    }
+
+    /// How many `task` takes.
+    #[cfg(test)]
+    pub(super) fn of(task: impl FnOnce()) -> usize {
+        let before = TAKEN.with(core::cell::Cell::get);
+        task();
+        TAKEN.with(core::cell::Cell::get) - before
     }
 }
 
@@ -327,29 +439,138 @@ mod tests {
         }
     }
 
+    /// Reads chunks symbol by symbol, as the draft describes them: what the parser is compared with.
+    #[derive(Clone)]
+    struct Symbols<'a> {
+        bytes: &'a [u8],
+        chunk: u16,
+        left: u16,
+    }
+
+    impl<'a> Symbols<'a> {
+        fn new(bytes: &'a [u8]) -> Self {
+            let (chunk, left) = (0, 0);
+            Self { bytes, chunk, left }
+        }
+
+        /// `None` at the end of the bytes and at a reserved symbol.
+        fn take(&mut self) -> Option<Symbol> {
+            while self.left == 0 {
+                self.chunk = u16_at(self.bytes, 0)?;
+                self.bytes = &self.bytes[2..];
+                self.left = match self.chunk >> 14 {
+                    0 | 1 => self.chunk & 0x1fff,
+                    2 => 14,
+                    _ => 7,
+                };
+            }
+            self.left -= 1;
+            Symbol::from_bits(match self.chunk >> 14 {
+                0 | 1 => self.chunk >> 13,
+                2 => (self.chunk >> self.left) & 1,
+                _ => self.chunk >> (2 * self.left),
+            })
+        }
+    }
+
+    /// What a feedback says by that, if it can be read: the arrival of each packet.
+    fn by_model(chunks: &[u8], count: u16, reference: i64) -> Option<Vec<Option<i64>>> {
+        let mut symbols = Symbols::new(chunks);
+        let symbol_of: Option<Vec<_>> = (0..count).map(|_| symbols.take()).collect();
+        let mut deltas = symbols.bytes;
+        let mut time = reference * TICKS_PER_REFERENCE;
+        let arrivals = symbol_of?.into_iter().map(|symbol| {
+            let (bytes, rest) = deltas.split_at_checked(symbol as usize)?;
+            deltas = rest;
+            time += match bytes {
+                [] => return Some(None),
+                [small] => i64::from(*small),
+                _ => i64::from(i16::from_be_bytes([bytes[0], bytes[1]])),
+            };
+            Some(Some(time))
+        });
+        arrivals.collect()
+    }
+
     #[test]
     fn chunks_of_the_draft() {
-        // §3.1.3: a run of 221 lost, and a run of 24 small.
-        let run = |bytes: [u8; 2], n: usize| {
-            let mut symbols = Symbols::new(&bytes);
-            let all: Vec<_> = core::iter::from_fn(|| symbols.take()).collect();
-            assert_eq!(all.len(), n);
-            all
+        let said = |chunk: u16| -> Option<Vec<u8>> {
+            let chunk = Chunk(chunk);
+            let all = (0..chunk.count()).map(|place| chunk.symbol(place));
+            all.map(|symbol| symbol.map(|symbol| symbol as u8))
+                .collect()
         };
-        assert!(
-            run([0x00, 0xdd], 221)
-                .iter()
-                .all(|&s| s == Symbol::NotReceived)
-        );
-        assert!(run([0x60, 0x18], 0).is_empty(), "symbol 3 is reserved");
-        assert!(run([0x20, 0x18], 24).iter().all(|&s| s == Symbol::Small));
+        // §3.1.3: a run of 221 lost, and a run of 24 small.
+        assert_eq!(said(0x00dd), Some(vec![0; 221]));
+        assert_eq!(said(0x2018), Some(vec![1; 24]));
+        assert_eq!(said(0x6018), None, "symbol 3 is reserved");
         // §3.1.4: one bit: lost, five came, three lost, three came, two lost.
-        let bits: Vec<u8> = run([0x9f, 0x1c], 14).iter().map(|&s| s as u8).collect();
-        assert_eq!(bits, [0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0]);
-        // Two bits: lost, large, three small, two lost. With the draft's "came without a time", 3, it ends there.
-        let bits: Vec<u8> = run([0xc9, 0x50], 7).iter().map(|&s| s as u8).collect();
-        assert_eq!(bits, [0, 2, 1, 1, 1, 0, 0]);
-        run([0xcd, 0x50], 1);
+        let bits = vec![0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0];
+        assert_eq!(said(0x9f1c), Some(bits));
+        // Two bits: lost, large, three small, two lost. The draft has "came without a time", 3, in such a place.
+        assert_eq!(said(0xc950), Some(vec![0, 2, 1, 1, 1, 0, 0]));
+        assert_eq!(said(0xcd50), None);
+        assert_eq!(
+            (
+                Chunk(0xc950).deltas_length(7),
+                Chunk(0xcd50).deltas_length(1)
+            ),
+            (Some(5), Some(0))
+        );
+    }
+
+    /// A feedback with those bytes behind its heading.
+    fn packet(count: u16, chunks: &[u8]) -> Vec<u8> {
+        let words = (16 + chunks.len()).div_ceil(4);
+        let mut packet = vec![
+            0x8f,
+            205,
+            0,
+            words as u8,
+            0,
+            0,
+            0,
+            1,
+            0,
+            0,
+            0,
+            2,
+            0xff,
+            0x00,
+        ];
+        packet.extend(count.to_be_bytes());
+        packet.extend([0, 0, 5, 9]);
+        packet.extend(chunks);
+        packet.resize(4 + words * 4, 0);
+        packet
+    }
+
+    /// Two bytes may claim that thousands of packets are missing; to read them takes no longer than any two bytes do.
+    #[test]
+    fn what_a_feedback_costs_is_bounded_by_its_bytes() {
+        let lies: [(u16, &[u8]); 4] = [
+            (16_382, &[0x1f, 0xff, 0x1f, 0xff]),
+            (65_535, &[[0x1f, 0xff].repeat(8), vec![0, 7]].concat()),
+            (1, &[[0, 0].repeat(300), vec![0x20, 1, 7]].concat()),
+            (2_100, &[0xbf, 0xff].repeat(150)),
+        ];
+        for (count, chunks) in lies {
+            let bytes = packet(count, chunks);
+            let mut reports = 0;
+            let steps = steps::of(|| {
+                if let Some(Ok(Packet::TransportFeedback(feedback))) =
+                    compound(&bytes).unwrap().next()
+                {
+                    reports = feedback.reports().count();
+                }
+            });
+            assert!(
+                steps <= 4 * bytes.len(),
+                "{steps} steps for {} bytes",
+                bytes.len()
+            );
+            assert!(reports <= 4 * bytes.len());
+        }
     }
 
     #[test]
@@ -471,6 +692,32 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn whatever_comes_is_read_as_the_draft_says(
+            count in prop_oneof![0u16..100, any::<u16>()],
+            chunks in prop::collection::vec(prop_oneof![
+                any::<u16>(), 0u16..40, 0x2000u16..0x2010, 0x4000u16..0x4010, 0x8000u16..0xffff,
+            ], 0..12),
+            deltas in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let chunks: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.to_be_bytes()).chain(deltas).collect();
+            let bytes = packet(count, &chunks);
+            let expected = by_model(&bytes[20..], count, 5);
+            let packet = compound(&bytes).unwrap().next().unwrap();
+            match packet {
+                Ok(Packet::TransportFeedback(feedback)) => {
+                    let arrivals: Vec<_> = feedback.statuses().map(|status| status.arrival).collect();
+                    prop_assert_eq!(Some(arrivals), expected);
+                    let sequences = feedback.statuses().zip(0..).all(|(status, nth)| {
+                        status.sequence == 0xff00_u16.wrapping_add(nth)
+                    });
+                    prop_assert!(sequences);
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => prop_assert_eq!(expected, None),
+            }
+        }
+
         #[test]
         fn a_series_of_feedbacks_says_everything(base: u16, size in 40usize..1500, arrivals in any_arrivals()) {
             let last = arrivals.iter().rposition(Option::is_some);

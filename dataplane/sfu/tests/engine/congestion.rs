@@ -1,9 +1,10 @@
 //! What is sent to a subscriber who can choose among encodings: numbers, feedback about them, and what is made of that.
 
-use proto::rtcp::{Nack, ReceiverReport, write_transport_feedback};
+use proto::rtcp::{Fir, FirEntry, Nack, Pli, ReceiverReport, write_transport_feedback};
 use proto::rtp::{Uri, extension};
 use proto::twcc::FeedbackGenerator;
 use sfu::api::*;
+use sfu::stats::Refusal;
 
 use crate::harness::*;
 use crate::simulcast::*;
@@ -184,9 +185,75 @@ fn feedback_about_what_was_never_sent_changes_nothing() {
             let base = 20_000_u16.wrapping_add(nth.wrapping_mul(131));
             write_transport_feedback((1, 2), base, 0, &lost, out).map(|_| ())
         });
+        net.run(5);
     }
     let after = net.engine.way(net.now, id).expect("feedback has come");
     assert_eq!(after.estimate, before.estimate);
     assert_eq!(showing(&net, receiver), Some(2));
+    net.finish();
+}
+
+/// A datagram of a peer, as it is before it is encrypted.
+fn say(net: &mut Net, peer: usize, bytes: &[u8]) {
+    let mut out = vec![0; bytes.len() + 64];
+    let peer = &mut net.peers[peer];
+    let len = peer.outbound.protect_rtcp(bytes, &mut out).unwrap();
+    let from = peer.address;
+    net.send(from, out[..len].to_vec());
+}
+
+fn refused(net: &Net, reason: Refusal) -> u64 {
+    net.engine.stats().refusals[reason as usize]
+}
+
+/// 24 bytes claim that 16 382 packets are missing, and there are 58 of them in a datagram.
+#[test]
+fn feedback_is_listened_to_a_few_times_in_a_datagram() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    watch(&mut net, &mut camera, receiver, 5, 0);
+    let way = |net: &Net| net.engine.way(net.now, net.peers[receiver].id);
+    let before = way(&net).expect("feedback has come");
+    let lie = [
+        0x8f, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0xa0, 0, 0x3f, 0xfe, 0, 0, 5, 9, 0x1f, 0xff, 0x1f,
+        0xff,
+    ];
+    let consumed = net.engine.stats().consumed;
+    for _ in 0..100 {
+        say(&mut net, receiver, &lie.repeat(58));
+        net.run(5);
+    }
+    let taken: u64 = net.engine.stats().consumed.iter().sum();
+    assert!(taken >= consumed.iter().sum::<u64>() + 100);
+    assert_eq!(refused(&net, Refusal::FeedbackFlood), 5_400);
+    assert_eq!(refused(&net, Refusal::FeedbackUnasked), 0);
+    assert_eq!(way(&net).map(|way| way.estimate), Some(before.estimate));
+    // Nothing that leaves to the camera is numbered.
+    say(&mut net, camera.peer, &lie.repeat(3));
+    net.run(5);
+    assert_eq!(refused(&net, Refusal::FeedbackUnasked), 3);
+    net.finish();
+}
+
+#[test]
+fn key_frame_requests_of_a_datagram_beyond_a_few_are_refused() {
+    let mut net = Net::new();
+    let (_, receivers) = call(&mut net, 1);
+    let media = out_ssrcs(receivers[0]).1;
+    let entries = [FirEntry {
+        ssrc: media,
+        sequence: 1,
+    }; 60];
+    net.send_rtcp(receivers[0], |out| {
+        for _ in 0..10 {
+            Pli { sender: 1, media }.write(out)?;
+        }
+        Fir::write(1, &entries, out)?;
+        Pli { sender: 1, media }.write(out)
+    });
+    net.run(5);
+    assert_eq!(net.engine.stats().key_frame_requests_received, 64);
+    assert_eq!(refused(&net, Refusal::RequestFlood), 7);
     net.finish();
 }
