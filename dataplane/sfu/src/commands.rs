@@ -1,6 +1,7 @@
 //! Following the agent's orders: the model grows and shrinks here. Off the packet path, so it may allocate.
 
 use clock::{Duration, Instant};
+use proto::codec::Codec;
 use proto::ice::lite::USUAL_CANDIDATES;
 use proto::ice::{Credentials, lite};
 use proto::loss::NackGenerator;
@@ -23,6 +24,7 @@ use crate::model::exit::Keys;
 use crate::model::layers::ENCODINGS_MAX;
 use crate::model::publisher::{Origin, Voice};
 use crate::model::subscriber::{Described, Rtx, first_index};
+use crate::model::templates::Templates;
 use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
 use crate::select;
@@ -504,6 +506,12 @@ fn new_encoding(
     let asks = nack && matches!(origin, Origin::Transport(_));
     encoding.nack = asks.then(NackGenerator::new);
     encoding.cache = Cache::new(remembered);
+    let of = &engine.model.media[medium];
+    let tells_itself = !of.any(|codec| codec.codec != Codec::Vp8);
+    let is_described = of.extensions.id(Uri::DependencyDescriptor).is_some() && !tells_itself;
+    // The layer of a packet from another worker comes with it.
+    let is_here = matches!(origin, Origin::Transport(_));
+    encoding.templates = (is_described && is_here).then(|| Box::new(Templates::new()));
     encoding
 }
 

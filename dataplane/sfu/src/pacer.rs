@@ -282,6 +282,7 @@ mod tests {
             key_frame: false,
             late: false,
             repeats: false,
+            layer: None,
             elements: Elements::default(),
         }
     }

@@ -215,9 +215,6 @@ fn turn(engine: &mut Engine, outgoing: u32) {
 fn begin(engine: &mut Engine, outgoing: u32, limit: LayerLimit) {
     let stream = &mut engine.model.outgoing[outgoing];
     let mut layers = Box::new(Layers::new(limit));
-    if let Some(medium) = stream.medium {
-        layers.describe(&engine.model.media[medium]);
-    }
     if let (Stance::Following, Some(source), Some(_)) =
         (stream.stance, stream.source, stream.medium)
     {

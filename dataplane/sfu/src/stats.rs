@@ -99,10 +99,12 @@ pub enum Refusal {
     FeedbackUnasked,
     /// More key-frame requests in one datagram than are answered.
     RequestFlood,
+    /// A template structure of dependency descriptors, where they change more often than any encoder does.
+    StructureFlood,
 }
 
 /// Number of these reasons.
-pub const REFUSALS: usize = 3;
+pub const REFUSALS: usize = 4;
 
 impl Refusal {
     /// All reasons.
@@ -110,6 +112,7 @@ impl Refusal {
         Self::FeedbackFlood,
         Self::FeedbackUnasked,
         Self::RequestFlood,
+        Self::StructureFlood,
     ];
 
     /// The name in metrics.
@@ -118,6 +121,7 @@ impl Refusal {
             Self::FeedbackFlood => "feedback_flood",
             Self::FeedbackUnasked => "feedback_unasked",
             Self::RequestFlood => "request_flood",
+            Self::StructureFlood => "structure_flood",
         }
     }
 }

@@ -8,6 +8,7 @@ use proto::rtp::{Reception, SenderClock, Unwrapper};
 use super::layers::Pace;
 use super::observed::Observed;
 use super::publisher::Role;
+use super::templates::Templates;
 use crate::api::EncodingSpec;
 use crate::budget::Meter;
 use crate::cache::Cache;
@@ -43,6 +44,8 @@ pub(crate) struct Encoding {
     pub(crate) last_arrival: Option<Instant>,
     /// Kept where there are several encodings.
     pub(crate) pace: Pace,
+    /// Kept where only dependency descriptors tell of temporal layers.
+    pub(crate) templates: Option<Box<Templates>>,
     /// Until then it counts as one that does not arrive, for nobody can begin with it.
     pub(crate) deaf_until: Option<Instant>,
     /// The last sender report: NTP time, RTP timestamp, arrival.
@@ -86,6 +89,7 @@ impl Encoding {
             key_frame: KeyFrameRequest::default(),
             last_arrival: None,
             pace: Pace::default(),
+            templates: None,
             deaf_until: None,
             sender_report: None,
             clock_rate,
@@ -139,6 +143,9 @@ impl Encoding {
         }
         self.last_arrival = None;
         self.pace = Pace::default();
+        if let Some(templates) = &mut self.templates {
+            templates.forget();
+        }
         self.deaf_until = None;
         self.sender_report = None;
         self.measured = (0, 0, self.bytes);

@@ -1,12 +1,9 @@
 //! Which of several encodings, and how much of one, a subscriber gets.
 
 use clock::{Duration, Instant};
-use proto::codec::dependency::Structure;
-use proto::codec::{Codec, Vp8Numbers};
-use proto::rtp::Uri;
+use proto::codec::Vp8Numbers;
 use proto::rtp::sequence::timestamp_distance;
 
-use super::Medium;
 use crate::api::LayerLimit;
 use crate::ceiling::Ceiling;
 
@@ -188,8 +185,6 @@ pub(crate) struct Layers {
     pub(crate) temporal: u8,
     /// The RTP stream that was forwarded last: place of its encoding, and its source.
     pub(crate) last: Option<(u8, u32)>,
-    /// What the dependency descriptors of the RTP stream that is forwarded mean, where only they tell of temporal layers.
-    pub(crate) structure: Option<Box<Structure>>,
     /// How much later than its sender meant that one is shown, in units of its clock.
     shift: u32,
 }
@@ -219,16 +214,8 @@ impl Layers {
             judged: None,
             temporal: u8::MAX,
             last: None,
-            structure: None,
             shift: 0,
         }
-    }
-
-    /// It is about that medium from now on.
-    pub(crate) fn describe(&mut self, medium: &Medium) {
-        let is_described = medium.extensions.id(Uri::DependencyDescriptor).is_some();
-        let tells_itself = !medium.any(|codec| codec.codec != Codec::Vp8);
-        self.structure = (is_described && !tells_itself).then(Box::default);
     }
 
     /// The application allows this.

@@ -10,6 +10,7 @@ pub(crate) mod policer;
 pub(crate) mod publisher;
 mod slab;
 pub(crate) mod subscriber;
+pub(crate) mod templates;
 pub(crate) mod transport;
 
 use std::net::{IpAddr, SocketAddr};

@@ -2,6 +2,7 @@
 
 use clock::Instant;
 use packet::{Arena, SlotId};
+use proto::codec::dependency::Layer;
 use proto::rtp::Uri;
 
 /// Most header extensions of one packet that are passed on.
@@ -30,6 +31,8 @@ pub(crate) struct Packet {
     pub(crate) late: bool,
     /// Its payload is of RFC 2198: sound of packets before it may come first.
     pub(crate) repeats: bool,
+    /// Its temporal layer by the dependency descriptor.
+    pub(crate) layer: Option<Layer>,
     pub(crate) elements: Elements,
 }
 

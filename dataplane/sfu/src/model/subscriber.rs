@@ -267,7 +267,6 @@ impl Outgoing {
         self.stance = Stance::Layered;
         let mut layers = Box::new(Layers::new(wish));
         layers.ceiling = ceiling.map(Box::new);
-        layers.describe(medium);
         layers.set_grant(before.and_then(|layers| layers.grant));
         layers.aim(medium.arriving);
         let wants = layers.wants(medium.arriving);

@@ -4,7 +4,8 @@ use core::ops::Range;
 
 use clock::Instant;
 use packet::Arena;
-use proto::codec::{dependency, is_key_frame_start};
+use proto::codec::dependency::{self, Layer};
+use proto::codec::is_key_frame_start;
 use proto::loss::Arrival;
 use proto::rtp::extension::AudioLevel;
 use proto::rtp::{Header, LayersAllocation, Uri, extension};
@@ -20,11 +21,12 @@ use crate::model::encoding::{SILENCE, Sighting};
 use crate::model::packet::{ElementAt, Elements, Packet};
 use crate::model::policer::Verdict;
 use crate::model::publisher::Role;
+use crate::model::templates::Flood;
 use crate::model::transport::{SOURCES_MAX, Source};
 use crate::model::{Encoding, Medium};
 use crate::redundancy;
 use crate::select;
-use crate::stats::Consumed;
+use crate::stats::{Consumed, Refusal};
 
 /// `plain` → `media`.
 #[inline(never)]
@@ -107,6 +109,7 @@ fn ingest(
         && described_as_key_frame(&elements, bytes, plain)
             .unwrap_or_else(|| is_key_frame_start(codec, &bytes[payload.clone()]));
     let shift = |at: usize| plain.start + u16::try_from(at).expect("a slot is shorter than 64 KiB");
+    let layer = layer(engine, now, &elements, (bytes, plain), (&source, sequence));
     let packet = Packet {
         slot: plain.slot,
         payload: (shift(payload.start), shift(payload.end)),
@@ -120,6 +123,7 @@ fn ingest(
         key_frame,
         late,
         repeats: redundancy::concerns(codec),
+        layer,
         elements,
     };
     note_meaning(engine, now, bytes, plain, header, &packet);
@@ -257,6 +261,24 @@ fn note_arrival(
 fn described_as_key_frame(elements: &Elements, bytes: &[u8], plain: &Plain) -> Option<bool> {
     let descriptor = elements.value(Uri::DependencyDescriptor, bytes, plain.start)?;
     dependency::Descriptor::parse(descriptor).map(|read| read.is_key_frame_start())
+}
+
+/// The temporal layer that the dependency descriptor tells of, where the payload itself says nothing.
+#[inline]
+fn layer(
+    engine: &mut Engine,
+    now: Instant,
+    elements: &Elements,
+    (bytes, plain): (&[u8], &Plain),
+    (source, sequence): (&Source, u64),
+) -> Option<Layer> {
+    let templates = engine.model.encodings[source.encoding].templates.as_mut()?;
+    let descriptor = elements.value(Uri::DependencyDescriptor, bytes, plain.start)?;
+    let layer = templates.on_packet(now, sequence, descriptor);
+    layer.unwrap_or_else(|Flood| {
+        engine.stats.refuse(Refusal::StructureFlood, 1);
+        None
+    })
 }
 
 /// Sound says how loud it is, for whoever has the time to listen to many.

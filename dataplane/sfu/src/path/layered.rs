@@ -4,8 +4,8 @@
 use clock::Instant;
 use packet::Arena;
 use proto::codec::{Codec, vp8};
+use proto::rtp::Refused;
 use proto::rtp::sequence::timestamp_distance;
-use proto::rtp::{Refused, Uri};
 use proto::rtx;
 
 use super::rewrite::{Numbers, PREFIX_MAX, Prefix};
@@ -38,7 +38,6 @@ pub(super) fn fresh(
         packet,
         encoding,
         descriptor: descriptor(codec, packet, arena),
-        arena,
     };
     let numbers = going.go(medium, encodings, payload_type, now);
     outgoing.layers = Some(layers);
@@ -76,7 +75,6 @@ struct Going<'a> {
     packet: &'a Packet,
     encoding: &'a Encoding,
     descriptor: Option<vp8::Descriptor>,
-    arena: &'a Arena,
 }
 
 /// Which temporal layer a picture is of, and where it leads to.
@@ -89,7 +87,7 @@ struct Layer {
 
 impl Going<'_> {
     /// By VP8's own word, or else by the dependency descriptor, whose meaning comes with the key frames of its encoding.
-    fn layer(&mut self) -> Option<Layer> {
+    fn layer(&self) -> Option<Layer> {
         if let Some(temporal) = self.descriptor.and_then(|descriptor| descriptor.temporal) {
             // RFC 7741 §4.2: with Y the picture depends on layer 0 only. Whoever goes up a step at a time has all the rest.
             let below = temporal.id.checked_sub(1).filter(|_| temporal.layer_sync);
@@ -98,13 +96,7 @@ impl Going<'_> {
                 rises: below.map(|below| (below, temporal.id)),
             });
         }
-        let structure = self.layers.structure.as_mut()?;
-        let mut elements = self.packet.elements.iter();
-        let at = elements.find(|at| at.uri == Uri::DependencyDescriptor)?;
-        let start = usize::from(at.offset);
-        let data = &self.arena.bytes(self.packet.slot)[start..start + usize::from(at.len)];
-        structure.update(data);
-        let layer = structure.layer(data)?;
+        let layer = self.packet.layer?;
         Some(Layer {
             id: layer.temporal,
             rises: layer.switches_to.map(|to| (layer.temporal, to)),
