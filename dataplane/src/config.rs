@@ -175,6 +175,9 @@ pub struct Engine {
     pub congestion_control: bool,
     /// Whether pictures leave evenly where that is known, and probes are sent to find out whether more fits.
     pub pacing: bool,
+    /// How much longer pictures may be held back at most where packets get lost, so that repetitions come in time and the picture
+    /// does not stop; 0 for never. Browsers delay sound with it.
+    pub playout_delay_max: Span,
     /// Whether others get lower encodings of simulcast when their browsers estimate that the way to them carries no more
     /// (REMB). Off by default: Chromium's first estimates are far below what the way carries.
     pub follow_remb: bool,
@@ -261,6 +264,7 @@ impl Default for Engine {
             padding_max: 1,
             congestion_control: true,
             pacing: true,
+            playout_delay_max: Span(Duration::from_millis(200)),
             follow_remb: false,
         }
     }

@@ -353,6 +353,7 @@ pub fn make_worker(
         padding_max: config.engine.padding_max,
         transport_wide: config.engine.congestion_control,
         pacing: config.engine.pacing,
+        playout_delay_max: config.engine.playout_delay_max.0,
         follow_remb: config.engine.follow_remb,
         cycles: net::cycles,
         drop_rtp: config.faults.drop_rtp,

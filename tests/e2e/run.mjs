@@ -1,27 +1,56 @@
-// Runs the test files one after the other: each starts its own cluster and browsers, and two cores carry one at a time.
-//   node run.mjs [part of a file name]
-import { spawnSync } from 'node:child_process';
+// Runs the test files: each starts its own cluster and browsers. Those that measure what people see have the machine for themselves; of the
+// others, which mostly wait, several run side by side.
+//   node run.mjs [--lanes N] [part of a file name]
+import { spawn } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 
+const ALONE = ['01_call', '06_loss', '09_garbage', '17_workers', '18_runs', '19_quality', '20_simulcast', '21_codecs', '21_voice'];
+
 const here = path.dirname(new URL(import.meta.url).pathname);
-const filter = process.argv[2] ?? '';
+const args = process.argv.slice(2);
+const at = args.indexOf('--lanes');
+const lanes = at < 0 ? Math.max(1, Math.min(4, os.availableParallelism())) : Number(args.splice(at, 2)[1]);
+const filter = args[0] ?? '';
 const files = fs.readdirSync(path.join(here, 'tests')).filter((f) => f.endsWith('.test.mjs') && f.includes(filter)).sort();
-if (files.length === 0) {
-  console.error(`no test file has "${filter}" in its name`);
+if (files.length === 0 || !(lanes >= 1)) {
+  console.error(files.length === 0 ? `no test file has "${filter}" in its name` : '--lanes wants a number');
   process.exit(2);
 }
+
 const failed = [];
-const started = Date.now();
-for (const file of files) {
-  const at = Date.now();
-  console.log(`── ${file}`);
-  const { status } = spawnSync(process.execPath, ['--test', '--test-reporter', 'spec', path.join(here, 'tests', file)], { stdio: 'inherit' });
-  console.log(`   ${file}: ${status === 0 ? 'ok' : 'FAILED'}, ${((Date.now() - at) / 1000).toFixed(1)} s`);
-  if (status !== 0) failed.push(file);
+const running = new Set();
+
+// One file, whose output is shown as it comes, or in one piece where others run beside it.
+function run(file, { aside }) {
+  const began = Date.now();
+  if (!aside) console.log(`── ${file}`);
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--test', '--test-reporter', 'spec', path.join(here, 'tests', file)], { stdio: aside ? ['ignore', 'pipe', 'pipe'] : 'inherit' });
+    running.add(child);
+    let output = '';
+    for (const stream of aside ? [child.stdout, child.stderr] : []) stream.setEncoding('utf8').on('data', (text) => { output += text; });
+    child.on('close', (status) => {
+      running.delete(child);
+      if (aside) console.log(`── ${file}\n${output.trimEnd()}`);
+      console.log(`   ${file}: ${status === 0 ? 'ok' : 'FAILED'}, ${((Date.now() - began) / 1000).toFixed(1)} s`);
+      if (status !== 0) failed.push(file);
+      resolve();
+    });
+  });
 }
+
+// Whoever stops this stops what it started.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => { for (const child of running) child.kill(signal); process.exit(130); });
+
+const started = Date.now();
+const isAlone = (file) => lanes === 1 || ALONE.some((name) => file.startsWith(name));
+for (const file of files.filter(isAlone)) await run(file, { aside: false });
+const rest = files.filter((file) => !isAlone(file));
+await Promise.all(Array.from({ length: lanes }, async () => { while (rest.length > 0) await run(rest.shift(), { aside: true }); }));
 console.log(`end-to-end: ${files.length - failed.length} of ${files.length} files ok, ${((Date.now() - started) / 1000).toFixed(0)} s`);
 if (failed.length > 0) {
-  console.log(`failed: ${failed.join(', ')}`);
+  console.log(`failed: ${failed.sort().join(', ')}`);
   process.exit(1);
 }

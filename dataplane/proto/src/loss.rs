@@ -12,6 +12,13 @@ const MAX_AT_ONCE: usize = 128;
 const REORDER_WAIT: Duration = Duration::from_millis(5);
 /// The shortest time between two requests for a packet.
 const MIN_REPEAT: Duration = Duration::from_millis(20);
+/// On a way that loses requests each is made twice, so far apart: the one is soon lost with the other, but not by chance alone.
+/// Browsers answer only one (they count round trips too), and a request is small.
+const TWICE_AFTER: Duration = Duration::from_millis(10);
+/// For so long after one was lost.
+const TWICE_FOR: Duration = Duration::from_secs(5);
+/// So many in a row that were asked for twice are no chance.
+const DOUBTS_MAX: u8 = 3;
 /// The time between two requests doubles at most so often.
 const DOUBLINGS_MAX: u32 = 5;
 /// A packet is asked for at most so often.
@@ -54,7 +61,11 @@ struct Missing {
     sequence: u64,
     since: Instant,
     next: Instant,
+    /// Milliseconds from `since` to the last request.
+    asked: u16,
     tries: u8,
+    /// What comes next is the last request once more.
+    repeats: bool,
 }
 
 impl Missing {
@@ -77,8 +88,14 @@ pub struct NackGenerator {
     /// Ascending, at most `MAX_MISSING`.
     missing: Vec<Missing>,
     due: Vec<u16>,
-    /// How long it lately took from the first request for a packet until it came, smoothed.
+    /// How long it lately took from the request for a packet until it came, smoothed.
     answer: Duration,
+    /// How long the last requests were thought to take.
+    expected: Duration,
+    /// Until then each is made twice.
+    twice_until: Instant,
+    /// Packets in a row of which it is not known which request was answered.
+    doubts: u8,
 }
 
 impl Default for NackGenerator {
@@ -96,6 +113,9 @@ impl NackGenerator {
             missing: Vec::with_capacity(MAX_MISSING),
             due: Vec::with_capacity(MAX_AT_ONCE),
             answer: Duration::ZERO,
+            expected: Duration::ZERO,
+            twice_until: Instant::ZERO,
+            doubts: 0,
         }
     }
 
@@ -113,6 +133,9 @@ impl NackGenerator {
             missing,
             due,
             answer: Duration::ZERO,
+            expected: Duration::ZERO,
+            twice_until: Instant::ZERO,
+            doubts: 0,
         };
     }
 
@@ -144,7 +167,9 @@ impl NackGenerator {
                 sequence,
                 since: now,
                 next: now.add(REORDER_WAIT),
+                asked: 0,
                 tries: 0,
+                repeats: false,
             }));
         Arrival::AfterGap { missing: gap }
     }
@@ -155,7 +180,8 @@ impl NackGenerator {
     }
 
     /// What to ask for now. Each packet is asked for again after `rtt`, or after what answers took lately if that is longer,
-    /// and a quarter; from the third time on after twice as long, and so on. Call it until there are no sequences.
+    /// and a quarter; from the third time on after twice as long, and so on. Where requests get lost each is made twice. Call it
+    /// until there are no sequences.
     pub fn poll_nack(&mut self, now: Instant, rtt: Duration) -> Due<'_> {
         self.due.clear();
         let before = self.missing.len();
@@ -167,15 +193,30 @@ impl NackGenerator {
         let expected = rtt.max(self.answer);
         let quarter = expected.checked_div(4).unwrap_or_default();
         let first = expected.saturating_add(quarter).clamp(MIN_REPEAT, MAX_AGE);
+        self.expected = expected;
+        let is_twice = now < self.twice_until && first > TWICE_AFTER.saturating_mul(2);
         let due = self
             .missing
             .iter_mut()
             .filter(|missing| missing.next <= now);
         for missing in due.take(MAX_AT_ONCE) {
-            let too_old = missing.since.add(MAX_AGE);
-            missing.next = now.add(missing.patience(first)).min(too_old);
-            missing.tries = missing.tries.saturating_add(1);
             self.due.push(missing.sequence as u16);
+            let too_old = missing.since.add(MAX_AGE);
+            if missing.repeats {
+                missing.repeats = false;
+                let waited = TWICE_AFTER.min(first);
+                let next = now.add(missing.patience(first).saturating_sub(waited));
+                missing.next = next.min(too_old);
+                continue;
+            }
+            missing.repeats = is_twice && missing.tries < 2;
+            missing.next = match missing.repeats {
+                true => now.add(TWICE_AFTER),
+                false => now.add(missing.patience(first)),
+            };
+            missing.next = missing.next.min(too_old);
+            missing.tries = missing.tries.saturating_add(1);
+            missing.asked = now.saturating_since(missing.since).as_millis() as u16;
         }
         Due {
             sequences: &self.due,
@@ -201,8 +242,7 @@ impl NackGenerator {
             Ok(position) => {
                 let missing = self.missing.remove(position);
                 if missing.tries > 0 {
-                    let first_request = missing.since.add(REORDER_WAIT);
-                    self.note_answer(now.saturating_since(first_request));
+                    self.note_answer(now, &missing);
                 }
                 Arrival::Recovered
             }
@@ -211,7 +251,29 @@ impl NackGenerator {
     }
 
     /// Smoothed as TCP smooths its round trips (RFC 6298 §2), but quicker: there are few.
-    fn note_answer(&mut self, took: Duration) {
+    ///
+    /// Whoever was asked twice may have answered the first request late or the second in time (Karn's question). Where the second is
+    /// too recent for an answer it was the first. Else it is taken for the second, as long as most need no second at all.
+    fn note_answer(&mut self, now: Instant, missing: &Missing) {
+        let since_last = Duration::from_millis(u64::from(missing.asked));
+        let since_last = now.saturating_since(missing.since.add(since_last));
+        let is_prompt = since_last.saturating_mul(4) >= self.expected.saturating_mul(3);
+        let took = match missing.tries {
+            1 => {
+                self.doubts = 0;
+                since_last
+            }
+            2 if is_prompt && self.doubts < DOUBTS_MAX => {
+                self.doubts = self.doubts.saturating_add(1);
+                self.twice_until = now.add(TWICE_FOR);
+                return;
+            }
+            _ => {
+                // Asking twice would only make a queue longer.
+                self.twice_until = Instant::ZERO;
+                now.saturating_since(missing.since.add(REORDER_WAIT))
+            }
+        };
         let old = self.answer.saturating_mul(3);
         self.answer = old.saturating_add(took).checked_div(4).unwrap_or_default();
     }
@@ -315,6 +377,29 @@ mod tests {
         assert!(requests_behind_a_queue(1) < 1.1);
         let behind = requests_behind_a_queue(300);
         assert!(behind < 2.0, "{behind} requests for each packet");
+    }
+
+    #[test]
+    fn a_lost_request_makes_the_next_ones_go_twice_and_not_later() {
+        let mut nack = NackGenerator::new();
+        nack.on_packet(at(0), 0);
+        nack.on_packet(at(0), 2);
+        assert_eq!(poll(&mut nack, 5).0, [1]);
+        assert_eq!(poll(&mut nack, 130).0, [1]);
+        assert_eq!(nack.on_packet(at(230), 1), Arrival::Recovered);
+        // The answer to the second took as long as ever.
+        assert_eq!(nack.answer, Duration::ZERO);
+        nack.on_packet(at(1_000), 4);
+        let mut asked = Vec::new();
+        for now in 1_000..1_200 {
+            asked.extend(poll(&mut nack, now).0.iter().map(|_| now));
+        }
+        assert_eq!(asked, [1_005, 1_015, 1_130, 1_140]);
+        assert_eq!(nack.on_packet(at(1_200), 3), Arrival::Recovered);
+        // Long after nothing was lost any more.
+        nack.on_packet(at(8_000), 6);
+        assert_eq!(poll(&mut nack, 8_005).0, [5]);
+        assert_eq!(poll(&mut nack, 8_015).0, []);
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl Bench {
             padding_max: 1,
             transport_wide: true,
             pacing: true,
+            playout_delay_max: Duration::from_millis(200),
             follow_remb: false,
             cycles: || 0,
             drop_rtp: false,

@@ -52,6 +52,8 @@ pub struct Config {
     pub transport_wide: bool,
     /// Let pictures leave evenly where that is known.
     pub pacing: bool,
+    /// How much longer pictures may be held back at most where packets get lost, so that repetitions come in time; zero for never.
+    pub playout_delay_max: Duration,
     /// Whether other subscribers get lower encodings when their browsers estimate (REMB) that the way to them carries no more.
     pub follow_remb: bool,
     /// A counter that only grows, to measure stages by: the processor's cycles, or a constant where time must not matter.

@@ -666,6 +666,7 @@ fn new_outgoing(engine: &mut Engine, key: u32, spec: SubscribedMedia) -> Outgoin
         codecs: spec.codecs,
         extensions,
         bandwidth_max: spec.bandwidth_max.filter(|_| spec.kind == Kind::Video),
+        hold: None,
     };
     let first_timestamp = rng.next_u32();
     let names = (key, spec.ssrc, spec.kind);

@@ -15,7 +15,6 @@ use crate::model::packet::Packet;
 use crate::model::transport::Numbered;
 use crate::model::{Model, Slab, Transport};
 use crate::pacer::{Held, Pacer};
-use crate::path::block::Block;
 use crate::stats::Refusal;
 
 /// Where estimates begin: less than nearly every way carries, and enough for a picture that can be recognized.
@@ -103,7 +102,7 @@ pub(crate) fn begin(engine: &mut Engine, now: Instant, outgoing: u32) {
 
 fn renumber(model: &mut Model, outgoing: u32) {
     let stream = &mut model.outgoing[outgoing];
-    stream.extensions = Block::new(&stream.described, true);
+    stream.rebuild_extensions(true);
 }
 
 /// The number of the next packet.

@@ -21,10 +21,10 @@ use crate::model::layers::Layers;
 use crate::model::observed::Told;
 use crate::model::{Medium, Model, Transport};
 use crate::path::{Plain, Run};
-use crate::redundancy;
 use crate::select;
 use crate::share;
 use crate::stats::{PacketKind, Refusal};
+use crate::{playout, redundancy};
 
 /// Reports leave this often, give or take half of it (RFC 3550 §6.2: randomized, so that ends do not fall into step).
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -159,6 +159,7 @@ fn on_blocks(engine: &mut Engine, now: Instant, key: u32, blocks: ReportBlocks<'
         );
         measured = round_trip.or(measured);
         redundancy::on_report(engine, now, key, &block);
+        playout::on_report(engine, key, about);
     }
     if let Some(round_trip) = measured {
         engine.model.transports[key].round_trip = Some(round_trip);
@@ -267,11 +268,13 @@ fn resend(
         };
     };
     let round_trip = transport.round_trip();
+    let is_lossy = transport.lossy_until.is_some();
     let exit = &mut model.exits[key];
     let media = outgoing.sent.octets;
     let mut copies = 0;
     if exit.waiting < WAITING_MAX && !engine.queue.is_full_for_retransmissions() {
-        copies = rtx.spend(original, packet.payload_len(), media, round_trip, now);
+        let bytes = packet.payload_len();
+        copies = rtx.spend(original, bytes, media, is_lossy, (round_trip, now));
     }
     let mut made = 0;
     while made < copies && exit.waiting < WAITING_MAX {

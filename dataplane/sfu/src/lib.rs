@@ -32,6 +32,7 @@ mod model;
 mod outbox;
 mod pacer;
 mod path;
+mod playout;
 mod redundancy;
 mod select;
 mod share;

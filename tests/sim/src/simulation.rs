@@ -135,6 +135,7 @@ impl Simulation {
             padding_max: 1,
             transport_wide: settings.transport_wide,
             pacing: settings.pacing,
+            playout_delay_max: Duration::from_millis(200),
             follow_remb: settings.follow_remb,
             cycles: || 0,
             drop_rtp: false,

@@ -10,6 +10,7 @@ use super::observed::Observed;
 use crate::api::{Kind, LayerLimit, PayloadType, PublisherId, SubscriberId};
 use crate::ceiling::Ceiling;
 use crate::path::block::Block;
+use crate::playout::Hold;
 use crate::redundancy;
 
 /// Retransmissions that are remembered per RTP stream, so that none is repeated within a round trip.
@@ -98,6 +99,8 @@ pub(crate) struct Described {
     pub(crate) extensions: ExtensionMap,
     /// How much of a picture is sent at most, in bit/s.
     pub(crate) bandwidth_max: Option<u64>,
+    /// How long its pictures are held back, if that was ever longer than usual.
+    pub(crate) hold: Option<Hold>,
 }
 
 /// What was sent in an RTP stream.
@@ -155,14 +158,15 @@ impl Rtx {
 
     /// How often the packet with this index may be sent again now; it then counts as sent. `media` is how many octets of media
     /// were sent so far, which allow for more. Who asks once more has lost the answer, or we the request: it is late, and a third
-    /// time would be too late for most, so the second answer goes twice.
+    /// time would be too late for most, so the second answer goes twice. Where much gets lost (`is_lossy`) each goes once more,
+    /// for then it is the lost answers that stop the picture.
     pub(crate) fn spend(
         &mut self,
         index: u64,
         bytes: usize,
         media: u32,
-        rtt: Duration,
-        now: Instant,
+        is_lossy: bool,
+        (rtt, now): (Duration, Instant),
     ) -> u8 {
         let earned = u64::from(media.wrapping_sub(self.earned)) / RESEND_SHARE;
         self.allowance = RESEND_BYTES_MAX.min(self.allowance + earned);
@@ -172,7 +176,7 @@ impl Rtx {
         let interval = rtt.max(RESEND_INTERVAL_MIN).as_millis();
         let is_again = *last_index == index as u16;
         let recently = is_again && u128::from(now_ms.wrapping_sub(*last)) < interval;
-        let copies = if is_again { 2 } else { 1 };
+        let copies = 1 + u8::from(is_again) + u8::from(is_lossy);
         if recently || self.allowance < u64::from(copies) * bytes as u64 {
             return 0;
         }
@@ -235,6 +239,11 @@ impl Outgoing {
             observed: Observed::default(),
             described: Box::new(described),
         }
+    }
+
+    /// What the block is made of has changed; packets `are_numbered` or not.
+    pub(crate) fn rebuild_extensions(&mut self, are_numbered: bool) {
+        self.extensions = Block::new(&self.described, are_numbered);
     }
 
     /// Our payload type for one of the publisher's.
@@ -357,16 +366,29 @@ mod tests {
     fn retransmissions_are_bounded_in_rate_and_repetition() {
         let mut rtx = Rtx::new(1, 0);
         let rtt = Duration::from_millis(50);
-        assert_eq!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(0)), 1);
-        assert_eq!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(49)), 0);
-        assert_eq!(rtx.spend(7, 1_000, 0, rtt, Instant::from_millis(50)), 2);
+        assert_eq!(
+            rtx.spend(7, 1_000, 0, false, (rtt, Instant::from_millis(0))),
+            1
+        );
+        assert_eq!(
+            rtx.spend(7, 1_000, 0, false, (rtt, Instant::from_millis(49))),
+            0
+        );
+        assert_eq!(
+            rtx.spend(7, 1_000, 0, false, (rtt, Instant::from_millis(50))),
+            2
+        );
         let later = Instant::from_millis(60);
         let granted = (100..200)
-            .filter(|index| rtx.spend(*index, 1_000, 0, rtt, later) == 1)
+            .filter(|index| rtx.spend(*index, 1_000, 0, false, (rtt, later)) == 1)
             .count();
         assert_eq!(granted, (RESEND_BYTES_MAX as usize - 3_000) / 1_000);
-        assert_eq!(rtx.spend(300, 1_000, 4_000, rtt, later), 1);
-        assert_eq!(rtx.spend(301, 1_000, 4_000, rtt, later), 0);
+        assert_eq!(rtx.spend(300, 1_000, 4_000, false, (rtt, later)), 1);
+        assert_eq!(rtx.spend(301, 1_000, 4_000, false, (rtt, later)), 0);
+        // Each goes once more where much gets lost, if there is room.
+        let mut rtx = Rtx::new(1, 0);
+        let mut spend = |millis| rtx.spend(7, 1_000, 0, true, (rtt, Instant::from_millis(millis)));
+        assert_eq!((spend(0), spend(49), spend(50)), (2, 0, 3));
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl Block {
     /// A block with a MID of the usual length fits.
     const LEN_MAX: usize = 32;
 
-    /// From an RTP stream's MID and the ids that were negotiated for it; `None` if the block is too long. The packets have a
+    /// From an RTP stream's MID, how long its pictures are held back, and the ids that were negotiated for it; `None` if the block is too long. The packets have a
     /// transport-wide number if they `are_numbered`, and a send time otherwise.
     pub(crate) fn new(described: &Described, are_numbered: bool) -> Option<Self> {
         let ids = &described.extensions;
@@ -29,9 +29,11 @@ impl Block {
         let len = if are_numbered { 2 } else { 3 };
         let mid = ids.id(Uri::Mid).map(|id| (id, &*described.mid));
         let time = ids.id(uri).map(|id| (id, &[0; 3][..len]));
-        let mut elements = [Element::new(0, &[]); 2];
+        let hold = described.hold.as_ref();
+        let hold = hold.and_then(|hold| Some((ids.id(Uri::PlayoutDelay)?, &hold.0[..])));
+        let mut elements = [Element::new(0, &[]); 3];
         let mut count = 0;
-        for (id, data) in mid.into_iter().chain(time) {
+        for (id, data) in mid.into_iter().chain(time).chain(hold) {
             elements[count] = Element::new(id, data);
             count += 1;
         }

@@ -27,8 +27,8 @@ use crate::redundancy;
 pub(crate) const DATAGRAM_MAX: usize = 1472;
 /// Longest header that we write; extensions that do not fit are left out.
 const HEADER_MAX: usize = 320;
-/// Most header extensions of a packet that leaves: those passed on, MID, and the send time.
-const ELEMENTS_OUT_MAX: usize = ELEMENTS_MAX + 2;
+/// Most header extensions of a packet that leaves: those passed on, MID, the send time, and the playout delay.
+const ELEMENTS_OUT_MAX: usize = ELEMENTS_MAX + 3;
 /// Longest header extension that is passed on: a dependency descriptor with its template structure.
 const ELEMENT_MAX: usize = 200;
 /// Most octets that go before a payload.
@@ -698,12 +698,21 @@ fn write_with_elements(
         count += 1;
     }
     let bytes = arena.bytes(slot);
+    // A publisher who says how long to wait knows better.
+    let mut hold = described.hold.as_ref();
     for at in passed_on {
+        hold = hold.filter(|_| at.uri != Uri::PlayoutDelay);
         let data = &bytes[usize::from(at.offset)..][..usize::from(at.len)];
         if let Some(id) = push(at.uri, data) {
             elements[count] = Element::new(id, data);
             count += 1;
         }
+    }
+    if let Some(hold) = hold
+        && let Some(id) = push(Uri::PlayoutDelay, &hold.0)
+    {
+        elements[count] = Element::new(id, &hold.0);
+        count += 1;
     }
     let start = headers.len();
     headers.resize(start + HEADER_MAX, 0);

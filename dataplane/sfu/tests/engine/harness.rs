@@ -48,6 +48,7 @@ pub const OUT_MID: u8 = 9;
 pub const OUT_LEVEL: u8 = 5;
 pub const OUT_DESCRIPTOR: u8 = 7;
 pub const OUT_ORIENTATION: u8 = 6;
+pub const OUT_PLAYOUT: u8 = 8;
 
 /// A packet that a peer decrypted.
 #[derive(Clone, Debug)]
@@ -124,6 +125,7 @@ pub fn config() -> Config {
         padding_max: 1,
         transport_wide: false,
         pacing: true,
+        playout_delay_max: Duration::from_millis(200),
         follow_remb: true,
         cycles: || 0,
         drop_rtp: false,
@@ -709,6 +711,7 @@ pub fn subscriber(net: &Net, peer: usize, publisher: u64) -> SubscriberSpec {
         (OUT_MID, Uri::Mid),
         (OUT_LEVEL, Uri::AudioLevel),
         (OUT_DESCRIPTOR, Uri::DependencyDescriptor),
+        (OUT_PLAYOUT, Uri::PlayoutDelay),
         (OUT_ORIENTATION, Uri::VideoOrientation),
     ];
     SubscriberSpec {

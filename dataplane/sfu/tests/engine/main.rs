@@ -11,6 +11,7 @@ mod garbage;
 mod harness;
 mod layers;
 mod overload;
+mod playout;
 mod restart;
 mod sharing;
 mod simulcast;
