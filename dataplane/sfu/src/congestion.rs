@@ -162,6 +162,13 @@ pub(crate) fn on_feedback(
     model.transports[key].numbered = Some(numbered);
 }
 
+/// What is sent on a transport takes another path from now on.
+pub(crate) fn on_new_path(transport: &mut Transport) {
+    if let Some(numbered) = &mut transport.numbered {
+        numbered.leg.on_new_path();
+    }
+}
+
 /// So much of what is sent on a connection is sent on this transport, from zero to one, and not everybody there has what they
 /// want if it `is_narrow`.
 pub(crate) fn set_share(transport: &mut Transport, share: f64, is_narrow: bool) {

@@ -389,7 +389,11 @@ impl Engine {
         let transport = &mut self.model.transports[key];
         let path: Path = transport.path(address);
         *self.stats.transports(transport.state()) -= 1;
-        let first = transport.selected.replace(path).is_none();
+        let before = transport.selected.replace(path);
+        let first = before.is_none();
+        if before.is_some_and(|before| before.remote != path.remote || before.local != path.local) {
+            congestion::on_new_path(transport);
+        }
         self.model.exits[key].path = Some(path);
         *self.stats.transports(transport.state()) += 1;
         let id = transport.id;

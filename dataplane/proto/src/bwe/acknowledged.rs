@@ -25,6 +25,12 @@ impl Acknowledged {
         }
     }
 
+    /// As new, with the memory that it has.
+    pub(super) fn reset(&mut self) {
+        self.buckets.clear();
+        self.newest = f64::NEG_INFINITY;
+    }
+
     pub(super) fn on_packet(&mut self, arrival: f64, bytes: u16) {
         self.newest = self.newest.max(arrival);
         while let Some((start, _)) = self.buckets.front()

@@ -74,13 +74,24 @@ pub(super) struct Detector {
 
 impl Detector {
     pub(super) fn new() -> Self {
+        Self::with(VecDeque::with_capacity(WINDOW.saturating_add(1)))
+    }
+
+    /// As new, with the memory that it has.
+    pub(super) fn reset(&mut self) {
+        let mut points = core::mem::take(&mut self.points);
+        points.clear();
+        *self = Self::with(points);
+    }
+
+    fn with(points: VecDeque<(f64, f64)>) -> Self {
         Self {
             current: None,
             previous: None,
             groups: 0.0,
             accumulated: 0.0,
             smoothed: 0.0,
-            points: VecDeque::with_capacity(WINDOW.saturating_add(1)),
+            points,
             threshold: THRESHOLD_START_MS,
             over_for: 0.0,
             over_count: 0,

@@ -70,6 +70,11 @@ impl History {
         number
     }
 
+    /// Whatever is heard of those sent so far says nothing.
+    pub(super) fn forget(&mut self) {
+        self.unheard_of.fill(0);
+    }
+
     /// The number that will be given out next.
     pub(super) fn next(&self) -> u64 {
         self.next

@@ -85,6 +85,14 @@ impl Leg {
         }
     }
 
+    /// From now on packets take another path to the same peer: how long they were on their way before says nothing of it.
+    pub fn on_new_path(&mut self) {
+        self.detector.reset();
+        self.acknowledged.reset();
+        self.queue = Queue::default();
+        self.history.forget();
+    }
+
     /// The transport-wide sequence number that the next packet will get.
     pub fn next_number(&self) -> u16 {
         self.history.next() as u16

@@ -235,6 +235,25 @@ fn an_application_that_sends_little_keeps_what_is_known() {
 }
 
 #[test]
+fn a_longer_path_is_no_queue_where_it_is_known_to_be_another_one() {
+    let after = |is_told: bool| {
+        let mut net = Net::new(Link::of(4e6), 1e6);
+        net.run(10.0);
+        net.link.delay = Duration::from_millis(150);
+        if is_told {
+            net.leg.on_new_path();
+        }
+        net.run(1.0);
+        (net.estimator.estimate(), net.leg.queueing(net.now))
+    };
+    let (estimate, waits) = after(true);
+    assert!(estimate > 1e6, "{estimate}");
+    assert!(waits < Duration::from_millis(10), "{waits:?}");
+    let (_, waits) = after(false);
+    assert!(waits > Duration::from_millis(90), "the control: {waits:?}");
+}
+
+#[test]
 fn a_silent_path_is_believed_less_and_less() {
     let mut net = Net::new(Link::of(2e6), 10e6);
     net.run(10.0);

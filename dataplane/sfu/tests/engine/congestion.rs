@@ -1,5 +1,7 @@
 //! What is sent to a subscriber who can choose among encodings: numbers, feedback about them, and what is made of that.
 
+use core::net::SocketAddr;
+
 use proto::rtcp::{Fir, FirEntry, Nack, Pli, ReceiverReport, write_transport_feedback};
 use proto::rtp::{Uri, extension};
 use proto::twcc::FeedbackGenerator;
@@ -45,8 +47,19 @@ fn element(packet: &Received, id: u8) -> Option<&[u8]> {
 /// Pictures for so many seconds, and feedback about all of them that come; `late` is how much later than the one before each
 /// packet seems to come, in microseconds.
 fn watch(net: &mut Net, camera: &mut Camera, receiver: usize, seconds: u64, late: u64) {
+    watch_afar(net, camera, receiver, seconds, (late, 0));
+}
+
+/// The same on a way that takes `far` microseconds.
+fn watch_afar(
+    net: &mut Net,
+    camera: &mut Camera,
+    receiver: usize,
+    seconds: u64,
+    (late, far): (u64, u64),
+) {
     let mut feedback = FeedbackGenerator::new(clock::Duration::from_millis(50));
-    let (mut told, mut delay) = (net.peers[receiver].rtp.len(), 0);
+    let (mut told, mut delay) = (net.peers[receiver].rtp.len(), far);
     for _ in 0..seconds * 1_000 / INTERVAL {
         camera.picture(net, arrives);
         for packet in &net.peers[receiver].rtp[told..] {
@@ -147,6 +160,29 @@ fn silence_is_no_limit() {
     }
     assert_eq!(showing(&net, receiver), Some(2));
     net.finish();
+}
+
+#[test]
+fn who_moves_to_a_longer_way_is_not_taken_for_one_behind_a_queue() {
+    for moves in [true, false] {
+        let mut net = Net::with(measuring());
+        let mut camera = Camera::new(&mut net, false);
+        let receiver = subscribe(&mut net);
+        watch(&mut net, &mut camera, receiver, 5, 0);
+        if moves {
+            let elsewhere = SocketAddr::from(([198, 51, 100, 77], 6_000));
+            net.peers[receiver].address = elsewhere;
+            net.run(4_000);
+        }
+        watch_afar(&mut net, &mut camera, receiver, 2, (0, 150_000));
+        let way = net.engine.way(net.now, net.peers[receiver].id);
+        let queueing = way.expect("feedback has come").queueing.as_millis();
+        assert_eq!(queueing < 20, moves, "{queueing} ms");
+        if moves {
+            assert_eq!(showing(&net, receiver), Some(2));
+        }
+        net.finish();
+    }
 }
 
 #[test]

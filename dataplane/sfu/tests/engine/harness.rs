@@ -48,7 +48,7 @@ pub const OUT_MID: u8 = 9;
 pub const OUT_LEVEL: u8 = 5;
 pub const OUT_DESCRIPTOR: u8 = 7;
 pub const OUT_ORIENTATION: u8 = 6;
-pub const OUT_PLAYOUT: u8 = 8;
+pub const OUT_PLAYOUT: u8 = 11;
 
 /// A packet that a peer decrypted.
 #[derive(Clone, Debug)]
