@@ -12,6 +12,11 @@ impl Engine {
         copies.sum::<u64>() + self.held().count() as u64
     }
 
+    /// Those of them that wait for their time, as counted and as they are.
+    pub fn paced_copies(&self) -> (u64, u64) {
+        (self.paced_packets, self.held().count() as u64)
+    }
+
     /// Slots with references of the engine: those of the caches, of what waits, and of what went away since. Looks through
     /// everything, which takes long.
     pub fn slots_kept(&self) -> usize {

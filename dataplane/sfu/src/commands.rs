@@ -290,6 +290,7 @@ pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
         drop_subscriber(engine, subscriber);
     }
     engine.wheel.cancel(key);
+    engine.paced.remove(key);
     *engine
         .stats
         .transports(engine.model.transports[key].state()) -= 1;

@@ -292,13 +292,14 @@ pub(crate) fn discard(engine: &mut Engine, outgoing: u32) {
     );
     let stats = &mut engine.stats;
     stats.stage_mut(Stage::Rewrite).held -= packets;
+    engine.paced_packets -= packets;
     stats.drop_many(Stage::Rewrite, DropReason::NotSelected, packets);
 }
 
 /// Something that waited on a transport may leave.
 pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     let is_due = deadline(&engine.model, key).is_some_and(|due| due <= now);
-    if is_due && !engine.paced.contains(&key) {
+    if is_due {
         engine.paced.push(key);
     }
 }

@@ -20,6 +20,7 @@ use crate::model::publisher::{Origin, Role};
 use crate::model::transport::Source;
 use crate::model::{Model, Path};
 use crate::outbox::Outbox;
+use crate::path::pace::Due;
 use crate::path::protect::JOBS_MAX;
 use crate::path::queue::Queue;
 
@@ -36,7 +37,7 @@ const EVENTS_MAX: usize = 4096;
 /// Transports whose timers are served in one turn; the rest is due in the next.
 const TIMERS_MAX: usize = 256;
 /// Packets that leave in one turn, and a few more: as many as fit into a processor's nearer caches until they are sent.
-const FLUSHED_MAX: usize = 512;
+pub(crate) const FLUSHED_MAX: usize = 512;
 /// Of the bursts and the bytes that can still be written while the driver stands still, what media leave to STUN, DTLS and
 /// RTCP.
 const CONTROL_BURSTS: usize = 256;
@@ -82,7 +83,9 @@ pub struct Engine {
     pub(crate) jobs: Vec<Job<'static>>,
     due: Vec<u32>,
     /// Transports on which something that waited may leave now.
-    pub(crate) paced: Vec<u32>,
+    pub(crate) paced: Due,
+    /// Packets that wait in pacers.
+    pub(crate) paced_packets: u64,
     /// Empty between two divisions, whose memory it keeps.
     pub(crate) wanted: Vec<Wanted>,
     /// Of all transports.
@@ -128,7 +131,8 @@ impl Engine {
             headers: Vec::with_capacity(REWRITTEN_MAX * WRITTEN_MAX),
             jobs: Vec::with_capacity(JOBS_MAX),
             due: Vec::with_capacity(TIMERS_MAX),
-            paced: Vec::with_capacity(TIMERS_MAX),
+            paced: Due::new(config.transports_max),
+            paced_packets: 0,
             wanted: Vec::new(),
             ice: Arc::default(),
             config,
@@ -222,9 +226,9 @@ impl Engine {
         congestion::way(&self.model, now, key)
     }
 
-    /// How many copies wait to be sent, of whatever length.
+    /// How many copies leave with the next flush if there is room, of whatever length; not those that wait for their time.
     pub fn copies_waiting(&self) -> u64 {
-        self.stats.stage(Stage::Rewrite).held
+        self.stats.stage(Stage::Rewrite).held - self.paced_packets
     }
 
     /// Whether to wait a moment for more before [`Engine::flush`] may pay: what was received since the last one are parts of
@@ -470,10 +474,12 @@ impl Engine {
     pub(crate) fn drop_runs(&mut self, transport: u32, gone: impl Fn(u32) -> bool) {
         let exit = &mut self.model.exits[transport];
         let mut packets = u64::from(self.queue.drop_runs(exit, &gone));
+        let paced = &mut self.paced_packets;
         if let Some(numbered) = &mut self.model.transports[transport].numbered {
             let orphans = &mut self.orphans;
             numbered.pacer.remove(gone, |held| {
                 packets += 1;
+                *paced -= 1;
                 orphans.push(held.packet.slot);
             });
         }

@@ -305,6 +305,8 @@ impl OneWorker {
         let stats = self.worker.engine.stats();
         assert_eq!(stats.unbalanced(), None, "in + made = out + dropped + held");
         let copies = self.worker.engine.waiting_copies();
+        let (counted, paced) = self.worker.engine.paced_copies();
+        assert_eq!(counted, paced, "what pacers hold is counted");
         for stage in Stage::ALL {
             let waiting = match stage {
                 Stage::Rewrite => copies,

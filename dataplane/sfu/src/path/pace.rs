@@ -1,12 +1,14 @@
 //! What waits before it is rewritten, on transports whose packets are numbered for transport-wide feedback.
 
+use std::collections::VecDeque;
+
 use packet::Arena;
 
 use super::Run;
 use super::rewrite::{Moment, Way, rewrite, way};
 use crate::api::Kind;
 use crate::congestion;
-use crate::discard::Stage;
+use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::pacer::{Held, Pacer};
 
@@ -16,7 +18,54 @@ const RELEASED_MAX: usize = 64;
 /// Payload of a packet that fills a probe, as far as padding can make it so long (RFC 3550 §5.1: one octet says how much).
 const FILLING: usize = 1_000;
 
-/// Whether a packet has to wait. Sound never does.
+/// Transports on which something that waited may leave, in the order in which they became due. Each is listed once.
+#[derive(Debug)]
+pub(crate) struct Due {
+    keys: VecDeque<u32>,
+    /// By key.
+    listed: Box<[bool]>,
+}
+
+impl Due {
+    /// None. There is memory for as many transports.
+    pub(crate) fn new(transports: usize) -> Self {
+        Self {
+            keys: VecDeque::with_capacity(transports),
+            listed: vec![false; transports].into_boxed_slice(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// One more, if it is not listed.
+    pub(crate) fn push(&mut self, key: u32) {
+        if let Some(listed) = self.listed.get_mut(key as usize)
+            && !core::mem::replace(listed, true)
+        {
+            self.keys.push_back(key);
+        }
+    }
+
+    /// The one that has waited longest.
+    pub(crate) fn pop(&mut self) -> Option<u32> {
+        let key = self.keys.pop_front()?;
+        self.listed[key as usize] = false;
+        Some(key)
+    }
+
+    /// That transport is no more.
+    pub(crate) fn remove(&mut self, key: u32) {
+        if let Some(listed) = self.listed.get_mut(key as usize)
+            && core::mem::take(listed)
+        {
+            self.keys.retain(|other| *other != key);
+        }
+    }
+}
+
+/// How many packets of others left when one had to wait; `None` if it need not. Sound never waits.
 #[cold]
 #[inline(never)]
 pub(super) fn holds(
@@ -26,31 +75,32 @@ pub(super) fn holds(
     run: &Run,
     place: u32,
     way: Way,
-) -> bool {
-    let Some(stream) = engine.model.outgoing.get(run.outgoing) else {
-        return false;
-    };
+) -> Option<usize> {
+    let stream = engine.model.outgoing.get(run.outgoing)?;
     let is_sound = stream.kind == Kind::Audio;
     let transport = &mut engine.model.transports[way.transport];
-    let Some(numbered) = transport.numbered.as_mut().filter(|_| !is_sound) else {
-        return false;
-    };
+    let numbered = transport.numbered.as_mut().filter(|_| !is_sound)?;
     let pacer = &mut numbered.pacer;
     if !pacer.is_closed(moment.now) {
-        return false;
+        return None;
     }
     let packet = *engine.queue.packet(place);
     arena.retain(packet.slot);
     let overflow = pacer.hold(packet, run.outgoing, run.retransmission);
     let due = pacer.deadline();
     engine.stats.stage_mut(Stage::Rewrite).held += 1;
+    engine.paced_packets += 1;
     if let Some(due) = due {
         engine.wheel.schedule(way.transport, due);
     }
-    if let Some(held) = overflow {
-        leave(engine, moment, arena, held, way);
-    }
-    true
+    Some(match overflow {
+        Some(held) if engine.queue.is_full_for_copies() => {
+            discard(engine, arena, &held, DropReason::QueueFull);
+            0
+        }
+        Some(held) => leave(engine, moment, arena, held, way),
+        None => 0,
+    })
 }
 
 /// What may leave now for a transport, and what fills up its probe; how many packets that was.
@@ -67,19 +117,16 @@ pub(super) fn release(engine: &mut Engine, moment: &Moment, arena: &mut Arena, k
         let Some(held) = pacer(engine, key).and_then(|pacer| pacer.release(moment.now)) else {
             break;
         };
-        match way {
+        released += match way {
             Ok(way) => leave(engine, moment, arena, held, way),
             Err(reason) => {
-                let cells = engine.stats.stage_mut(Stage::Rewrite);
-                cells.held -= 1;
-                engine.stats.drop_at(Stage::Rewrite, reason);
-                arena.release(held.packet.slot);
+                discard(engine, arena, &held, reason);
+                1
             }
-        }
-        released += 1;
+        };
     }
     if let Ok(way) = way {
-        released += fill(engine, moment, arena, way);
+        released += fill(engine, moment, arena, way, released);
     }
     if let Some(due) = pacer(engine, key).and_then(|pacer| pacer.deadline()) {
         engine.wheel.schedule(key, due);
@@ -87,11 +134,17 @@ pub(super) fn release(engine: &mut Engine, moment: &Moment, arena: &mut Arena, k
     released
 }
 
-/// Fills up a probe with packets that were sent before.
-fn fill(engine: &mut Engine, moment: &Moment, arena: &mut Arena, way: Way) -> usize {
+/// Fills up a probe with packets that were sent before, where so many were released in this turn. How many it took.
+fn fill(
+    engine: &mut Engine,
+    moment: &Moment,
+    arena: &mut Arena,
+    way: Way,
+    released: usize,
+) -> usize {
     let key = way.transport;
     let mut filled = 0;
-    while filled < RELEASED_MAX
+    while released + filled < RELEASED_MAX
         && !engine.queue.is_full_for_copies()
         && pacer(engine, key).is_some_and(|pacer| pacer.wants_filling(moment.now))
     {
@@ -118,14 +171,21 @@ fn fill(engine: &mut Engine, moment: &Moment, arena: &mut Arena, way: Way) -> us
             padding: padding.min(u8::MAX.into()) as u8,
             ..way
         };
-        rewrite(engine, moment, arena, &run, run.first, way);
-        filled += 1;
+        filled += 1 + rewrite(engine, moment, arena, &run, run.first, way);
     }
     filled
 }
 
-/// A packet has waited long enough.
-fn leave(engine: &mut Engine, moment: &Moment, arena: &mut Arena, held: Held, way: Way) {
+/// A packet that waited is of no use any more.
+fn discard(engine: &mut Engine, arena: &mut Arena, held: &Held, reason: DropReason) {
+    engine.stats.stage_mut(Stage::Rewrite).held -= 1;
+    engine.paced_packets -= 1;
+    engine.stats.drop_at(Stage::Rewrite, reason);
+    arena.release(held.packet.slot);
+}
+
+/// A packet has waited long enough. How many leave with it, if its subscriber begins with it and gets more from the cache.
+fn leave(engine: &mut Engine, moment: &Moment, arena: &mut Arena, held: Held, way: Way) -> usize {
     let mut packet = held.packet;
     // It waited on purpose: that makes it neither too old nor late.
     packet.arrival = None;
@@ -137,10 +197,34 @@ fn leave(engine: &mut Engine, moment: &Moment, arena: &mut Arena, held: Held, wa
         retransmission: held.retransmission,
     };
     engine.stats.stage_mut(Stage::Rewrite).held -= 1;
-    rewrite(engine, moment, arena, &run, run.first, way);
+    engine.paced_packets -= 1;
+    1 + rewrite(engine, moment, arena, &run, run.first, way)
 }
 
 fn pacer(engine: &mut Engine, key: u32) -> Option<&mut Pacer> {
     let transport = engine.model.transports.get_mut(key)?;
     Some(&mut transport.numbered.as_mut()?.pacer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_longest_is_next_and_each_is_listed_once() {
+        let mut due = Due::new(5);
+        for key in [3, 1, 3, 4, 1, 9] {
+            due.push(key);
+        }
+        due.remove(1);
+        due.remove(0);
+        due.push(1);
+        let order: Vec<u32> = core::iter::from_fn(|| due.pop()).collect();
+        assert_eq!(order, [3, 4, 1]);
+        let room = due.keys.capacity();
+        for _ in 0..10 {
+            (0..5).for_each(|key| due.push(key));
+        }
+        assert_eq!((due.keys.len(), due.keys.capacity()), (5, room));
+    }
 }

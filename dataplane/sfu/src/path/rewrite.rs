@@ -16,7 +16,7 @@ use crate::api::Kind;
 use crate::cache::PACKETS_MAX;
 use crate::congestion;
 use crate::discard::{DropReason, Stage};
-use crate::engine::Engine;
+use crate::engine::{Engine, FLUSHED_MAX};
 use crate::model::exit::Exit;
 use crate::model::packet::{ELEMENTS_MAX, ElementAt, Packet};
 use crate::model::subscriber::Stance;
@@ -36,6 +36,9 @@ pub(super) const PREFIX_MAX: usize = 8;
 /// Most packets that are looked at beyond the budget of a turn: a run as long as a batch with what other workers handed over,
 /// and what a subscriber that starts late has missed.
 pub(crate) const OVERSHOOT_MAX: usize = 2 * MAX_BATCH + PACKETS_MAX;
+/// Copies from the cache are made up to so many packets of a turn; the rest of the run that brought the first of them comes on
+/// top, so that there is memory for all.
+const COPIES_UP_TO: usize = FLUSHED_MAX + PACKETS_MAX;
 /// Most that is written of a packet: header and prefix.
 pub(crate) const WRITTEN_MAX: usize = HEADER_MAX + PREFIX_MAX;
 /// How many transports ahead the way out is fetched, and the RTP stream that comes first on it.
@@ -256,10 +259,14 @@ fn serve(
             }
             Ok(way) => {
                 for packet in run.first..run.first + run.count {
-                    if way.is_numbered && pace::holds(engine, moment, arena, &run, packet, way) {
-                        continue;
-                    }
-                    spent += rewrite(engine, moment, arena, &run, packet, way);
+                    let held = match way.is_numbered {
+                        true => pace::holds(engine, moment, arena, &run, packet, way),
+                        false => None,
+                    };
+                    spent += match held {
+                        Some(others) => others,
+                        None => rewrite(engine, moment, arena, &run, packet, way),
+                    };
                 }
             }
         }
@@ -397,7 +404,7 @@ fn catch_up(
     let missed = first.sequence + 1..=newest.unwrap_or_default();
     let mut made = 0;
     for sequence in missed.take(PACKETS_MAX) {
-        if engine.queue.is_full_for_copies() {
+        if engine.queue.is_full_for_copies() || engine.rewritten.len() >= COPIES_UP_TO {
             break;
         }
         let encoding = &engine.model.encodings[first.encoding];

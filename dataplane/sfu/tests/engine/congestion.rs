@@ -293,3 +293,17 @@ fn key_frame_requests_of_a_datagram_beyond_a_few_are_refused() {
     assert_eq!(refused(&net, Refusal::RequestFlood), 7);
     net.finish();
 }
+
+/// What waits on purpose is nothing to wait for others with.
+#[test]
+fn paced_packets_are_no_copies_that_are_about_to_leave() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    watch(&mut net, &mut camera, receiver, 3, 0);
+    // The way is full, so that what comes leaves slowly. After each flush everything else has left: the harness sees to that.
+    watch(&mut net, &mut camera, receiver, 2, 10_000);
+    assert!(net.paced_most > 0, "something was paced");
+    assert_eq!(net.engine.copies_waiting(), 0);
+    net.finish();
+}

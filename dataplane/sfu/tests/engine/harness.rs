@@ -17,6 +17,7 @@ use proto::srtp::{Inbound, KeyingMaterial, Outbound, Profile};
 use proto::stun::{Class, MAX_RESPONSE_LEN, Message};
 use sfu::Engine;
 use sfu::api::*;
+use sfu::discard::Stage;
 use sfu::tap::Crossed;
 
 use crate::counting::watch;
@@ -26,6 +27,8 @@ pub const NODE: ([u8; 4], u16) = ([192, 0, 2, 1], 7000);
 const HEADROOM: u16 = 64;
 /// So many flushes in one turn are no work but a loop.
 const FLUSHES_MAX: usize = 1_000;
+/// A turn never writes more than this: its budget, a run as long as a batch and what crossed, and the packets of a cache.
+const WRITTEN_MAX: u64 = 512 + 512 + 512;
 pub const STEP: Duration = Duration::from_millis(5);
 
 pub const OPUS: u8 = 111;
@@ -104,6 +107,8 @@ pub struct Net {
     /// What went to nobody's address.
     pub astray: Vec<(SocketAddr, Vec<u8>)>,
     pub lose_out: Loss,
+    /// Most packets that waited for their time.
+    pub paced_most: u64,
     /// Nothing that is written leaves.
     pub stands_still: bool,
     /// How often the engine has asked for memory, once somebody wants to know.
@@ -167,6 +172,7 @@ impl Net {
             events: Vec::new(),
             astray: Vec::new(),
             lose_out: Box::new(|_, _| false),
+            paced_most: 0,
             stands_still: false,
             allocations: None,
             crossing: Vec::new(),
@@ -412,7 +418,10 @@ impl Net {
         // What is more than leaves in one turn leaves in the next ones, which come at once.
         for _ in 0..FLUSHES_MAX {
             let now = self.now;
+            let before = self.written();
             self.watch(|net| net.engine.flush(now, &mut net.arena, &mut net.bursts));
+            let written = self.written() - before;
+            assert!(written <= WRITTEN_MAX, "{written} packets in one turn");
             assert_eq!(self.engine.stats().unbalanced(), None);
             self.carry();
             if self.engine.deadline() != Some(Instant::ZERO) {
@@ -423,6 +432,10 @@ impl Net {
             .map(|cells| cells.held)
             .sum();
         assert_eq!(held, self.engine.waiting_copies());
+        let (counted, paced) = self.engine.paced_copies();
+        assert_eq!(counted, paced);
+        assert_eq!(self.engine.copies_waiting(), held - paced);
+        self.paced_most = self.paced_most.max(paced);
         assert_eq!(
             self.arena.in_use(),
             self.engine.slots_kept(),
@@ -435,6 +448,10 @@ impl Net {
         for place in 0..self.peers.len() {
             self.pump_ice(place);
         }
+    }
+
+    fn written(&self) -> u64 {
+        self.engine.stats().stage(Stage::Rewrite).packets_out
     }
 
     fn watch(&mut self, task: impl FnOnce(&mut Self)) {
