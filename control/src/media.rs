@@ -39,8 +39,8 @@ pub fn node_fingerprint(from: &[link::Fingerprint]) -> Option<sdp::Fingerprint> 
         })
 }
 
-/// The media of a publisher.
-pub fn published(from: &PublishParameters) -> Vec<link::PublishedMedia> {
+/// The media of a publisher; `is_screen` says that the pictures are a shared screen.
+pub fn published(from: &PublishParameters, is_screen: bool) -> Vec<link::PublishedMedia> {
     from.media
         .iter()
         .map(|media| link::PublishedMedia {
@@ -50,6 +50,7 @@ pub fn published(from: &PublishParameters) -> Vec<link::PublishedMedia> {
             extensions: extensions(&media.extensions),
             encodings: media.encodings.iter().map(encoding).collect(),
             bandwidth_max: media.bandwidth_max,
+            is_screen: is_screen && media.kind == sdp::Kind::Video,
         })
         .collect()
 }

@@ -69,6 +69,17 @@ type StreamKey = (SessionId, StreamId);
 /// The name of a subscription.
 type SubscriptionKey = (SessionId, ConnectionId, StreamId);
 
+/// What a publisher and we agreed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Publishing<'a> {
+    /// What it sends.
+    pub agreed: &'a PublishParameters,
+    /// What it gets back of its own stream, if it wants that.
+    pub loopback: Option<&'a SubscribeParameters>,
+    /// Its pictures are a shared screen.
+    pub is_screen: bool,
+}
+
 /// What a transport is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
@@ -168,7 +179,7 @@ impl Reconciler {
         pending
     }
 
-    /// The publisher's description is agreed on: media may come. With `loopback` it gets its own stream back.
+    /// The publisher's description is agreed on: media may come.
     ///
     /// # Errors
     /// [`Overtaken`] when it is no longer wanted.
@@ -177,10 +188,14 @@ impl Reconciler {
         session: &SessionId,
         stream: &StreamId,
         transport: &TransportId,
-        agreed: &PublishParameters,
-        loopback: Option<&SubscribeParameters>,
+        publishing: Publishing<'_>,
         chance: &mut dyn Chance,
     ) -> Result<(), Overtaken> {
+        let Publishing {
+            agreed,
+            loopback,
+            is_screen,
+        } = publishing;
         let publication = self
             .publications
             .get_mut(&(session.clone(), stream.clone()))
@@ -192,7 +207,7 @@ impl Reconciler {
             Change::Put(Entry::Publisher(link::Publisher {
                 id: publication.publisher.clone(),
                 transport: transport.clone(),
-                media: media::published(agreed),
+                media: media::published(agreed, is_screen),
             })),
         ];
         if let Some(old) = publication.loopback.take() {

@@ -215,6 +215,14 @@ pub struct PublishedMedia {
     /// How much of a picture may come, all encodings together, in bit/s. The node tells the peer, and drops what goes on above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth_max: Option<u64>,
+    /// A screen that is shared: where there is not room for all, it comes before cameras.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub is_screen: bool,
+}
+
+/// What is not so is not written.
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 /// A codec under a payload type.

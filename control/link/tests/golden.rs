@@ -77,6 +77,7 @@ fn publisher() -> Publisher {
         transport: TransportId::new("t1"),
         media: vec![PublishedMedia {
             bandwidth_max: Some(1_000_000),
+            is_screen: true,
             kind: Kind::Video,
             mid: "1".into(),
             codecs: vec![vp8()],
@@ -178,6 +179,21 @@ fn messages_to_a_node() {
         connection: Some(ConnectionId::new("c1")),
     };
     check("ask-statistics", &ToNode::AskStatistics(question));
+}
+
+#[test]
+fn an_older_master_does_not_say_what_is_a_screen() {
+    let mut medium = publisher().media.remove(0);
+    let mut written = serde_json::to_value(&medium).expect("can be written");
+    let fields = written.as_object_mut().expect("an object");
+    assert!(fields.remove("isScreen").is_some());
+    medium.is_screen = false;
+    let read: PublishedMedia = serde_json::from_value(written.clone()).expect("can be read");
+    assert_eq!(read, medium);
+    assert_eq!(
+        serde_json::to_value(&read).expect("can be written"),
+        written
+    );
 }
 
 /// As browsers with some loss have it.

@@ -25,6 +25,13 @@ pub struct StreamProperties {
     pub filter: Option<Value>,
 }
 
+impl StreamProperties {
+    /// Its pictures are a shared screen. Clients say so when they publish, and it stays so whatever track they put in its place.
+    pub fn is_screen(&self) -> bool {
+        self.type_of_video.as_deref() == Some("SCREEN")
+    }
+}
+
 /// A stream that others may receive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stream {

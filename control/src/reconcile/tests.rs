@@ -47,6 +47,17 @@ fn published() -> PublishParameters {
     }
 }
 
+fn publishing<'a>(
+    agreed: &'a PublishParameters,
+    loopback: Option<&'a SubscribeParameters>,
+) -> Publishing<'a> {
+    Publishing {
+        agreed,
+        loopback,
+        is_screen: false,
+    }
+}
+
 fn subscribed() -> SubscribeParameters {
     SubscribeParameters {
         ice: ice(),
@@ -101,8 +112,7 @@ impl World {
                             &session,
                             &s,
                             id,
-                            &published(),
-                            loopback.as_ref(),
+                            publishing(&published(), loopback.as_ref()),
                             chance,
                         )
                         .expect("it was begun");
@@ -201,9 +211,13 @@ fn what_was_overtaken_is_not_put_into_force() {
     let second = world.media.begin_publication(&place, &session, &s, chance);
     let mut commit = |pending: &Pending| {
         let id = &pending.transport;
-        world
-            .media
-            .commit_publication(&session, &s, id, &published(), None, &mut world.chance)
+        world.media.commit_publication(
+            &session,
+            &s,
+            id,
+            publishing(&published(), None),
+            &mut world.chance,
+        )
     };
     assert_eq!(commit(&first), Err(Overtaken));
     assert_eq!(commit(&second), Ok(()));

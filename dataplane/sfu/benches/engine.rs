@@ -542,6 +542,7 @@ fn publisher(place: usize) -> PublisherSpec {
         transport: TransportId(place as u64),
         media: vec![PublishedMedia {
             bandwidth_max: None,
+            is_screen: false,
             kind: Kind::Video,
             mid: "1".into(),
             codecs: vec![vp8()],

@@ -236,6 +236,8 @@ pub struct PublishedMedia {
     /// How much of a picture may come, all encodings together, in bit/s. The publisher is told (REMB), and loses encodings if
     /// it goes on above it.
     pub bandwidth_max: Option<u64>,
+    /// A screen that is shared: where there is not room for all, it comes before cameras, that of who speaks included.
+    pub is_screen: bool,
 }
 
 /// A payload type and what it stands for.

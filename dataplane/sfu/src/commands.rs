@@ -466,7 +466,8 @@ fn add_medium(engine: &mut Engine, origin: Origin, place: u8, spec: PublishedMed
     }
     let names = (spec.kind, origin, place);
     let mid = spec.mid.into_bytes().into();
-    let medium = Medium::new(names, mid, spec.codecs, extensions, spec.bandwidth_max);
+    let mut medium = Medium::new(names, mid, spec.codecs, extensions, spec.bandwidth_max);
+    medium.is_screen = spec.is_screen;
     let medium = engine.model.media.insert(medium);
     for (nth, encoding) in (0..).zip(spec.encodings) {
         let encoding = new_encoding(engine, (medium, nth), origin, encoding);

@@ -318,7 +318,7 @@ fn wish<'a>(
     let mut places = possible.iter();
     let mut one = Wanted::new(
         outgoing,
-        u8::from(medium.speaks),
+        medium.priority(),
         prices[usize::from(places.next()?)],
     );
     for place in places {

@@ -96,6 +96,7 @@ pub fn publisher(
             extensions: extensions(&medium.extensions),
             encodings: medium.encodings.iter().map(encoding).collect(),
             bandwidth_max: medium.bandwidth_max,
+            is_screen: medium.is_screen,
         })
     });
     Ok(api::PublisherSpec {

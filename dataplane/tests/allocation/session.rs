@@ -170,6 +170,7 @@ impl Source {
     fn spec(&self) -> PublisherSpec {
         let media = |kind, mid: &str, codec, encoding| PublishedMedia {
             bandwidth_max: None,
+            is_screen: false,
             kind,
             mid: mid.into(),
             codecs: vec![codec],

@@ -36,6 +36,7 @@ fn publisher(id: &str, transport: &Peer) -> Entry {
         transport: transport.entry.id.clone(),
         media: vec![PublishedMedia {
             bandwidth_max: None,
+            is_screen: false,
             kind: Kind::Audio,
             mid: "0".into(),
             codecs: vec![opus(111)],

@@ -285,6 +285,7 @@ pub(crate) fn publisher(
         media: vec![
             PublishedMedia {
                 bandwidth_max: None,
+                is_screen: false,
                 kind: Kind::Audio,
                 mid: AUDIO_MID.into(),
                 codecs: vec![
@@ -299,6 +300,7 @@ pub(crate) fn publisher(
             },
             PublishedMedia {
                 bandwidth_max: None,
+                is_screen: false,
                 kind: Kind::Video,
                 mid: VIDEO_MID.into(),
                 codecs: vec![payload_type(IN_VP8, Codec::Vp8, CLOCK_VIDEO, Some(IN_RTX))],

@@ -10,7 +10,7 @@ use super::sessions::Member;
 use super::{Call, Outcome, force, object, transport};
 use crate::app::{Core, now_millis};
 use crate::domain::{Code, Refused, SessionId, Stream, StreamId, StreamProperties};
-use crate::reconcile::{Owner, Pending, Reconciler};
+use crate::reconcile::{Owner, Pending, Publishing, Reconciler};
 
 /// `publishVideo`
 pub async fn publish(call: &Call, member: &Member) {
@@ -77,7 +77,8 @@ pub async fn reconnect(call: &Call, member: &Member, stream: &StreamId) {
         let negotiated = negotiated?;
         let live = core.domain.stream(&member.0, stream)?.clone();
         let before = core.media.published_codecs(&member.0, stream);
-        commit(core, &member.0, stream, &negotiated)?;
+        let is_screen = live.properties.is_screen();
+        commit(core, (&member.0, stream), is_screen, &negotiated)?;
         core.media.note_peer(&owner, &offer);
         has_others = before != core.media.published_codecs(&member.0, stream);
         Ok(result(&live, &negotiated.answer))
@@ -222,7 +223,8 @@ fn complete(
     };
     properties.has_audio &= has(sdp::Kind::Audio);
     properties.has_video &= has(sdp::Kind::Video);
-    commit(core, &member.0, stream, negotiated)?;
+    let is_screen = properties.is_screen();
+    commit(core, (&member.0, stream), is_screen, negotiated)?;
     let live =
         core.domain
             .complete_publish(&member.0, &member.1, stream, properties, now_millis())?;
@@ -232,17 +234,21 @@ fn complete(
 
 fn commit(
     core: &mut Core,
-    session: &SessionId,
-    stream: &StreamId,
+    (session, stream): (&SessionId, &StreamId),
+    is_screen: bool,
     negotiated: &Negotiated,
 ) -> Result<(), Refused> {
+    let publishing = Publishing {
+        agreed: &negotiated.agreed,
+        loopback: negotiated.loopback.as_ref(),
+        is_screen,
+    };
     core.media
         .commit_publication(
             session,
             stream,
             &negotiated.pending.transport,
-            &negotiated.agreed,
-            negotiated.loopback.as_ref(),
+            publishing,
             core.chance.as_mut(),
         )
         .map_err(|overtaken| transport::endpoint(&overtaken.to_string()))

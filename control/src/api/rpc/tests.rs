@@ -16,7 +16,7 @@ use crate::app::{App, now_millis};
 use crate::domain::{
     ConnectionProperties, CreateSessionError, Reason, Role, SessionId, SessionProperties,
 };
-use crate::testing::{SECRET, master, master_with};
+use crate::testing::{FakeNode, SECRET, master, master_with};
 
 mod force;
 mod quality;
@@ -385,6 +385,40 @@ async fn streams_are_reconnected_under_their_ids() {
     assert_eq!(node.counts(), (2, 1, 1));
     let params = json!({"stream": "str_CAM_gone", "sdpString": OFFER});
     assert_eq!(b.error("reconnectStream", params).await, 105);
+}
+
+/// Of each publisher on a node: its media, and whether they are a screen.
+fn screens(node: &FakeNode) -> Vec<Vec<(link::Kind, bool)>> {
+    let entries = node.entries();
+    let media = entries.iter().filter_map(|entry| match entry {
+        Entry::Publisher(publisher) => Some(&publisher.media),
+        _ => None,
+    });
+    media
+        .map(|media| media.iter().map(|one| (one.kind, one.is_screen)).collect())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_node_is_told_which_pictures_are_a_screen() {
+    for (kind, is_screen) in [("SCREEN", true), ("CAMERA", false), ("CUSTOM", false)] {
+        let (app, node) = master();
+        let mut a = Client::join(&app, Role::Publisher).await;
+        let mut params = publish_params(OFFER);
+        params["typeOfVideo"] = json!(kind);
+        let stream = a.good("publishVideo", params).await["id"].clone();
+        let expected = [[(link::Kind::Audio, false), (link::Kind::Video, is_screen)]];
+        assert_eq!(screens(&node), expected, "{kind}");
+        // Clients don't say it again: neither when they replace the track nor when they reconnect.
+        let replaced = json!({
+            "streamId": stream, "property": "videoTrack", "newValue": {"label": "other"},
+            "reason": "trackReplaced",
+        });
+        a.good("streamPropertyChanged", replaced).await;
+        let params = json!({"stream": stream, "sdpString": OFFER});
+        a.good("reconnectStream", params).await;
+        assert_eq!(screens(&node), expected, "{kind}, reconnected");
+    }
 }
 
 #[tokio::test]

@@ -63,6 +63,8 @@ pub(crate) struct Medium {
     pub(crate) bandwidth_max: Option<u64>,
     /// Sees to that.
     pub(crate) policer: Policer,
+    /// It is a screen that is shared.
+    pub(crate) is_screen: bool,
     /// Its publisher is the one who speaks in its session.
     pub(crate) speaks: bool,
     /// Kept where the levels of sound arrive.
@@ -110,9 +112,16 @@ impl Medium {
             told: None,
             left: None,
             taps: Vec::new(),
+            is_screen: false,
             speaks: false,
             voice: None,
         }
+    }
+
+    /// Which pictures come first where there is not room for all, greater ones before others: a screen is what people talk about, and
+    /// of cameras that of who speaks is watched.
+    pub(crate) fn priority(&self) -> u8 {
+        2 * u8::from(self.is_screen) + u8::from(self.speaks)
     }
 
     /// Lets one more listen, and says at which place.

@@ -691,6 +691,7 @@ pub fn publisher(net: &Net, peer: usize, id: u64) -> PublisherSpec {
         media: vec![
             PublishedMedia {
                 bandwidth_max: None,
+                is_screen: false,
                 kind: Kind::Audio,
                 mid: "0".into(),
                 codecs: vec![opus(OPUS)],
@@ -702,6 +703,7 @@ pub fn publisher(net: &Net, peer: usize, id: u64) -> PublisherSpec {
             },
             PublishedMedia {
                 bandwidth_max: None,
+                is_screen: false,
                 kind: Kind::Video,
                 mid: "1".into(),
                 codecs: vec![vp8(VP8, Some(VP8_RTX))],

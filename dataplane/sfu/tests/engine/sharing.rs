@@ -255,39 +255,62 @@ fn the_application_has_the_last_word() {
     net.finish();
 }
 
-#[test]
-fn who_speaks_comes_first_where_there_is_not_room_for_both() {
-    // There is room for the second step of both and the third of one, if that is not on the way that complains.
-    for (speaker, expected) in [(0, [1, 1]), (1, [1, 2])] {
-        let mut net = Net::new();
-        let mut cameras = [Camera::new(&mut net, false), Camera::new(&mut net, false)];
-        let mut second = cameras[1].spec(&net);
-        second.id = PublisherId(2);
-        net.command(Command::AddPublisher(Box::new(second)));
-        net.connection = Some(ConnectionId(7));
-        let receivers = [1, 2].map(|publisher| {
-            let receiver = net.connect();
-            let spec = subscriber(&net, receiver, publisher);
-            net.command(Command::AddSubscriber(Box::new(spec)));
-            receiver
-        });
-        let mut watch = |net: &mut Net, pictures: u64, says: u64| {
-            for nth in 0..pictures {
-                if nth % 3 == 0 {
-                    estimate(net, receivers[0], says);
-                }
-                for camera in &mut cameras {
-                    camera.picture(net, arrives);
-                }
+/// What two viewers on one way are shown, each of one of two cameras, where there is room for the middle of both, and for everything
+/// of one if that is not the first, whose way complains. One of them is a screen, and the publisher of one speaks.
+fn two_on_one_way(screen: Option<u64>, speaker: Option<u64>) -> [usize; 2] {
+    let mut net = Net::new();
+    let mut cameras = [(); 2].map(|()| Camera::new(&mut net, false));
+    net.command(Command::RemovePublisher(PublisherId(1)));
+    for (id, camera) in (1..).zip(&cameras) {
+        let mut spec = camera.spec(&net);
+        spec.id = PublisherId(id);
+        for medium in &mut spec.media {
+            medium.is_screen = screen == Some(id) && medium.kind == Kind::Video;
+        }
+        net.command(Command::AddPublisher(Box::new(spec)));
+    }
+    net.connection = Some(ConnectionId(7));
+    let receivers = [1, 2].map(|publisher| {
+        let receiver = net.connect();
+        let spec = subscriber(&net, receiver, publisher);
+        net.command(Command::AddSubscriber(Box::new(spec)));
+        receiver
+    });
+    let mut watch = |net: &mut Net, pictures: u64, says: u64| {
+        for nth in 0..pictures {
+            if nth % 3 == 0 {
+                estimate(net, receivers[0], says);
             }
-            receivers.map(|receiver| showing(net, receiver))
-        };
-        assert_eq!(watch(&mut net, 60, 500_000), [2, 2]);
+            for camera in &mut cameras {
+                camera.picture(net, arrives);
+            }
+        }
+        receivers.map(|receiver| showing(net, receiver))
+    };
+    assert_eq!(watch(&mut net, 60, 500_000), [2, 2]);
+    if let Some(speaker) = speaker {
         net.command(Command::SetSpeaking {
-            publisher: PublisherId(1 + speaker),
+            publisher: PublisherId(speaker),
             speaks: true,
         });
-        assert_eq!(watch(&mut net, 40, 130_000), expected);
-        net.finish();
+    }
+    let shows = watch(&mut net, 40, 130_000);
+    net.finish();
+    shows
+}
+
+#[test]
+fn a_screen_comes_before_who_speaks_and_who_speaks_before_others() {
+    let (first, second) = ([1, 1], [1, 2]);
+    for (screen, speaker, expected) in [
+        (None, Some(1), first),
+        (None, Some(2), second),
+        (Some(1), None, first),
+        (Some(2), None, second),
+        (Some(1), Some(2), first),
+        (Some(2), Some(1), second),
+    ] {
+        let shows = two_on_one_way(screen, speaker);
+        assert_eq!(shows, expected, "screen {screen:?}, speaker {speaker:?}");
     }
 }

@@ -463,6 +463,7 @@ fn who_speaks_is_told_to_the_master_and_to_workers_that_send_it_on() {
             extensions: Vec::new(),
             encodings: vec![state::Encoding::default()],
             bandwidth_max: None,
+            is_screen: false,
         };
         Entry::Publisher(state::Publisher {
             id: PublisherId::new(id),
