@@ -1,7 +1,8 @@
 //! Sharing a number of bits per second among the subscriptions of one connection.
 //!
-//! First everybody gets what is lowest, sound and the base of every picture. Then one step more at a time, in rounds, the
-//! more important first, until nothing more fits. Who can't have its next step keeps what it has, and the others go on.
+//! First everybody gets what can't be left out: sound, and pictures that nobody may pause. Then one step more at a time, in
+//! rounds, the more important first, until nothing more fits; the first step of pictures that may be paused is their base. Who
+//! can't have its next step keeps what it has, and the others go on.
 
 use core::cmp::Reverse;
 
@@ -11,6 +12,8 @@ use crate::model::layers::ENCODINGS_MAX;
 /// Several who can go up do so with more, for the key frames of one make all others wait.
 const MARGIN_PERCENT: u64 = 8;
 const MARGIN_OF_SEVERAL_PERCENT: u64 = 20;
+/// One for each encoding, and none of them.
+const STEPS_MAX: usize = ENCODINGS_MAX + 1;
 
 /// One who wants a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +23,12 @@ pub(crate) struct Wanted {
     /// Greater ones are served first in each round.
     pub(crate) priority: u8,
     /// What each step takes in all, in bit/s, lowest first.
-    steps: [u64; ENCODINGS_MAX],
+    steps: [u64; STEPS_MAX],
     count: u8,
+    /// The lowest step is that nothing is sent.
+    is_pausable: bool,
+    /// It gets this step even if there is no room for it.
+    least: u8,
     /// The step that it has, and afterwards the one that it gets.
     pub(crate) has: u8,
     pub(crate) gets: u8,
@@ -31,22 +38,49 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Somebody who can't be served with less than `base` bit/s.
     pub(crate) fn new(outgoing: u32, priority: u8, base: u64) -> Self {
-        let mut steps = [0; ENCODINGS_MAX];
+        let mut steps = [0; STEPS_MAX];
         steps[0] = base;
         Self {
             outgoing,
             priority,
             steps,
             count: 1,
+            is_pausable: false,
+            least: 0,
             has: 0,
             gets: 0,
             closed: false,
         }
     }
 
+    /// Somebody who can do without: its base, for so many bit/s, is a step already.
+    pub(crate) fn pausable(outgoing: u32, priority: u8, base: u64) -> Self {
+        let mut one = Self {
+            is_pausable: true,
+            ..Self::new(outgoing, priority, 0)
+        };
+        one.step(base);
+        one
+    }
+
+    /// Which of the encodings that there could be comes with a step, from zero; `None` if nothing is sent.
+    pub(crate) fn encoding(&self, step: u8) -> Option<u8> {
+        step.checked_sub(u8::from(self.is_pausable))
+    }
+
+    /// The step with which that one comes.
+    pub(crate) fn step_of(&self, encoding: u8) -> u8 {
+        encoding + u8::from(self.is_pausable)
+    }
+
+    /// It must keep its base if it has that.
+    pub(crate) fn keep(&mut self) {
+        self.least = self.has.min(self.step_of(0));
+    }
+
     /// There is more, for so much in all. What costs less than the step below counts as if it cost the same.
     pub(crate) fn step(&mut self, bits_per_second: u64) {
-        if usize::from(self.count) < ENCODINGS_MAX {
+        if usize::from(self.count) < STEPS_MAX {
             self.steps[usize::from(self.count)] = bits_per_second.max(self.price(self.top()));
             self.count += 1;
         }
@@ -79,15 +113,15 @@ impl Wanted {
     }
 }
 
-/// Says what each gets of `budget` bit/s, and what that takes in all: no more than the budget unless everybody has only the
-/// lowest step. Up from what somebody has it goes with a margin.
+/// Says what each gets of `budget` bit/s, and what that takes in all: no more than the budget unless everybody has only what
+/// nobody may take away. Up from what somebody has it goes with a margin.
 pub(crate) fn allocate(budget: u64, wanted: &mut [Wanted]) -> u64 {
     let margin = margin(wanted);
     wanted.sort_unstable_by_key(|one| (Reverse(one.priority), one.outgoing));
     let mut spent = 0_u64;
     for one in wanted.iter_mut() {
-        (one.gets, one.closed) = (0, false);
-        spent = spent.saturating_add(one.price(0));
+        (one.gets, one.closed) = (one.least, false);
+        spent = spent.saturating_add(one.price(one.least));
     }
     let mut raised = true;
     while raised {
@@ -98,10 +132,13 @@ pub(crate) fn allocate(budget: u64, wanted: &mut [Wanted]) -> u64 {
             };
             let price = one.price(next) - one.price(one.gets);
             let total = spent.saturating_add(price);
-            let takes = match next > one.has {
-                true => total.saturating_add(total.saturating_mul(margin) / 100),
-                false => total,
+            let percent = match next {
+                _ if next <= one.has => 0,
+                // One picture that is there again is worth more than the others are harmed by its key frame.
+                _ if one.encoding(one.gets).is_none() => MARGIN_PERCENT,
+                _ => margin,
             };
+            let takes = total.saturating_add(total.saturating_mul(percent) / 100);
             if takes <= budget {
                 (spent, one.gets, raised) = (total, next, true);
             } else {

@@ -145,6 +145,10 @@ pub(crate) struct Outlook {
     pub(crate) is_blocked: bool,
     /// Whether that is our own measurement and not what peers say.
     pub(crate) is_measured: bool,
+    /// Whether far less arrives than is sent.
+    pub(crate) is_choked: bool,
+    /// Bytes that have arrived, where that is measured.
+    pub(crate) arrived: u64,
     acknowledged: u64,
     headroom: u64,
 }
@@ -157,9 +161,16 @@ impl Outlook {
             is_congested,
             is_blocked: false,
             is_measured: true,
+            is_choked: false,
+            arrived: 0,
             acknowledged: estimate,
             headroom: 0,
         }
+    }
+
+    /// Whether what is too much waits for long, or is lost for the most part: losses alone have other reasons too.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_congested && (self.is_blocked || self.is_choked)
     }
 
     /// One more transport, on which so many bit/s are sent.

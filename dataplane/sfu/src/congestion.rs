@@ -13,7 +13,7 @@ use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::model::packet::Packet;
 use crate::model::transport::Numbered;
-use crate::model::{Model, Slab, Transport};
+use crate::model::{Model, Outgoing, Slab, Transport};
 use crate::pacer::{Held, Pacer};
 use crate::stats::Refusal;
 
@@ -35,6 +35,8 @@ const DEAF_AFTER: Duration = Duration::from_secs(3);
 const AGE_MAX: Duration = Duration::from_secs(10);
 /// Packets wait so long in queues on the way when it is used too much; shorter queues come and go with busy pictures.
 const QUEUEING_MAX: Duration = Duration::from_millis(80);
+/// Less than this part of what is sent arrives where a way without queues carries far too little.
+const CHOKED_PERCENT: u64 = 66;
 /// An estimate that changed by so much calls for another look, in percent.
 const FALL_PERCENT: f64 = 3.0;
 const RISE_PERCENT: f64 = 8.0;
@@ -50,12 +52,21 @@ pub(crate) struct View {
     by_loss: u64,
     /// How long packets wait on the way.
     queueing: Duration,
+    /// Bits per second that arrive.
+    arriving: u64,
+    /// Bytes that have arrived in all.
+    pub(crate) arrived: u64,
 }
 
 impl View {
     /// Whether packets wait for so long that anything more would only make it longer.
     pub(crate) fn is_blocked(&self) -> bool {
         self.queueing >= QUEUEING_MAX
+    }
+
+    /// Whether of so many bit/s only a part arrives.
+    pub(crate) fn is_choked(&self, sent: u64) -> bool {
+        self.arriving < sent * CHOKED_PERCENT / 100
     }
 
     /// Whether so much, in bit/s, is too much. The key frame of something that was raised just now may queue for longer.
@@ -184,12 +195,15 @@ pub(crate) fn view(model: &mut Model, now: Instant, connection: u32) -> Option<V
     estimator.on_timeout(now);
     let mut queueing = Duration::ZERO;
     let (mut is_heard, mut is_young) = (false, false);
+    let (mut arriving, mut arrived) = (0.0, 0);
     for transport in &connection.transports {
         let Some(numbered) = &model.transports[*transport].numbered else {
             continue;
         };
         let heard = numbered.leg.heard();
         queueing = queueing.max(numbered.leg.queueing(now));
+        arriving += numbered.leg.acknowledged().unwrap_or_default();
+        arrived += numbered.leg.arrived();
         is_heard |= heard.is_some_and(|heard| now.saturating_since(heard) <= AGE_MAX);
         let is_deaf = |since| now.saturating_since(since) >= DEAF_AFTER;
         is_young |= heard.is_none() && !numbered.since.is_some_and(is_deaf);
@@ -199,6 +213,8 @@ pub(crate) fn view(model: &mut Model, now: Instant, connection: u32) -> Option<V
         estimate: rate(estimator.estimate()),
         by_loss: rate(estimator.by_loss()),
         queueing,
+        arriving: arriving as u64,
+        arrived,
     })
 }
 
@@ -241,17 +257,50 @@ pub(crate) fn probe(engine: &mut Engine, now: Instant, key: u32, wanted: u64) {
     }
 }
 
-/// A packet that was sent lately on a transport, to be sent once more: its RTP stream, and its number there.
-pub(crate) fn filling(engine: &mut Engine, now: Instant, key: u32) -> Option<(u32, u16, Packet)> {
+/// What fills up a probe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Filling {
+    /// A packet that was sent lately in an RTP stream, once more, and its number there.
+    Again(u32, u16, Packet),
+    /// Nothing but padding, in the retransmissions of an RTP stream.
+    Padding(u32),
+}
+
+/// What can be sent on a transport to fill up a probe, if anything; `is_small` if a packet of it is to be that.
+pub(crate) fn filling(
+    engine: &mut Engine,
+    now: Instant,
+    key: u32,
+    is_small: bool,
+) -> Option<Filling> {
     let model = &mut engine.model;
-    let transport = &model.transports[key];
-    let can_fill = |key: &&u32| {
-        let stream = &model.outgoing[**key];
-        stream.rtx.is_some() && stream.sent.packets > 0
+    let streams = &model.transports[key].outgoing;
+    let mut streams = streams.iter().filter(|key| can_pad(&model.outgoing[**key]));
+    let outgoing = *streams.next()?;
+    let again = match is_small {
+        true => None,
+        false => again(model, now, outgoing),
     };
-    let outgoing = *transport.outgoing.iter().find(can_fill)?;
-    let round_trip = transport.round_trip();
+    Some(again.unwrap_or(Filling::Padding(outgoing)))
+}
+
+/// Whether padding can be sent as if it were retransmissions of an RTP stream.
+fn can_pad(stream: &Outgoing) -> bool {
+    let is_counted = stream.described.extensions.id(Uri::TransportCc).is_some();
+    is_counted && stream.rtx.is_some()
+}
+
+/// A packet of an RTP stream that was sent lately, to be sent once more.
+fn again(model: &mut Model, now: Instant, outgoing: u32) -> Option<Filling> {
     let stream = &mut model.outgoing[outgoing];
+    let round_trip = model.transports[stream.transport].round_trip();
+    if stream
+        .layers
+        .as_ref()
+        .is_some_and(|one| one.current.is_none())
+    {
+        return None;
+    }
     let medium = &model.media[stream.medium?];
     let mut encodings = medium.encodings.iter().map(|key| &model.encodings[*key]);
     // What came before a switch is of no use to anybody.
@@ -263,7 +312,7 @@ pub(crate) fn filling(engine: &mut Engine, now: Instant, key: u32) -> Option<(u3
         let (source, original) = stream.rewriter.source_of(sequence)?;
         let packet = encoding.cache.get(original)?;
         let is_fresh = source == encoding.source && rtx.probe_with(original, round_trip, now);
-        is_fresh.then_some((outgoing, sequence, *packet))
+        is_fresh.then_some(Filling::Again(outgoing, sequence, *packet))
     })
 }
 

@@ -164,10 +164,17 @@ impl Pacer {
         self.take_first()
     }
 
-    /// Whether something that fills up a probe should leave now.
-    pub(crate) fn wants_filling(&mut self, now: Instant) -> bool {
+    /// How long a packet should be that fills up a probe now, if one should leave: what is left, evenly.
+    pub(crate) fn wants_filling(&mut self, now: Instant) -> Option<usize> {
         self.count(now);
-        self.probing.is_some() && self.held.is_empty() && self.is_open()
+        let probing = self.probing?;
+        if !self.held.is_empty() || !self.is_open() {
+            return None;
+        }
+        let Probe { packets, bytes, .. } = probing.probe;
+        let bytes = bytes.saturating_sub(probing.bytes);
+        let packets = packets.saturating_sub(probing.packets).max(1);
+        Some(bytes.div_ceil(packets) as usize)
     }
 
     /// There is nothing to fill the probe with.
@@ -366,7 +373,8 @@ mod tests {
         pacer.probe(at(0), probe);
         let mut sent = Vec::new();
         for now in (0..100).step_by(5) {
-            while pacer.wants_filling(at(now)) {
+            while let Some(len) = pacer.wants_filling(at(now)) {
+                assert!(len <= 1_000);
                 assert_eq!(pacer.probe_id(), 3);
                 pacer.on_sent(1_000);
                 sent.push(now);
@@ -374,8 +382,12 @@ mod tests {
         }
         assert_eq!(sent.len(), 5);
         assert!((20..=25).contains(&sent[4]), "{sent:?}");
-        assert_eq!((pacer.probe_id(), pacer.wants_filling(at(200))), (0, false));
+        assert_eq!((pacer.probe_id(), pacer.wants_filling(at(200))), (0, None));
         pacer.probe(at(200), probe);
-        assert!(!pacer.wants_filling(at(401)), "there was nothing to send");
+        assert_eq!(
+            pacer.wants_filling(at(401)),
+            None,
+            "there was nothing to send"
+        );
     }
 }

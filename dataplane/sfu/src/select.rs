@@ -11,7 +11,7 @@ use proto::rtp::LayersAllocation;
 use crate::api::{LayerLimit, SubscriberId};
 use crate::congestion;
 use crate::engine::Engine;
-use crate::model::layers::{Layers, Places};
+use crate::model::layers::{Layers, Places, Room};
 use crate::model::subscriber::Stance;
 
 /// An encoding counts once it has arrived for so long, unless there is none below it.
@@ -175,12 +175,15 @@ pub(crate) fn cap(engine: &mut Engine, outgoing: u32, limit: LayerLimit) {
     }
 }
 
-/// There is room for the encodings up to that place, or nobody knows. Where there is no choice nothing happens.
-pub(crate) fn grant(engine: &mut Engine, outgoing: u32, place: Option<u8>) {
+/// There is room for so much. Where there is no choice nothing happens.
+pub(crate) fn grant(engine: &mut Engine, outgoing: u32, room: Room) {
     let layers = &mut engine.model.outgoing[outgoing].layers;
-    if let Some(layers) = layers.as_mut().filter(|layers| layers.grant != place) {
-        layers.set_grant(place);
+    if let Some(layers) = layers.as_mut().filter(|layers| layers.room != room) {
+        layers.set_room(room);
         turn(engine, outgoing);
+        if room == Room::Nothing {
+            congestion::discard(engine, outgoing);
+        }
     }
 }
 

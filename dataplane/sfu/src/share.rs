@@ -3,6 +3,9 @@
 //! Where our own estimate (`congestion.rs`) is known it decides: down at once when packets begin to queue or to be lost, up when
 //! it says that more fits, and probes find that out. After a step up that was too much the next comes twice as late.
 //!
+//! Sound comes first: where it stays too much although everybody has only the lowest encoding, pictures are paused until they
+//! fit again, the less important first. As long as there is room for sound and any one of them, one goes on.
+//!
 //! Elsewhere browsers may say what they can take (REMB). Down it goes at once, when one says that it is too much. Up it goes when
 //! more fits, or as an attempt: such estimates hardly grow beyond what is sent, so only trying shows whether there is room.
 //! One attempt at a time.
@@ -17,6 +20,7 @@ use crate::budget::Outlook;
 use crate::congestion::{self, View};
 use crate::engine::Engine;
 use crate::feedback::outgoing_with;
+use crate::model::layers::Room;
 use crate::model::subscriber::Stance;
 use crate::model::{Encoding, Medium, Model, Outgoing};
 use crate::select;
@@ -33,6 +37,15 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 const TRIAL: Duration = Duration::from_secs(10);
 /// An attempt at more than this part of the budget is given up at the first sign that it is too much.
 const BOLD_PERCENT: u64 = 130;
+/// Pictures are paused only if the lowest encodings of all were too much for so long: their key frames take a while on a slow
+/// path, and so does what waits on it from before.
+const CROWDED: Duration = Duration::from_millis(1_200);
+/// What waits on the way when pictures are paused is gone after so long.
+const RELIEF: Duration = Duration::from_secs(2);
+/// Of what a way was found to carry then so much may be used.
+const CARRIED_PERCENT: u64 = 85;
+/// So long a look that finds nothing wrong does not end that.
+const CROWDED_STILL: Duration = Duration::from_millis(1_000);
 /// Key frames, which every change begins with, fill a slow path for so long.
 const GRACE: Duration = Duration::from_secs(1);
 /// More than what was too much by this part is something else, however recent the failure.
@@ -56,6 +69,8 @@ pub(crate) struct Connection {
     looked: Option<Instant>,
     /// Whether somebody has less than there is.
     limited: bool,
+    /// Somebody's picture is paused.
+    is_pausing: bool,
     /// Not everybody can have what there is, or what is sent is too much already.
     pub(crate) is_short: bool,
     patience: Duration,
@@ -73,6 +88,21 @@ pub(crate) struct Connection {
     pub(crate) seen: u64,
     /// What it said when there was too much, if somebody got less for that.
     failed: Option<u64>,
+    /// There is too much, if nobody got less or more since.
+    crowded: Option<Crowded>,
+    /// That can't be told before.
+    relieved: Instant,
+}
+
+/// There is too much.
+#[derive(Clone, Copy, Debug)]
+struct Crowded {
+    since: Instant,
+    /// When that was seen last.
+    last: Instant,
+    /// When it began to last, and how many bytes had arrived until then. What arrives since is what the way carries, while
+    /// estimates only fall for as long as queues are full.
+    mark: Option<(Instant, u64)>,
 }
 
 impl Connection {
@@ -83,6 +113,7 @@ impl Connection {
             due: None,
             looked: None,
             limited: false,
+            is_pausing: false,
             is_short: false,
             patience: PATIENCE_MIN,
             not_before: Instant::ZERO,
@@ -92,6 +123,8 @@ impl Connection {
             estimator: None,
             seen: 0,
             failed: None,
+            crowded: None,
+            relieved: Instant::ZERO,
         }
     }
 
@@ -109,6 +142,7 @@ impl Connection {
             self.patience = (self.patience * 2).min(PATIENCE_MAX);
         }
         self.not_before = now + self.patience;
+        self.crowded = None;
         self.failed = self.estimator.is_some().then_some(self.seen);
     }
 
@@ -125,9 +159,45 @@ impl Connection {
 
     fn on_raised(&mut self, now: Instant, attempt: Option<u32>, is_bold: bool) {
         self.raised = Some(now);
+        self.crowded = None;
         self.attempt = attempt;
         self.grace = (!is_bold).then_some(now + GRACE);
         self.not_before = now + attempt.map_or(GRACE, |_| ATTEMPT);
+    }
+
+    /// There is far too much now, and so many bytes have arrived in all.
+    fn on_crowded(&mut self, now: Instant, arrived: u64) {
+        if now < self.relieved {
+            return;
+        }
+        let lasts = |last: Instant| now.saturating_since(last) <= CROWDED_STILL;
+        let before = self.crowded.filter(|crowded| lasts(crowded.last));
+        let mut crowded = before.unwrap_or(Crowded {
+            since: now,
+            last: now,
+            mark: None,
+        });
+        crowded.last = now;
+        // Before that it may be what came before it was too much.
+        if now - crowded.since >= CROWDED / 4 {
+            crowded.mark.get_or_insert((now, arrived));
+        }
+        self.crowded = Some(crowded);
+    }
+
+    /// What the way carries, in bit/s, where `arrived` bytes have come, if there is too much for so long that it won't end by itself.
+    fn carried(&self, arrived: u64) -> Option<u64> {
+        let crowded = self.crowded?;
+        let (at, before) = crowded.mark?;
+        let passed = (crowded.last - at).as_millis() as u64;
+        let is_lasting = crowded.last - crowded.since >= CROWDED && passed > 0;
+        let bits = arrived.saturating_sub(before) * 8_000;
+        is_lasting.then(|| bits / passed * CARRIED_PERCENT / 100)
+    }
+
+    /// Pictures were paused. What waits on the way must leave before it is known whether that was enough.
+    fn on_paused(&mut self, now: Instant) {
+        self.relieved = now + RELIEF;
     }
 
     /// Nothing speaks against what was raised.
@@ -160,7 +230,8 @@ pub(crate) fn on_estimate(engine: &mut Engine, now: Instant, key: u32, remb: &Re
     }
 }
 
-/// Somebody on this transport begins to listen. Where there is little room it begins with the least.
+/// Somebody on this transport begins to listen. Where there is little room it begins with the least, and where others are
+/// paused for want of it with nothing.
 pub(crate) fn on_subscribed(engine: &mut Engine, now: Instant, subscriber: u32) {
     for nth in 0..engine.model.subscribers[subscriber].outgoing.len() {
         let outgoing = engine.model.subscribers[subscriber].outgoing[nth];
@@ -173,10 +244,14 @@ pub(crate) fn on_subscribed(engine: &mut Engine, now: Instant, subscriber: u32) 
         return;
     }
     connection.due = Some(now);
+    let room = match connection.is_pausing {
+        true => Room::Nothing,
+        false => Room::UpTo(0),
+    };
     engine.wheel.schedule(transport, now);
     for nth in 0..engine.model.subscribers[subscriber].outgoing.len() {
         let outgoing = engine.model.subscribers[subscriber].outgoing[nth];
-        select::grant(engine, outgoing, Some(0));
+        select::grant(engine, outgoing, room);
     }
 }
 
@@ -209,7 +284,7 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     if !outlook.is_known {
         let was_limited = core::mem::take(&mut connection.limited);
         for one in wanted.iter().filter(|_| was_limited) {
-            select::grant(engine, one.outgoing, None);
+            select::grant(engine, one.outgoing, Room::Unknown);
         }
     } else if connection.is_short {
         if outlook.is_measured {
@@ -217,6 +292,8 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
         }
         divide(engine, now, key, outlook, &mut wanted);
     }
+    let is_paused = |one: &Wanted| one.encoding(one.gets).is_none();
+    engine.model.connections[key].is_pausing = outlook.is_known && wanted.iter().any(is_paused);
     engine.wanted = wanted;
 }
 
@@ -255,7 +332,8 @@ fn look(
                 encoding.rate.read(encoding.bytes as u32, now);
             }
             let encodings = |place: u8| &model.encodings[medium.encodings[usize::from(place)]];
-            wanted.extend(wish(stream, outgoing, medium, encodings));
+            let can_pause = view.is_some() && transport.numbered.is_some();
+            wanted.extend(wish(stream, outgoing, medium, can_pause, encodings));
         }
         let has: u64 = wanted[first..].iter().map(|one| one.price(one.has)).sum();
         outlook.add(&transport.downlink, has, now);
@@ -272,6 +350,8 @@ fn look(
     let is_congested = view.is_congested(numbered, has_raised);
     let mut outlook = Outlook::measured(view.estimate + others, is_congested);
     outlook.is_blocked = view.is_blocked();
+    outlook.is_choked = view.is_choked(numbered);
+    outlook.arrived = view.arrived;
     outlook
 }
 
@@ -292,6 +372,7 @@ fn wish<'a>(
     stream: &Outgoing,
     outgoing: u32,
     medium: &Medium,
+    can_pause: bool,
     encoding: impl Fn(u8) -> &'a Encoding,
 ) -> Option<Wanted> {
     let measured = |place: u8| encoding(place).rate.rate();
@@ -316,18 +397,22 @@ fn wish<'a>(
         below = Some(price);
     }
     let mut places = possible.iter();
-    let mut one = Wanted::new(
-        outgoing,
-        medium.priority(),
-        prices[usize::from(places.next()?)],
-    );
+    let (priority, base) = (medium.priority(), prices[usize::from(places.next()?)]);
+    // Only padding of retransmissions shows that there is room again.
+    let can_pause = can_pause && stream.kind == Kind::Video && stream.rtx.is_some();
+    let mut one = match can_pause {
+        true => Wanted::pausable(outgoing, priority, base),
+        false => Wanted::new(outgoing, priority, base),
+    };
     for place in places {
         one.step(prices[usize::from(place)]);
     }
-    let has = layers.granted(possible)?;
-    one.has = possible.iter().filter(|place| *place < has).count() as u8;
+    let has = layers.granted(possible);
+    let has = has.map(|has| possible.iter().filter(|place| *place < has).count() as u8);
+    one.has = has.map_or(0, |has| one.step_of(has));
     // Whoever goes up should not have to come down at the next busy picture.
-    for (step, place) in (0..).zip(possible.iter()) {
+    for (nth, place) in (0..).zip(possible.iter()) {
+        let step = one.step_of(nth);
         if step > one.has {
             one.reprice(step, encoding(place).rate.peak());
         }
@@ -348,6 +433,8 @@ fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted:
     }
     if !outlook.is_congested {
         connection.on_calm(now);
+    } else if outlook.is_crowded() {
+        connection.on_crowded(now, outlook.arrived);
     }
     let failed = connection.attempt.filter(|_| outlook.is_congested);
     let attempt = match failed {
@@ -365,6 +452,10 @@ fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted:
         watch(engine, now, key);
     } else if failed.is_some() || wanted.iter().any(|one| one.gets < one.has) {
         connection.on_lowered(now);
+    }
+    let is_paused = |one: &Wanted| one.encoding(one.gets).is_none() && one.gets < one.has;
+    if wanted.iter().any(is_paused) {
+        engine.model.connections[key].on_paused(now);
     }
     for one in wanted.iter() {
         give(engine, one);
@@ -388,7 +479,18 @@ fn reckon(
     if !may_raise {
         wanted.iter_mut().for_each(Wanted::stay);
     }
-    let takes = allocate(outlook.budget().max(flows), wanted);
+    let carried = connection
+        .carried(outlook.arrived)
+        .filter(|_| outlook.is_crowded());
+    if outlook.is_congested && carried.is_none() {
+        wanted.iter_mut().for_each(Wanted::keep);
+    }
+    let budget = match carried {
+        // Whatever it carries, it is less than that.
+        Some(carried) => outlook.budget().max(carried.min(has.saturating_sub(1))),
+        None => outlook.budget().max(flows),
+    };
+    let takes = allocate(budget, wanted);
     if outlook.is_measured && takes > outlook.budget().saturating_mul(AMPLE_PERCENT) / 100 {
         raise_one(wanted);
     }
@@ -398,10 +500,16 @@ fn reckon(
         .flatten()
 }
 
-/// Where it is getting narrow only the first of those who could have more gets it, for key frames all come at once.
+/// Where it is getting narrow only the first of those who could have more gets it, for key frames all come at once. Who has
+/// nothing at all comes before the others.
 fn raise_one(wanted: &mut [Wanted]) {
-    let raised = wanted.iter_mut().filter(|one| one.gets > one.has);
-    for one in raised.skip(1) {
+    let raised = wanted.iter().filter(|one| one.gets > one.has);
+    let first = raised.min_by_key(|one| one.encoding(one.has).is_some());
+    let Some(first) = first.map(|one| one.outgoing) else {
+        return;
+    };
+    let others = wanted.iter_mut().filter(|one| one.outgoing != first);
+    for one in others.filter(|one| one.gets > one.has) {
         one.gets = one.has;
     }
 }
@@ -436,9 +544,13 @@ fn give(engine: &mut Engine, one: &Wanted) {
         return;
     };
     debug_assert!(stream.kind == Kind::Video || one.top() == 0);
-    let possible = layers.possible(engine.model.media[medium].arriving);
-    let place = possible.iter().nth(usize::from(one.gets));
-    if place.is_some() && (layers.grant.is_some() || one.gets != one.has) {
-        select::grant(engine, one.outgoing, place);
+    let mut possible = layers.possible(engine.model.media[medium].arriving).iter();
+    let room = match one.encoding(one.gets) {
+        Some(nth) => possible.nth(usize::from(nth)).map(Room::UpTo),
+        None => Some(Room::Nothing),
+    };
+    let is_limited = layers.room != Room::Unknown || one.gets != one.has;
+    if let Some(room) = room.filter(|_| is_limited) {
+        select::grant(engine, one.outgoing, room);
     }
 }

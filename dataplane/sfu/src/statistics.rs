@@ -62,7 +62,8 @@ pub struct ReceivedStatistics {
 pub struct SentStatistics {
     /// Audio or video.
     pub kind: Kind,
-    /// The RID of the encoding that is forwarded, with simulcast.
+    /// The RID of the encoding that is forwarded, with simulcast; none while nothing is, as of a picture that is paused because
+    /// the way to the peer has no room for it.
     pub rid: Option<String>,
     /// The highest temporal layer that is forwarded, if that is not simply all of them.
     pub temporal: Option<u8>,

@@ -1,5 +1,7 @@
 //! What a path does to datagrams, decided by dice.
 
+use core::ops::Range;
+
 use clock::{Duration, Instant, Rng};
 
 /// The shortest time for which a path is good or bad.
@@ -130,10 +132,11 @@ impl Queue {
         Some(self.busy_until)
     }
 
-    /// How long datagrams that came since then had to wait, in order.
-    pub(crate) fn waits_since(&self, since: Instant) -> impl Iterator<Item = Duration> {
-        let first = self.waits.partition_point(|(at, _)| *at < since);
-        self.waits[first..].iter().map(|(_, wait)| *wait)
+    /// How long datagrams that came in that time had to wait, in order.
+    pub(crate) fn waits_in(&self, then: Range<Instant>) -> impl Iterator<Item = Duration> {
+        let [first, end] =
+            [then.start, then.end].map(|bound| self.waits.partition_point(|(at, _)| *at < bound));
+        self.waits[first..end].iter().map(|(_, wait)| *wait)
     }
 
     /// Datagrams that found it full.
@@ -308,9 +311,9 @@ mod tests {
         assert!(last <= Instant::ZERO + longest, "{last:?}");
         assert!(last >= Instant::from_millis(1_090), "{last:?}");
         assert_eq!(path.queue.lost(), 250 - arrivals.len() as u64);
-        let longest = path.queue.waits_since(Instant::ZERO).max();
+        let longest = path.queue.waits_in(Instant::ZERO..last).max();
         assert!(longest <= Some(Duration::from_millis(100)));
-        let late = path.queue.waits_since(Instant::from_millis(500));
+        let late = path.queue.waits_in(Instant::from_millis(500)..last);
         assert!(late.min() >= Some(Duration::from_millis(90)));
     }
 

@@ -1,5 +1,6 @@
 //! The virtual network and its clock: hosts with a path each, ports of media nodes, and datagrams between them.
 
+use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
@@ -203,15 +204,15 @@ impl Network {
         self.hosts[host.0].shared = [up, down];
     }
 
-    /// How long what was sent to a host since then had to wait on its path: what `share` of a thousand waited at most, in its own
+    /// How long what was sent to a host in that time had to wait on its path: what `share` of a thousand waited at most, in its own
     /// queue or, if there is one, in that which it shares.
-    pub fn waited(&self, host: HostId, since: Instant, share: usize) -> clock::Duration {
+    pub fn waited(&self, host: HostId, then: Range<Instant>, share: usize) -> clock::Duration {
         let host = &self.hosts[host.0];
         let queue = match host.shared[Way::Down as usize] {
             Some(shared) => &self.bottlenecks[shared.0].queue,
             None => &host.down.queue,
         };
-        let mut waits: Vec<_> = queue.waits_since(since).collect();
+        let mut waits: Vec<_> = queue.waits_in(then).collect();
         waits.sort_unstable();
         let nth = (waits.len() * share / 1_000).min(waits.len().saturating_sub(1));
         waits.get(nth).copied().unwrap_or_default()

@@ -77,7 +77,7 @@ pub fn limited(seed: u64, settings: Settings, kbit: u64) -> Vec<Sample> {
             again: [0, 1].map(|of| again[of] - before.2[of]),
             queueing: simulation
                 .network()
-                .waited(host, since, 1_000)
+                .waited(host, since..now, 1_000)
                 .as_secs_f64()
                 * 1e3,
             encoding: seen.shown().last().map(|shown| shown.encoding),

@@ -32,6 +32,8 @@ pub struct Leg {
     offset: i64,
     reference: Option<i32>,
     heard: Option<Instant>,
+    /// Bytes.
+    arrived: u64,
 }
 
 /// What other legs of a path say together.
@@ -82,6 +84,7 @@ impl Leg {
             offset: 0,
             reference: None,
             heard: None,
+            arrived: 0,
         }
     }
 
@@ -143,6 +146,7 @@ impl Leg {
             let arrival = arrival.saturating_add(self.offset) as f64 * TICK_MS;
             shortest = shortest.min(arrival - millis(sent.at));
             self.acknowledged.on_packet(arrival, sent.bytes);
+            self.arrived = self.arrived.saturating_add(u64::from(sent.bytes));
             self.detector.on_packet(millis(sent.at), arrival);
             if sent.probe != 0 {
                 let found = prober.on_arrival(now, sent.probe, arrival, sent.bytes);
@@ -159,6 +163,11 @@ impl Leg {
     /// Bits per second that arrive, if that is known.
     pub fn acknowledged(&self) -> Option<f64> {
         self.acknowledged.rate()
+    }
+
+    /// Bytes that have arrived since the beginning, as far as the peer has told.
+    pub fn arrived(&self) -> u64 {
+        self.arrived
     }
 
     /// How long packets wait in queues on the way, as far as is known lately.

@@ -162,18 +162,40 @@ impl Pace {
     }
 }
 
+/// What there is room for on the way to a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Nobody knows: everything.
+    #[default]
+    Unknown,
+    /// For the encodings up to that place.
+    UpTo(u8),
+    /// Not even for the lowest encoding: the picture is paused.
+    Nothing,
+}
+
+impl Room {
+    fn places(self) -> Places {
+        match self {
+            Self::Unknown => Places::ALL,
+            Self::UpTo(place) => Places::up_to(place),
+            Self::Nothing => Places::NONE,
+        }
+    }
+}
+
 /// What one subscriber gets of a medium with several encodings or a limit. Others have none of this.
 #[derive(Debug)]
 pub(crate) struct Layers {
-    /// What may be forwarded: the least of the next three.
+    /// What may be forwarded: the least of the wish, the cap and the room.
     pub(crate) limit: LayerLimit,
     /// What the application allows.
     pub(crate) wish: LayerLimit,
     /// How much is sent at most, if anybody said so, and what keeps to that.
     pub(crate) ceiling: Option<Box<Ceiling>>,
     pub(crate) cap: LayerLimit,
-    /// Place of the highest encoding that there is room for on the way to the peer; all, if that is not known.
-    pub(crate) grant: Option<u8>,
+    /// What there is room for on the way to the peer.
+    pub(crate) room: Room,
     /// Place of the encoding that is forwarded.
     pub(crate) current: Option<u8>,
     /// Place of the one that shall be, from its next key frame on.
@@ -207,7 +229,7 @@ impl Layers {
             wish,
             ceiling: None,
             cap: LayerLimit::NONE,
-            grant: None,
+            room: Room::Unknown,
             current: None,
             target: None,
             numbers: Vp8Numbers::new(),
@@ -231,15 +253,17 @@ impl Layers {
     }
 
     /// There is room for this.
-    pub(crate) fn set_grant(&mut self, grant: Option<u8>) {
-        self.grant = grant;
+    pub(crate) fn set_room(&mut self, room: Room) {
+        self.room = room;
         self.restrict();
     }
 
     fn restrict(&mut self) {
         self.limit = self.told();
-        if let (Some(place), Some(grant)) = (&mut self.limit.encoding, self.grant) {
-            *place = grant.min(*place);
+        match (self.room, &mut self.limit.encoding) {
+            (Room::UpTo(most), Some(place)) => *place = most.min(*place),
+            (Room::Nothing, encoding) => *encoding = None,
+            _ => {}
         }
     }
 
@@ -264,10 +288,13 @@ impl Layers {
         }
     }
 
-    /// Of those the one that it is about to get or has.
+    /// Of those the one that it is about to get or has; `None` if it is paused.
     pub(crate) fn granted(&self, possible: Places) -> Option<u8> {
-        let granted = self.grant.map_or(Places::ALL, Places::up_to);
-        possible.and(granted).highest().or(possible.lowest())
+        if self.room == Room::Nothing {
+            return None;
+        }
+        let granted = possible.and(self.room.places());
+        granted.highest().or(possible.lowest())
     }
 
     /// Chooses the encoding to be forwarded among those that arrive: the highest that is allowed, and if there is none the

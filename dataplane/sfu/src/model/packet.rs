@@ -37,6 +37,26 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
+    /// One without a payload, which belongs to no encoding.
+    pub(crate) fn empty(slot: SlotId) -> Self {
+        Self {
+            slot,
+            payload: (0, 0),
+            encoding: u32::MAX,
+            source: 0,
+            arrival: None,
+            sequence: 0,
+            timestamp: 0,
+            payload_type: 0,
+            marker: false,
+            key_frame: false,
+            late: false,
+            repeats: false,
+            layer: None,
+            elements: Elements::default(),
+        }
+    }
+
     pub(crate) fn payload<'a>(&self, arena: &'a Arena) -> &'a [u8] {
         &arena.bytes(self.slot)[usize::from(self.payload.0)..usize::from(self.payload.1)]
     }

@@ -5,7 +5,7 @@ use proto::rtp::sequence::timestamp_distance;
 use proto::rtp::{ExtensionMap, Rewriter};
 
 use super::Medium;
-use super::layers::{Layers, Places};
+use super::layers::{Layers, Places, Room};
 use super::observed::Observed;
 use crate::api::{Kind, LayerLimit, PayloadType, PublisherId, SubscriberId};
 use crate::ceiling::Ceiling;
@@ -276,7 +276,7 @@ impl Outgoing {
         self.stance = Stance::Layered;
         let mut layers = Box::new(Layers::new(wish));
         layers.ceiling = ceiling.map(Box::new);
-        layers.set_grant(before.and_then(|layers| layers.grant));
+        layers.set_room(before.map_or(Room::Unknown, |layers| layers.room));
         layers.aim(medium.arriving);
         let wants = layers.wants(medium.arriving);
         self.rewriter.make_room();

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use packet::Arena;
 
 use super::Run;
-use super::rewrite::{Moment, Way, rewrite, way};
+use super::rewrite::{Moment, Way, rewrite, way, write_padding};
 use crate::api::Kind;
-use crate::congestion;
+use crate::congestion::{self, Filling};
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
+use crate::model::packet::Packet;
 use crate::pacer::{Held, Pacer};
 
 /// Packets that leave for one transport in one turn, at most; the rest in the next.
@@ -17,6 +18,9 @@ const RELEASED_MAX: usize = 64;
 
 /// Payload of a packet that fills a probe, as far as padding can make it so long (RFC 3550 §5.1: one octet says how much).
 const FILLING: usize = 1_000;
+/// A packet of padding alone may be so long, without what goes before and behind the payload, and that takes so much.
+const PADDING: usize = u8::MAX as usize;
+const AROUND: usize = 40;
 
 /// Transports on which something that waited may leave, in the order in which they became due. Each is listed once.
 #[derive(Debug)]
@@ -134,7 +138,7 @@ pub(super) fn release(engine: &mut Engine, moment: &Moment, arena: &mut Arena, k
     released
 }
 
-/// Fills up a probe with packets that were sent before, where so many were released in this turn. How many it took.
+/// Fills up a probe with packets that were sent before or with padding, where so many were released in this turn. How many it took.
 fn fill(
     engine: &mut Engine,
     moment: &Moment,
@@ -143,37 +147,77 @@ fn fill(
     released: usize,
 ) -> usize {
     let key = way.transport;
-    let mut filled = 0;
+    let (mut filled, mut empty) = (0, None);
     while released + filled < RELEASED_MAX
         && !engine.queue.is_full_for_copies()
-        && pacer(engine, key).is_some_and(|pacer| pacer.wants_filling(moment.now))
+        && let Some(len) = pacer(engine, key).and_then(|pacer| pacer.wants_filling(moment.now))
     {
-        let Some((outgoing, sequence, packet)) = congestion::filling(engine, moment.now, key)
-        else {
+        // On a narrow way whole packets would take longer than a probe should.
+        let is_small = len <= PADDING + AROUND;
+        let did = match congestion::filling(engine, moment.now, key, is_small) {
+            Some(Filling::Again(outgoing, sequence, packet)) => {
+                let again = (outgoing, sequence, packet);
+                fill_again(engine, moment, arena, again, way)
+            }
+            Some(Filling::Padding(outgoing)) => {
+                let padding = len.saturating_sub(AROUND).clamp(1, PADDING) as u8;
+                let way = Way { padding, ..way };
+                pad(engine, moment, arena, outgoing, &mut empty, way)
+            }
+            None => false,
+        };
+        if !did {
             if let Some(pacer) = pacer(engine, key) {
                 pacer.end_probe();
             }
             break;
-        };
-        arena.retain(packet.slot);
-        let run = Run {
-            outgoing,
-            first: engine.queue.add(moment.now, packet),
-            count: 1,
-            next: 0,
-            retransmission: Some(sequence),
-        };
+        }
         engine.stats.stage_mut(Stage::Rewrite).made += 1;
         engine.stats.probes_sent += 1;
-        // Small packets alone would not make a probe.
-        let padding = FILLING.saturating_sub(packet.payload_len());
-        let way = Way {
-            padding: padding.min(u8::MAX.into()) as u8,
-            ..way
-        };
-        filled += 1 + rewrite(engine, moment, arena, &run, run.first, way);
+        filled += 1;
     }
     filled
+}
+
+fn fill_again(
+    engine: &mut Engine,
+    moment: &Moment,
+    arena: &mut Arena,
+    (outgoing, sequence, packet): (u32, u16, Packet),
+    way: Way,
+) -> bool {
+    arena.retain(packet.slot);
+    let run = Run {
+        outgoing,
+        first: engine.queue.add(moment.now, packet),
+        count: 1,
+        next: 0,
+        retransmission: Some(sequence),
+    };
+    // Small packets alone would not make a probe.
+    let padding = FILLING.saturating_sub(packet.payload_len());
+    let way = Way {
+        padding: padding.min(PADDING) as u8,
+        ..way
+    };
+    rewrite(engine, moment, arena, &run, run.first, way);
+    true
+}
+
+/// Sends a retransmission of nothing. `empty` is where in the queue the packet lies that it is made of, once there is one.
+fn pad(
+    engine: &mut Engine,
+    moment: &Moment,
+    arena: &mut Arena,
+    outgoing: u32,
+    empty: &mut Option<u32>,
+    way: Way,
+) -> bool {
+    if empty.is_none() {
+        let slot = arena.alloc();
+        *empty = slot.map(|slot| engine.queue.add(moment.now, Packet::empty(slot)));
+    }
+    empty.is_some_and(|place| write_padding(engine, moment, arena, outgoing, place, way))
 }
 
 /// A packet that waited is of no use any more.

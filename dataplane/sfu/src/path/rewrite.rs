@@ -380,6 +380,60 @@ pub(super) fn rewrite(
     }
 }
 
+/// A retransmission of nothing: only `way`'s padding, made of the empty packet in `place`. Whether there is one.
+pub(super) fn write_padding(
+    engine: &mut Engine,
+    moment: &Moment,
+    arena: &Arena,
+    outgoing: u32,
+    place: u32,
+    way: Way,
+) -> bool {
+    let wide = congestion::next_number(&engine.model.transports, way.transport);
+    let stream = &mut engine.model.outgoing[outgoing];
+    let mut codecs = stream.described.codecs.iter();
+    let payload_type = codecs.find_map(|(_, ours)| ours.rtx);
+    let (Some(payload_type), Some(rtx)) = (payload_type, &mut stream.rtx) else {
+        return false;
+    };
+    let numbers = Numbers {
+        index: rtx.next,
+        ssrc: rtx.ssrc,
+        payload_type,
+        timestamp: stream.sent.timestamp,
+        prefix: None,
+        starts_late: false,
+    };
+    rtx.next += 1;
+    rtx.sent.count(0, numbers.timestamp, moment.now);
+    let (packet, headers) = (engine.queue.packet(place), &mut engine.headers);
+    let before = headers.len();
+    write(stream, arena, packet, &numbers, (moment, wide), headers);
+    headers[before] |= PADDING_BIT;
+    let header_len = headers.len() - before;
+    let len = header_len + usize::from(way.padding) + way.overhead;
+    let changes = Changes {
+        is_again: true,
+        ..Changes::default()
+    };
+    engine.rewritten.push(Rewritten {
+        index: numbers.index,
+        ssrc: numbers.ssrc,
+        outgoing,
+        transport: way.transport,
+        context: way.context,
+        packet: place,
+        header_len: header_len as u16,
+        len: len as u16,
+        changes,
+        padding: way.padding,
+        may_pad: false,
+    });
+    engine.stats.retransmissions_sent += 1;
+    congestion::on_sent(&mut engine.model, moment.now, way.transport, len);
+    true
+}
+
 /// A packet of that encoding is of no use to a subscriber.
 fn refused(engine: &mut Engine, encoding: u32, reason: DropReason) -> usize {
     engine.stats.drop_at(Stage::Rewrite, reason);

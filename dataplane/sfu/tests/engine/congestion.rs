@@ -65,7 +65,7 @@ fn watch_afar(
         for packet in &net.peers[receiver].rtp[told..] {
             delay += late;
             let number = element(packet, OUT_TWCC).and_then(extension::transport_sequence);
-            let arrival = net.now + clock::Duration::from_micros(delay);
+            let arrival = packet.at + clock::Duration::from_micros(delay);
             feedback.on_packet(number.expect("it is numbered"), arrival);
         }
         told = net.peers[receiver].rtp.len();
@@ -192,7 +192,7 @@ fn a_queue_that_grows_means_less_and_the_others_keep_what_they_have() {
     let (receiver, other) = (subscribe(&mut net), subscribe(&mut net));
     watch(&mut net, &mut camera, receiver, 5, 0);
     assert_eq!(showing(&net, receiver), Some(2));
-    watch(&mut net, &mut camera, receiver, 3, 10_000);
+    watch(&mut net, &mut camera, receiver, 1, 10_000);
     assert_eq!(showing(&net, receiver), Some(0));
     assert_eq!(showing(&net, other), Some(2));
     let way = net.engine.way(net.now, net.peers[receiver].id);
@@ -202,6 +202,56 @@ fn a_queue_that_grows_means_less_and_the_others_keep_what_they_have() {
         "{way:?}"
     );
     assert_eq!(net.engine.way(net.now, net.peers[other].id), None);
+    net.finish();
+}
+
+fn sent_to(net: &mut Net, receiver: usize) -> sfu::statistics::SentStatistics {
+    let transports = vec![net.peers[receiver].id];
+    net.command(Command::TellStatistics {
+        number: 7,
+        transports,
+    });
+    net.run(1);
+    let told = net.events.drain(..).find_map(|event| match event {
+        Event::Statistics { transports, .. } => Some(transports),
+        _ => None,
+    });
+    let told = told.expect("an answer").remove(0);
+    let mut sent = told.sent.into_iter();
+    sent.find(|one| one.kind == Kind::Video)
+        .expect("it is listed")
+}
+
+#[test]
+fn a_picture_that_does_not_fit_at_all_is_paused_until_it_does() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    watch(&mut net, &mut camera, receiver, 5, 0);
+    watch(&mut net, &mut camera, receiver, 4, 10_000);
+    let before = shown(&net, receiver).len();
+    let packets = net.peers[receiver].rtp.len();
+    watch(&mut net, &mut camera, receiver, 4, 10_000);
+    assert_eq!(shown(&net, receiver).len(), before, "it is paused");
+    // What finds out whether there is room is padding that nobody takes for anything else.
+    let (_, _, rtx) = out_ssrcs(receiver);
+    let probes = &net.peers[receiver].rtp[packets..];
+    assert!(!probes.is_empty() && probes.len() < 60, "{}", probes.len());
+    for probe in probes {
+        assert_eq!(probe.header.ssrc, rtx);
+        assert!(probe.payload.is_empty());
+    }
+    let sent = sent_to(&mut net, receiver);
+    assert_eq!(
+        (sent.rid, sent.stream.bits_per_second < 30_000),
+        (None, true)
+    );
+    assert!(sent.wanted_bits_per_second > 100_000);
+    watch(&mut net, &mut camera, receiver, 10, 0);
+    assert!(shown(&net, receiver).len() > before + 20, "it is back");
+    watch(&mut net, &mut camera, receiver, 15, 0);
+    assert_eq!(showing(&net, receiver), Some(2));
+    assert_eq!(judge(&shown(&net, receiver)).holes, 0);
     net.finish();
 }
 

@@ -56,6 +56,7 @@ pub const OUT_PLAYOUT: u8 = 11;
 /// A packet that a peer decrypted.
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub at: Instant,
     pub header: Header,
     pub index: u64,
     pub payload: Vec<u8>,
@@ -509,7 +510,7 @@ impl Net {
             20..=63 => peer.dtls.push(datagram.to_vec()),
             _ => {
                 peer.media += 1;
-                peer.on_media(datagram);
+                peer.on_media(now, datagram);
             }
         }
     }
@@ -576,7 +577,7 @@ impl Peer {
         out
     }
 
-    fn on_media(&mut self, datagram: &[u8]) {
+    fn on_media(&mut self, now: Instant, datagram: &[u8]) {
         let mut bytes = datagram.to_vec();
         if (192..=223).contains(&datagram[1]) {
             let len = self
@@ -611,6 +612,7 @@ impl Peer {
             .collect();
         let payload = bytes[header.payload_range(&bytes).unwrap()].to_vec();
         self.rtp.push(Received {
+            at: now,
             header,
             index,
             payload,

@@ -70,7 +70,7 @@ pub(super) const CASES: [Case; 8] = [
 ];
 
 /// The estimator says nothing.
-const FROZEN: Option<Control> = Some(("estimator frozen", |settings| {
+pub(super) const FROZEN: Option<Control> = Some(("estimator frozen", |settings| {
     settings.transport_wide = false;
 }));
 /// What is sent to narrow paths leaves as it comes.
@@ -105,7 +105,7 @@ fn limited(seed: u64, length: Length, settings: Settings, kbit: u64) -> Vec<Meas
         Measure::any("of the rate is used", used, "%"),
         Measure::at_most(
             "queueing p95",
-            waited(&call.simulation, host, settled),
+            waited(&call.simulation, host, settled, until),
             "ms",
             150.0,
         ),
@@ -137,7 +137,7 @@ fn fitting(
 }
 
 /// The others keep the top encoding without a freeze.
-fn unharmed(others: &[Report]) -> [Measure; 2] {
+pub(super) fn unharmed(others: &[Report]) -> [Measure; 2] {
     let top = others.iter().map(|other| other.percent_of_encoding(2));
     let freezes: usize = others.iter().map(|other| other.freezes).sum();
     [
@@ -155,8 +155,14 @@ fn percent(rate: u64, kbit: u64) -> f64 {
     100.0 * rate as f64 * WITH_HEADERS / (kbit as f64 * 1e3)
 }
 
-fn waited(simulation: &Simulation, host: HostId, since: clock::Instant) -> f64 {
-    ms(simulation.network().waited(host, since, 950))
+/// How long 95 of a hundred packets had to wait at most, in milliseconds.
+pub(super) fn waited(
+    simulation: &Simulation,
+    host: HostId,
+    since: clock::Instant,
+    until: clock::Instant,
+) -> f64 {
+    ms(simulation.network().waited(host, since..until, 950))
 }
 
 fn six_behind_one(seed: u64, length: Length, settings: Settings) -> Vec<Measure> {
@@ -192,7 +198,7 @@ fn six_behind_one(seed: u64, length: Length, settings: Settings) -> Vec<Measure>
         Measure::at_least("of the rate is used", percent(rate, 1_500), "%", 75.0),
         Measure::at_most(
             "queueing p95",
-            waited(&simulation, host, settled),
+            waited(&simulation, host, settled, until),
             "ms",
             150.0,
         ),
@@ -295,7 +301,7 @@ fn two_share(seed: u64, length: Length, settings: Settings) -> Vec<Measure> {
         Measure::at_least("of the rate is used", percent(sum, 2_000), "%", 75.0),
         Measure::at_most(
             "queueing p95",
-            waited(&call.simulation, host, from),
+            waited(&call.simulation, host, from, until),
             "ms",
             150.0,
         ),

@@ -8,8 +8,11 @@ mod crowds;
 mod layers;
 mod lies;
 mod loss;
+mod narrow;
 
 use clock::{Duration, Instant};
+
+use congestion::{FROZEN, unharmed, waited};
 
 use crate::conditions::Conditions;
 use crate::encoder::Encoder;
@@ -152,9 +155,10 @@ impl Measure {
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
-    let all: [&[Case]; 6] = [
+    let all: [&[Case]; 7] = [
         &loss::CASES,
         &congestion::CASES,
+        &narrow::CASES,
         &crowds::CASES,
         &layers::CASES,
         &ceilings::CASES,

@@ -80,3 +80,8 @@ fn ceilings_hold() {
 fn on_a_narrow_way_to_the_node_the_base_flows() {
     check("on_a_narrow_way_to_the_node_the_base_flows", "uplink-300");
 }
+
+#[test]
+fn sound_goes_on_where_no_picture_fits() {
+    check("sound_goes_on_where_no_picture_fits", "narrow");
+}
