@@ -13,8 +13,8 @@ use crate::domain::quality::Measured;
 use crate::domain::{Connection, NodeId, SessionId};
 use crate::reconcile::Owner;
 
-/// Most changes that one session is told of at a look: everybody hears of everybody, so a thousand at once would be a million
-/// messages. The rest is told at the next look.
+/// Most changes that one session is told of at a look, and newcomers who are told of all: everybody hears of everybody, so a thousand
+/// at once would be a million messages. The rest is told at the next look.
 const TOLD_MAX: usize = 50;
 
 /// Looks for as long as the process lives. A node that is slower than the interval is not asked again before it has answered.
@@ -67,8 +67,15 @@ fn judge_session(core: &mut Core, session: &SessionId, measured: &HashMap<Member
         let active = session.active().filter(|one| !one.is_hidden());
         active.map(|one| one.id.clone()).collect::<Vec<_>>()
     });
+    let ids = ids.unwrap_or_default();
     let mut left = TOLD_MAX;
-    for id in ids.unwrap_or_default() {
+    // Before there is more to tell, so that each change begins where the last one ended.
+    for id in &ids {
+        if core.domain.catch_up_on_quality(session, id, left > 0) {
+            left -= 1;
+        }
+    }
+    for id in ids {
         let member: Member = (session.clone(), id);
         let mut of = measured.get(&member).copied().unwrap_or_default();
         of.is_away = core.rpc.is_away(&member);

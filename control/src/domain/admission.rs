@@ -119,6 +119,7 @@ impl Domain {
             publication: Publication::None,
             subscriptions: Vec::new(),
             quality: Quality::default(),
+            knows_quality: false,
         });
         let connection = connection.clone();
         let joined = Arc::new(Notification::ParticipantJoined {

@@ -111,6 +111,8 @@ pub struct Presence {
     pub subscriptions: Vec<Subscription>,
     /// The network quality that everybody was told of.
     pub quality: Quality,
+    /// It was told of that of those who were there before it.
+    pub knows_quality: bool,
 }
 
 /// How far publishing is.

@@ -191,6 +191,40 @@ impl Domain {
         true
     }
 
+    /// Somebody who has joined hears once, if `may_tell` allows, of the network quality of those who were there before: else it would
+    /// learn of none that stays as it is. Whether it was told anything.
+    pub fn catch_up_on_quality(
+        &mut self,
+        session_id: &SessionId,
+        id: &ConnectionId,
+        may_tell: bool,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session_id) else {
+            return false;
+        };
+        let presence = session
+            .connection_mut(id)
+            .and_then(|one| one.presence.as_mut());
+        let is_new = presence.filter(|one| may_tell && !one.knows_quality);
+        let Some(presence) = is_new else {
+            return false;
+        };
+        presence.knows_quality = true;
+        let others = session.active().filter(|one| one.id != *id);
+        let levels = others.filter_map(|one| Some((one.id.clone(), one.quality()?)));
+        let news = levels.map(|(connection_id, new_value)| {
+            let level = Notification::NetworkQualityLevelChanged {
+                connection_id,
+                new_value,
+                old_value: quality::BROKEN,
+            };
+            Output::notify(session_id, id, Arc::new(level))
+        });
+        let before = self.outputs.len();
+        self.outputs.extend(news);
+        self.outputs.len() > before
+    }
+
     /// Makes a connection that waits for its user.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub const EXCELLENT: Level = 5;
 /// Interruptions.
 const BAD: Level = 1;
 /// The client is cut off.
-const BROKEN: Level = 0;
+pub(super) const BROKEN: Level = 0;
 
 /// The worst that levels 5, 4, 3 and 2 allow: loss in millionths, jitter and round trip in microseconds.
 const LOSS_PPM: [u32; 4] = [10_000, 30_000, 80_000, 200_000];

@@ -200,6 +200,19 @@ async fn everybody_hears_of_everybodys_network_quality() {
     look([0, 100_000]).await;
     let worse = vec![level(&b.id, 5, 2)];
     assert_eq!((a.heard(), b.heard()), (worse.clone(), worse));
+    // Who joins late hears of all that others know, once.
+    let mut late = Client::join(&app, Role::Subscriber).await;
+    a.heard();
+    b.heard();
+    assert_eq!(late.heard(), []);
+    look([0, 100_000]).await;
+    assert_eq!(late.heard(), [level(&a.id, 0, 5), level(&b.id, 0, 2)]);
+    look([0, 100_000]).await;
+    assert_eq!(late.heard(), []);
+    assert_eq!((a.heard(), b.heard()), (vec![], vec![]));
+    late.good("leaveRoom", json!({})).await;
+    a.heard();
+    b.heard();
     // Nothing comes of a stream that is on.
     let nobody = told(&transports, [0, 0]).split_off(1);
     set(&node, nobody);
