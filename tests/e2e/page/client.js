@@ -112,7 +112,11 @@ window.client = (() => {
     if (!audio) properties.audioSource = false;
     else if (tone) properties.audioSource = hum(tone);
     if (!video) properties.videoSource = false;
-    else if (screen) properties.videoSource = 'screen';
+    else if (screen && color) {
+      painter = paint(color, width, height, fps, grain);
+      share(painter.track);
+      properties.videoSource = 'screen';
+    } else if (screen) properties.videoSource = 'screen';
     else if (color) {
       painter = paint(color, width, height, fps, grain);
       properties.videoSource = painter.track;
@@ -121,6 +125,13 @@ window.client = (() => {
     publisher.on('streamDestroyed', (e) => events.push({ type: 'ownStreamDestroyed', at: performance.now(), reason: e.reason }));
     await session.publish(publisher);
     return { streamId: publisher.stream.streamId, typeOfVideo: publisher.stream.typeOfVideo ?? null };
+  }
+
+  // From now on the screen that may be shared is this track. As 'motion' it has the encodings that a camera has: of a screen with
+  // 'detail' the library makes all as large as it is.
+  function share(track) {
+    track.contentHint = 'motion';
+    navigator.mediaDevices.getDisplayMedia = async () => new MediaStream([track]);
   }
 
   async function unpublish() {
