@@ -651,7 +651,7 @@ fn new_outgoing(engine: &mut Engine, key: u32, spec: SubscribedMedia) -> Outgoin
         extensions.insert(*id, *uri);
     }
     let rng = &mut engine.rng;
-    let transport = &mut engine.model.transports[key];
+    let transport = &engine.model.transports[key];
     let rewriter = match transport.resume(spec.ssrc) {
         Some(next) => Rewriter::starting_at(next),
         None => Rewriter::new(rng),

@@ -159,15 +159,17 @@ impl Transport {
         }
     }
 
-    /// Where an SSRC goes on, if it was in use here before.
-    pub(crate) fn resume(&mut self, ssrc: u32) -> Option<u64> {
-        let at = self.retired.iter().position(|(old, _)| *old == ssrc)?;
-        Some(self.retired.swap_remove(at).1)
+    /// Where an SSRC goes on, if it was in use here before. That is remembered, for it may go again with nothing sent.
+    pub(crate) fn resume(&self, ssrc: u32) -> Option<u64> {
+        let mut retired = self.retired.iter();
+        retired.find(|(old, _)| *old == ssrc).map(|(_, next)| *next)
     }
 
     /// Remembers where an SSRC that is no longer in use would go on.
     pub(crate) fn retire(&mut self, ssrc: u32, next: u64) {
-        if self.retired.len() < RETIRED_MAX {
+        if let Some((_, known)) = self.retired.iter_mut().find(|(old, _)| *old == ssrc) {
+            *known = next;
+        } else if self.retired.len() < RETIRED_MAX {
             self.retired.push((ssrc, next));
         }
     }

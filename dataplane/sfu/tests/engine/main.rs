@@ -10,6 +10,7 @@ mod forwarding;
 mod garbage;
 mod harness;
 mod layers;
+mod liars;
 mod overload;
 mod playout;
 mod restart;

@@ -1,7 +1,8 @@
 //! Many at once.
 
 use clock::Duration;
-use sim::{BrowserId, Conditions, Loss, Settings, Simulation, Style, over_seeds};
+use sfu::api::LayerLimit;
+use sim::{BrowserId, Conditions, Encoder, Loss, Rate, Settings, Simulation, Style, over_seeds};
 
 use crate::{STYLE, good, millis, style_of};
 
@@ -103,6 +104,97 @@ fn a_day_of_anything() {
         simulation.node.check_empty();
         simulation.finish();
     });
+}
+
+/// The same where people have a choice among encodings on ways that carry little: what is sent to them is numbered, paced and
+/// probed, and some say of it what they like.
+#[test]
+fn a_day_of_anything_on_narrow_ways() {
+    over_seeds("a_day_of_anything_on_narrow_ways", |seed| {
+        let mut simulation = Simulation::new(seed, Settings::default());
+        let style = Style {
+            encoder: Encoder::Obedient {
+                encodings: 3,
+                layers: 3,
+            },
+            pictures: 15,
+            ..style_of(&mut simulation)
+        };
+        let (publisher, stream) = simulation.publish(good(), style);
+        let mut crowd: Vec<BrowserId> = Vec::new();
+        let mut stream_is_there = true;
+        for _ in 0..30 {
+            let line = Conditions {
+                rate: any_rate(&mut simulation),
+                ..any_line(&mut simulation)
+            };
+            match simulation.rng.below(12) {
+                0..=4 if crowd.len() < 6 => crowd.push(simulation.watch(line, stream)),
+                5 if crowd.len() > 2 => {
+                    let gone = pick(&mut simulation, &crowd);
+                    simulation.leave(gone);
+                    crowd.retain(|one| *one != gone);
+                }
+                6 if crowd.len() > 2 => {
+                    let gone = pick(&mut simulation, &crowd);
+                    simulation.vanish(gone);
+                    crowd.retain(|one| *one != gone);
+                }
+                7 if !crowd.is_empty() => {
+                    let limited = pick(&mut simulation, &crowd);
+                    let limit = LayerLimit {
+                        encoding: Some(simulation.rng.below(4) as u8).filter(|nth| *nth < 3),
+                        temporal: simulation.rng.below(4) as u8,
+                    };
+                    simulation.limit(limited, limit);
+                }
+                8 | 9 if !crowd.is_empty() => {
+                    let liar = pick(&mut simulation, &crowd);
+                    lie(&mut simulation, liar);
+                }
+                10 if !crowd.is_empty() => {
+                    let worse = pick(&mut simulation, &crowd);
+                    let host = simulation.browser(worse).host;
+                    simulation.network().set_conditions(host, line, line);
+                }
+                11 if stream_is_there && simulation.rng.below(8) == 0 => {
+                    simulation.leave(publisher);
+                    stream_is_there = false;
+                }
+                _ => {}
+            }
+            let pause = simulation.rng.below(500);
+            simulation.run(millis(pause));
+        }
+        for one in crowd.into_iter().chain([publisher]) {
+            simulation.vanish(one);
+        }
+        simulation.run(Duration::from_secs(45));
+        simulation.node.check_empty();
+        simulation.finish();
+    });
+}
+
+/// Feedback with chunks and times by the dice, about anything.
+fn lie(simulation: &mut Simulation, liar: BrowserId) {
+    let rng = &mut simulation.rng;
+    let words = 5 + rng.below(20) as usize;
+    let mut plain = vec![0; 4 + 4 * words];
+    rng.fill(&mut plain[4..]);
+    plain[..4].copy_from_slice(&[0x8f, 205, 0, words as u8]);
+    // Mostly few packets, for most claims of many are no feedback at all.
+    if rng.below(4) > 0 {
+        plain[14] = 0;
+    }
+    simulation.say(liar, &plain);
+}
+
+fn any_rate(simulation: &mut Simulation) -> Option<Rate> {
+    let rng = &mut simulation.rng;
+    (rng.below(4) > 0).then(|| Rate {
+        bits_per_second: 100_000 + rng.below(2_000_000),
+        queue: millis(50 + rng.below(400)),
+    })
 }
 
 fn pick(simulation: &mut Simulation, crowd: &[BrowserId]) -> BrowserId {
