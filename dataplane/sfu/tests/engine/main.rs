@@ -1,5 +1,6 @@
 //! The engine from outside: simulated browsers, real SRTP, virtual time.
 
+mod abuse;
 mod congestion;
 #[path = "../../../net/tests/counting/mod.rs"]
 mod counting;
