@@ -697,6 +697,7 @@ fn drop_subscriber(engine: &mut Engine, key: u32) {
         let outgoing = outgoing.expect("a subscriber's RTP streams exist");
         let transport = &mut engine.model.transports[subscriber.transport];
         transport.outgoing.retain(|other| *other != stream);
+        engine.model.connections[transport.connection].forget(stream);
         if outgoing.sent.packets > 0 {
             transport.retire(outgoing.ssrc, outgoing.rewriter.next_index());
         }

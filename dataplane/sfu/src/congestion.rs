@@ -31,8 +31,6 @@ const LIMITS: Limits = Limits {
 };
 /// A peer that has told nothing for so long since the beginning never will.
 const DEAF_AFTER: Duration = Duration::from_secs(3);
-/// After so long without feedback an estimate says nothing any more.
-const AGE_MAX: Duration = Duration::from_secs(10);
 /// Packets wait so long in queues on the way when it is used too much; shorter queues come and go with busy pictures.
 const QUEUEING_MAX: Duration = Duration::from_millis(80);
 /// Less than this part of what is sent arrives where a way without queues carries far too little.
@@ -188,13 +186,14 @@ pub(crate) fn set_share(transport: &mut Transport, share: f64, is_narrow: bool) 
     }
 }
 
-/// What is known of the way on which a connection's numbered transports are; `None` if they have no say in that.
+/// What is known of the way on which a connection's numbered transports are; `None` if their peers have never told anything and
+/// had the time to. Whoever falls silent later may be cut off for a while: what was known is better than nothing.
 pub(crate) fn view(model: &mut Model, now: Instant, connection: u32) -> Option<View> {
     let connection = &mut model.connections[connection];
     let estimator = connection.estimator.as_mut()?;
     estimator.on_timeout(now);
     let mut queueing = Duration::ZERO;
-    let (mut is_heard, mut is_young) = (false, false);
+    let (mut is_heard, mut is_young, mut is_deaf) = (false, false, false);
     let (mut arriving, mut arrived) = (0.0, 0);
     for transport in &connection.transports {
         let Some(numbered) = &model.transports[*transport].numbered else {
@@ -204,12 +203,16 @@ pub(crate) fn view(model: &mut Model, now: Instant, connection: u32) -> Option<V
         queueing = queueing.max(numbered.leg.queueing(now));
         arriving += numbered.leg.acknowledged().unwrap_or_default();
         arrived += numbered.leg.arrived();
-        is_heard |= heard.is_some_and(|heard| now.saturating_since(heard) <= AGE_MAX);
-        let is_deaf = |since| now.saturating_since(since) >= DEAF_AFTER;
-        is_young |= heard.is_none() && !numbered.since.is_some_and(is_deaf);
+        is_heard |= heard.is_some();
+        // One on which nothing was sent yet has nothing to tell.
+        if let (None, Some(since)) = (heard, numbered.since) {
+            let has_had_time = now.saturating_since(since) >= DEAF_AFTER;
+            is_deaf |= has_had_time;
+            is_young |= !has_had_time;
+        }
     }
     let rate = |rate: f64| rate.clamp(LIMITS.min, LIMITS.max) as u64;
-    (is_heard || is_young).then(|| View {
+    (is_heard || is_young || !is_deaf).then(|| View {
         estimate: rate(estimator.estimate()),
         by_loss: rate(estimator.by_loss()),
         queueing,
@@ -239,14 +242,14 @@ pub(crate) fn way(model: &Model, now: Instant, key: u32) -> Option<Way> {
     })
 }
 
-/// Finds out whether the way carries so much, in bit/s, if it is time to. `key` is the transport that has something to send.
+/// Finds out whether the way carries so much, in bit/s, if it is time to. `key` is a transport that [can](can_probe).
 pub(crate) fn probe(engine: &mut Engine, now: Instant, key: u32, wanted: u64) {
     let transport = &mut engine.model.transports[key];
     let Some(numbered) = &mut transport.numbered else {
         return;
     };
     let connection = &mut engine.model.connections[transport.connection];
-    if numbered.leg.heard().is_none() || !engine.config.pacing {
+    if !engine.config.pacing {
         return;
     }
     let estimator = connection.estimator.as_mut();
@@ -274,14 +277,28 @@ pub(crate) fn filling(
     is_small: bool,
 ) -> Option<Filling> {
     let model = &mut engine.model;
-    let streams = &model.transports[key].outgoing;
-    let mut streams = streams.iter().filter(|key| can_pad(&model.outgoing[**key]));
-    let outgoing = *streams.next()?;
-    let again = match is_small {
-        true => None,
-        false => again(model, now, outgoing),
-    };
-    Some(again.unwrap_or(Filling::Padding(outgoing)))
+    let count = model.transports[key].outgoing.len();
+    let mut found = None;
+    for nth in (0..count).filter(|_| !is_small) {
+        let outgoing = model.transports[key].outgoing[nth];
+        if can_pad(&model.outgoing[outgoing]) {
+            found = found.or_else(|| again(model, now, outgoing));
+        }
+    }
+    found.or_else(|| padded(model, key).map(Filling::Padding))
+}
+
+/// The RTP stream of a transport as whose retransmissions padding can be sent.
+fn padded(model: &Model, key: u32) -> Option<u32> {
+    let mut streams = model.transports[key].outgoing.iter();
+    let stream = streams.find(|key| can_pad(&model.outgoing[**key]))?;
+    Some(*stream)
+}
+
+/// Whether a probe can be sent on a transport, and its peer would tell what became of it.
+pub(crate) fn can_probe(model: &Model, key: u32) -> bool {
+    let numbered = model.transports[key].numbered.as_ref();
+    numbered.is_some_and(|numbered| numbered.leg.heard().is_some()) && padded(model, key).is_some()
 }
 
 /// Whether padding can be sent as if it were retransmissions of an RTP stream.

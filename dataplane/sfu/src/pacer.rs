@@ -184,7 +184,7 @@ impl Pacer {
 
     /// A packet of so many bytes leaves.
     pub(crate) fn on_sent(&mut self, bytes: usize) {
-        self.credit -= bytes as f64;
+        self.owe(bytes);
         if let Some(probing) = &mut self.probing {
             probing.packets += 1;
             probing.bytes = probing.bytes.saturating_add(bytes as u32);
@@ -193,6 +193,13 @@ impl Pacer {
                 self.probing = None;
             }
         }
+    }
+
+    /// Sound does not wait for what it owes, so more may be owed than can ever be paid back. Nothing waits longer for that than it
+    /// may wait at all.
+    fn owe(&mut self, bytes: usize) {
+        let most = self.speed() * HOLD_MAX.as_secs_f64() / 8.0;
+        self.credit = (self.credit - bytes as f64).max(-most);
     }
 
     /// When the next packet may leave, if one waits or a probe is to be filled.
@@ -358,6 +365,28 @@ mod tests {
         let mut gone = 0;
         pacer.remove(|_| true, |_| gone += 1);
         assert_eq!((gone, pacer.bytes), (HELD_MAX, 0));
+    }
+
+    #[test]
+    fn what_sound_takes_is_not_owed_for_ever() {
+        let mut pacer = Pacer::new(at(0));
+        pacer.set_estimate(at(0), 30e3, Duration::from_millis(100));
+        // A minute of sound at three times the rate.
+        for now in (0..60_000).step_by(20) {
+            assert!(pacer.is_closed(at(now)) || now < 100);
+            pacer.on_sent(120);
+        }
+        pacer.set_estimate(at(60_000), 600e3, Duration::ZERO);
+        pacer.hold(packet(1), 0, None);
+        let left = drain(&mut pacer, 60_000, 63_000);
+        assert!(left[0].0 <= 60_400, "{left:?}");
+        // A key frame that is more than may wait.
+        for _ in 0..300 {
+            pacer.on_sent(1_200);
+        }
+        pacer.hold(packet(2), 0, None);
+        let left = drain(&mut pacer, 60_400, 63_000);
+        assert!(left[0].0 <= 60_810, "{left:?}");
     }
 
     #[test]

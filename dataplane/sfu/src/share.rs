@@ -44,6 +44,8 @@ const CROWDED: Duration = Duration::from_millis(1_200);
 const RELIEF: Duration = Duration::from_secs(2);
 /// Of what a way was found to carry then so much may be used.
 const CARRIED_PERCENT: u64 = 85;
+/// After so long one of them is, however much seems to arrive.
+const HOPELESS: Duration = Duration::from_secs(4);
 /// So long a look that finds nothing wrong does not end that.
 const CROWDED_STILL: Duration = Duration::from_millis(1_000);
 /// Key frames, which every change begins with, fill a slow path for so long.
@@ -138,7 +140,8 @@ impl Connection {
 
     fn on_lowered(&mut self, now: Instant) {
         self.attempt = None;
-        if self.raised.take().is_some() {
+        let raised = self.raised.take();
+        if raised.is_some_and(|at| now - at < TRIAL) {
             self.patience = (self.patience * 2).min(PATIENCE_MAX);
         }
         self.not_before = now + self.patience;
@@ -185,19 +188,32 @@ impl Connection {
         self.crowded = Some(crowded);
     }
 
-    /// What the way carries, in bit/s, where `arrived` bytes have come, if there is too much for so long that it won't end by itself.
-    fn carried(&self, arrived: u64) -> Option<u64> {
+    /// What the way carries, in bit/s, where `arrived` bytes have come of what is sent at a rate of `sent`, if there is too much for
+    /// so long that it won't end by itself.
+    fn carried(&self, arrived: u64, sent: u64) -> Option<u64> {
         let crowded = self.crowded?;
         let (at, before) = crowded.mark?;
         let passed = (crowded.last - at).as_millis() as u64;
         let is_lasting = crowded.last - crowded.since >= CROWDED && passed > 0;
         let bits = arrived.saturating_sub(before) * 8_000;
-        is_lasting.then(|| bits / passed * CARRIED_PERCENT / 100)
+        // Whatever it seems to carry then, it is less than what is sent.
+        let is_hopeless = crowded.last - crowded.since >= HOPELESS;
+        let most = if is_hopeless {
+            sent.saturating_sub(1)
+        } else {
+            u64::MAX
+        };
+        is_lasting.then(|| most.min(bits / passed * CARRIED_PERCENT / 100))
     }
 
     /// Pictures were paused. What waits on the way must leave before it is known whether that was enough.
     fn on_paused(&mut self, now: Instant) {
         self.relieved = now + RELIEF;
+    }
+
+    /// An RTP stream is gone, and its key may come to mean another.
+    pub(crate) fn forget(&mut self, outgoing: u32) {
+        self.attempt = self.attempt.filter(|attempt| *attempt != outgoing);
     }
 
     /// Nothing speaks against what was raised.
@@ -281,6 +297,9 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     connection.due = outlook.is_known.then_some(now + LOOK_INTERVAL);
     let lacks = wanted.iter().any(|one| one.has < one.top());
     connection.is_short = outlook.is_known && (outlook.is_congested || lacks);
+    if outlook.is_known && !outlook.is_congested {
+        connection.on_calm(now);
+    }
     if !outlook.is_known {
         let was_limited = core::mem::take(&mut connection.limited);
         for one in wanted.iter().filter(|_| was_limited) {
@@ -299,11 +318,14 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
 
 /// Finds out whether there is room for what people do not have.
 fn probe(engine: &mut Engine, now: Instant, wanted: &[Wanted]) {
-    let lacks = wanted.iter().find(|one| one.has < one.top());
-    let Some(first) = lacks else {
+    // Better where something is lacking, but all are on one way.
+    let model = &engine.model;
+    let lacking = wanted.iter().filter(|one| one.has < one.top());
+    let transports = lacking.chain(wanted);
+    let mut transports = transports.map(|one| model.outgoing[one.outgoing].transport);
+    let Some(transport) = transports.find(|key| congestion::can_probe(model, *key)) else {
         return;
     };
-    let transport = engine.model.outgoing[first.outgoing].transport;
     let all: u64 = wanted.iter().map(|one| one.price(one.top())).sum();
     let goal = all.saturating_add(all.saturating_mul(margin(wanted)) / 100);
     congestion::probe(engine, now, transport, goal);
@@ -431,9 +453,7 @@ fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted:
         }
         return;
     }
-    if !outlook.is_congested {
-        connection.on_calm(now);
-    } else if outlook.is_crowded() {
+    if outlook.is_crowded() {
         connection.on_crowded(now, outlook.arrived);
     }
     let failed = connection.attempt.filter(|_| outlook.is_congested);
@@ -480,16 +500,12 @@ fn reckon(
         wanted.iter_mut().for_each(Wanted::stay);
     }
     let carried = connection
-        .carried(outlook.arrived)
+        .carried(outlook.arrived, has)
         .filter(|_| outlook.is_crowded());
     if outlook.is_congested && carried.is_none() {
         wanted.iter_mut().for_each(Wanted::keep);
     }
-    let budget = match carried {
-        // Whatever it carries, it is less than that.
-        Some(carried) => outlook.budget().max(carried.min(has.saturating_sub(1))),
-        None => outlook.budget().max(flows),
-    };
+    let budget = outlook.budget().max(carried.unwrap_or(flows));
     let takes = allocate(budget, wanted);
     if outlook.is_measured && takes > outlook.budget().saturating_mul(AMPLE_PERCENT) / 100 {
         raise_one(wanted);
@@ -552,5 +568,41 @@ fn give(engine: &mut Engine, one: &Wanted) {
     let is_limited = layers.room != Room::Unknown || one.gets != one.has;
     if let Some(room) = room.filter(|_| is_limited) {
         select::grant(engine, one.outgoing, room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1_000)
+    }
+
+    #[test]
+    fn patience_grows_with_failures_and_ends_with_success() {
+        let mut connection = Connection::new(None);
+        connection.on_raised(at(10), None, false);
+        connection.on_lowered(at(12));
+        assert_eq!(connection.patience, PATIENCE_MIN * 2);
+        connection.on_raised(at(30), None, false);
+        connection.on_lowered(at(90));
+        assert_eq!(connection.patience, PATIENCE_MIN * 2, "that was no failure");
+        connection.on_raised(at(100), None, false);
+        connection.on_calm(at(105));
+        assert_eq!(connection.patience, PATIENCE_MIN * 2);
+        connection.on_calm(at(111));
+        connection.on_lowered(at(112));
+        assert_eq!(connection.patience, PATIENCE_MIN);
+    }
+
+    #[test]
+    fn nobody_pays_for_the_attempt_of_somebody_who_is_gone() {
+        let mut connection = Connection::new(None);
+        connection.on_raised(at(10), Some(7), true);
+        connection.forget(8);
+        assert_eq!(connection.attempt, Some(7));
+        connection.forget(7);
+        assert_eq!(connection.attempt, None);
     }
 }

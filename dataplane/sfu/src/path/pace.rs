@@ -21,6 +21,8 @@ const FILLING: usize = 1_000;
 /// A packet of padding alone may be so long, without what goes before and behind the payload, and that takes so much.
 const PADDING: usize = u8::MAX as usize;
 const AROUND: usize = 40;
+/// It is no shorter than it can be if it should be so long.
+const LEN_SHORT: usize = 150;
 
 /// Transports on which something that waited may leave, in the order in which they became due. Each is listed once.
 #[derive(Debug)]
@@ -160,7 +162,12 @@ fn fill(
                 fill_again(engine, moment, arena, again, way)
             }
             Some(Filling::Padding(outgoing)) => {
-                let padding = len.saturating_sub(AROUND).clamp(1, PADDING) as u8;
+                // Short packets are for the narrowest ways: with all headers they take much more than what is counted.
+                let padding = match len {
+                    LEN_SHORT.. => PADDING,
+                    len => len.saturating_sub(AROUND).max(1),
+                };
+                let padding = padding as u8;
                 let way = Way { padding, ..way };
                 pad(engine, moment, arena, outgoing, &mut empty, way)
             }

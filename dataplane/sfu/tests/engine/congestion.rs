@@ -44,6 +44,62 @@ fn element(packet: &Received, id: u8) -> Option<&[u8]> {
     Some(data)
 }
 
+/// The same with several receivers, each with the feedback of its own.
+fn watch_all(net: &mut Net, camera: &mut Camera, receivers: &[usize], seconds: u64) {
+    let mut all: Vec<_> = receivers
+        .iter()
+        .map(|receiver| {
+            let feedback = FeedbackGenerator::new(clock::Duration::from_millis(50));
+            (*receiver, net.peers[*receiver].rtp.len(), feedback)
+        })
+        .collect();
+    for _ in 0..seconds * 1_000 / INTERVAL {
+        camera.picture(net, arrives);
+        for (receiver, told, feedback) in &mut all {
+            for packet in &net.peers[*receiver].rtp[*told..] {
+                let number = element(packet, OUT_TWCC).and_then(extension::transport_sequence);
+                feedback.on_packet(number.expect("it is numbered"), packet.at);
+            }
+            *told = net.peers[*receiver].rtp.len();
+            net.send_rtcp(*receiver, |out| {
+                ReceiverReport::write(1, &[], out)?;
+                feedback.write(1, 2, out).map(|_| ())
+            });
+        }
+    }
+}
+
+#[test]
+fn probes_go_where_somebody_tells_what_became_of_them() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    net.connection = Some(ConnectionId(7));
+    let receivers = [0; 4].map(|_| subscribe(&mut net));
+    // The first of them lacks something and never tells anything.
+    watch_all(&mut net, &mut camera, &receivers[1..], 20);
+    for receiver in receivers {
+        assert_eq!(showing(&net, receiver), Some(2), "there is room");
+    }
+    net.finish();
+}
+
+#[test]
+fn whoever_falls_silent_keeps_what_was_found_out() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    watch(&mut net, &mut camera, receiver, 5, 0);
+    watch(&mut net, &mut camera, receiver, 1, 10_000);
+    assert_eq!(showing(&net, receiver), Some(0));
+    let before = shown(&net, receiver).len();
+    for _ in 0..15_000 / INTERVAL {
+        camera.picture(&mut net, arrives);
+    }
+    let mut then = shown(&net, receiver);
+    assert!(then.drain(before..).all(|packet| packet.encoding == 0));
+    net.finish();
+}
+
 /// Pictures for so many seconds, and feedback about all of them that come; `late` is how much later than the one before each
 /// packet seems to come, in microseconds.
 fn watch(net: &mut Net, camera: &mut Camera, receiver: usize, seconds: u64, late: u64) {

@@ -6,13 +6,13 @@ use super::{
     Call, Case, FROZEN, GOOD, Length, Measure, Promise, SIMULCAST, WARM_UP, ms, seconds, unharmed,
     waited,
 };
-use crate::conditions::Rate;
+use crate::conditions::{Loss, Rate};
 use crate::media::Style;
 use crate::report::Report;
 use crate::simulation::{BrowserId, Settings, Simulation};
 use sfu::api::ConnectionId;
 
-pub(super) const CASES: [Case; 2] = [
+pub(super) const CASES: [Case; 3] = [
     Case {
         name: "narrow-100",
         what: "one of three viewers limited to 100 kbit/s, with sound",
@@ -25,6 +25,13 @@ pub(super) const CASES: [Case; 2] = [
         what: "six subscriptions of one browser behind 500 kbit/s, four with sound",
         promise: Promise::Holds,
         run: six_behind_little,
+        control: FROZEN,
+    },
+    Case {
+        name: "narrow-dark",
+        what: "nothing passes the way to a viewer limited to 250 kbit/s for 12 s",
+        promise: Promise::Holds,
+        run: dark_for_long,
         control: FROZEN,
     },
 ];
@@ -91,7 +98,7 @@ fn six_behind_little(seed: u64, length: Length, settings: Settings) -> Vec<Measu
         network.put_behind(host, None, Some(bottleneck));
         viewer
     });
-    simulation.run(seconds(5));
+    simulation.run(seconds(6));
     let settled = simulation.now();
     simulation.run(length_of(length));
     let until = simulation.now();
@@ -130,6 +137,38 @@ fn six_behind_little(seed: u64, length: Length, settings: Settings) -> Vec<Measu
             "%",
         ),
         Measure::at_most("all pictures again", back.fold(0.0, f64::max), "s", 10.0),
+    ]
+}
+
+fn dark_for_long(seed: u64, length: Length, settings: Settings) -> Vec<Measure> {
+    let mut call = Call::estimating(seed, settings, 2, GOOD);
+    call.simulation.run(WARM_UP);
+    let line = GOOD.limited(Rate::kbit(250));
+    call.set_path(call.viewers[0], GOOD, line);
+    call.simulation.run(seconds(8));
+    let cut = Loss::All;
+    call.set_path(call.viewers[0], GOOD.losing(cut), line.losing(cut));
+    call.simulation.run(seconds(12));
+    call.set_path(call.viewers[0], GOOD, line);
+    let healed = call.simulation.now();
+    call.simulation.run(length_of(length));
+    let until = call.simulation.now();
+    call.simulation.run(seconds(2));
+    let report = call.report(0, healed + seconds(2), until);
+    let host = call.simulation.browser(call.viewers[0]).host;
+    let back = back_after(&call.simulation, call.viewers[0], healed);
+    vec![
+        Measure::at_most("above the base", above_base(&report), "%", 0.0),
+        Measure::any("picture again", back, "s"),
+        // An estimate that knows little yet paces badly, and the way is full as it is.
+        Measure::at_most("sound concealed", report.concealed, "%", 2.0 * CONCEALED),
+        Measure::at_most(
+            "queueing p95",
+            waited(&call.simulation, host, healed + seconds(2), until),
+            "ms",
+            200.0,
+        ),
+        Measure::any("pictures shown", report.shown_percent(), "%"),
     ]
 }
 
