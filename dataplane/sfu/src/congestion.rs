@@ -13,7 +13,7 @@ use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::model::packet::Packet;
 use crate::model::transport::Numbered;
-use crate::model::{Model, Outgoing, Slab, Transport};
+use crate::model::{Model, Outgoing, Transport};
 use crate::pacer::{Held, Pacer};
 use crate::stats::Refusal;
 
@@ -114,18 +114,22 @@ fn renumber(model: &mut Model, outgoing: u32) {
     stream.rebuild_extensions(true);
 }
 
-/// The number of the next packet.
-pub(crate) fn next_number(transports: &Slab<Transport>, key: u32) -> Option<u16> {
-    let numbered = transports[key].numbered.as_ref();
-    numbered.map(|numbered| numbered.leg.next_number())
+/// The number of the next packet of an RTP stream on a numbered transport, if it gets one.
+pub(crate) fn next_number(model: &Model, key: u32, outgoing: u32) -> Option<u16> {
+    let numbered = model.transports[key].numbered.as_ref()?;
+    let stream = model.outgoing.get(outgoing)?;
+    stream.is_counted().then(|| numbered.leg.next_number())
 }
 
-/// A packet of so many bytes leaves under that number.
-pub(crate) fn on_sent(model: &mut Model, now: Instant, key: u32, bytes: usize) {
+/// A packet of so many bytes leaves on a numbered transport, perhaps under a number.
+pub(crate) fn on_sent(model: &mut Model, now: Instant, key: u32, wide: Option<u16>, bytes: usize) {
     let transport = &mut model.transports[key];
     let Some(numbered) = &mut transport.numbered else {
         return;
     };
+    if wide.is_none() {
+        return numbered.pacer.owe(bytes);
+    }
     numbered.since.get_or_insert(now);
     let probe = numbered.pacer.probe_id();
     numbered.pacer.on_sent(bytes);
@@ -303,8 +307,7 @@ pub(crate) fn can_probe(model: &Model, key: u32) -> bool {
 
 /// Whether padding can be sent as if it were retransmissions of an RTP stream.
 fn can_pad(stream: &Outgoing) -> bool {
-    let is_counted = stream.described.extensions.id(Uri::TransportCc).is_some();
-    is_counted && stream.rtx.is_some()
+    stream.is_counted() && stream.rtx.is_some()
 }
 
 /// A packet of an RTP stream that was sent lately, to be sent once more.

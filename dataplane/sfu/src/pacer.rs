@@ -195,9 +195,9 @@ impl Pacer {
         }
     }
 
-    /// Sound does not wait for what it owes, so more may be owed than can ever be paid back. Nothing waits longer for that than it
+    /// A packet of so many bytes leaves that no probe counts. Sound does not wait for what it owes, so more may be owed than can ever be paid back. Nothing waits longer for that than it
     /// may wait at all.
-    fn owe(&mut self, bytes: usize) {
+    pub(crate) fn owe(&mut self, bytes: usize) {
         let most = self.speed() * HOLD_MAX.as_secs_f64() / 8.0;
         self.credit = (self.credit - bytes as f64).max(-most);
     }

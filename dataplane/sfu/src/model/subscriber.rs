@@ -2,7 +2,7 @@
 
 use clock::{Duration, Instant, NtpTime, Rng};
 use proto::rtp::sequence::timestamp_distance;
-use proto::rtp::{ExtensionMap, Rewriter};
+use proto::rtp::{ExtensionMap, Rewriter, Uri};
 
 use super::Medium;
 use super::layers::{Layers, Places, Room};
@@ -123,6 +123,8 @@ pub(crate) struct Rtx {
     /// By place of the index: its lower bits, and when it was sent again, the lower bits of milliseconds. A mistake after 65 s or
     /// 65 536 packets costs one retransmission.
     resent: [(u16, u16); RESENT],
+    /// Which of those were asked for, by place, a bit each.
+    asked: u64,
     /// Bytes that may be sent.
     allowance: u64,
     /// Octets of media that the allowance has grown with.
@@ -138,6 +140,7 @@ impl Rtx {
             sent: Sent::default(),
             // Nothing that belongs into its place.
             resent: core::array::from_fn(|place| (place as u16 + 1, 0)),
+            asked: 0,
             allowance: RESEND_BYTES_MAX,
             earned: 0,
         }
@@ -153,6 +156,9 @@ impl Rtx {
             return false;
         }
         (*last_index, *last) = (index as u16, now_ms);
+        if !is_again {
+            self.asked &= !(1 << (index % RESENT as u64));
+        }
         true
     }
 
@@ -176,12 +182,16 @@ impl Rtx {
         let interval = rtt.max(RESEND_INTERVAL_MIN).as_millis();
         let is_again = *last_index == index as u16;
         let recently = is_again && u128::from(now_ms.wrapping_sub(*last)) < interval;
-        let copies = 1 + u8::from(is_again) + u8::from(is_lossy);
+        // What was sent to fill a probe was no answer.
+        let place = 1 << (index % RESENT as u64);
+        let was_asked = is_again && self.asked & place != 0;
+        let copies = 1 + u8::from(was_asked) + u8::from(is_lossy);
         if recently || self.allowance < u64::from(copies) * bytes as u64 {
             return 0;
         }
         self.allowance -= u64::from(copies) * bytes as u64;
         (*last_index, *last) = (index as u16, now_ms);
+        self.asked |= place;
         copies
     }
 }
@@ -241,9 +251,15 @@ impl Outgoing {
         }
     }
 
-    /// What the block is made of has changed; packets `are_numbered` or not.
+    /// What the block is made of has changed; packets `are_numbered` or not, if the peer wants that.
     pub(crate) fn rebuild_extensions(&mut self, are_numbered: bool) {
+        let are_numbered = are_numbered && self.is_counted();
         self.extensions = Block::new(&self.described, are_numbered);
+    }
+
+    /// Whether the peer wants transport-wide numbers in its packets. Numbers that it never sees would count as lost.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.described.extensions.id(Uri::TransportCc).is_some()
     }
 
     /// Our payload type for one of the publisher's.
@@ -389,6 +405,22 @@ mod tests {
         let mut rtx = Rtx::new(1, 0);
         let mut spend = |millis| rtx.spend(7, 1_000, 0, true, (rtt, Instant::from_millis(millis)));
         assert_eq!((spend(0), spend(49), spend(50)), (2, 0, 3));
+    }
+
+    #[test]
+    fn what_filled_a_probe_was_no_answer() {
+        let mut rtx = Rtx::new(1, 0);
+        let rtt = Duration::from_millis(50);
+        let at = Instant::from_millis;
+        assert!(rtx.probe_with(7, rtt, at(0)));
+        assert_eq!(rtx.spend(7, 1_000, 0, false, (rtt, at(60))), 1);
+        assert_eq!(rtx.spend(7, 1_000, 0, false, (rtt, at(120))), 2);
+        // Nor does it make one forgotten; another packet in its place does.
+        assert!(rtx.probe_with(7, rtt, at(180)));
+        assert_eq!(rtx.spend(7, 1_000, 0, false, (rtt, at(240))), 2);
+        let other = 7 + RESENT as u64;
+        assert!(rtx.probe_with(other, rtt, at(300)));
+        assert_eq!(rtx.spend(other, 1_000, 0, false, (rtt, at(360))), 1);
     }
 
     #[test]

@@ -323,7 +323,7 @@ pub(super) fn rewrite(
     way: Way,
 ) -> usize {
     let wide = match way.is_numbered {
-        true => congestion::next_number(&engine.model.transports, way.transport),
+        true => congestion::next_number(&engine.model, way.transport, run.outgoing),
         false => None,
     };
     let packet = engine.queue.packet(place);
@@ -372,7 +372,7 @@ pub(super) fn rewrite(
         may_pad: outgoing.kind == Kind::Video && !changes.is_again,
     });
     if way.is_numbered {
-        congestion::on_sent(&mut engine.model, moment.now, way.transport, len);
+        congestion::on_sent(&mut engine.model, moment.now, way.transport, wide, len);
     }
     match starts_late {
         Some(first) => catch_up(engine, moment, arena, run.outgoing, &first, way),
@@ -389,7 +389,7 @@ pub(super) fn write_padding(
     place: u32,
     way: Way,
 ) -> bool {
-    let wide = congestion::next_number(&engine.model.transports, way.transport);
+    let wide = congestion::next_number(&engine.model, way.transport, outgoing);
     let stream = &mut engine.model.outgoing[outgoing];
     let mut codecs = stream.described.codecs.iter();
     let payload_type = codecs.find_map(|(_, ours)| ours.rtx);
@@ -430,7 +430,7 @@ pub(super) fn write_padding(
         may_pad: false,
     });
     engine.stats.retransmissions_sent += 1;
-    congestion::on_sent(&mut engine.model, moment.now, way.transport, len);
+    congestion::on_sent(&mut engine.model, moment.now, way.transport, wide, len);
     true
 }
 

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use proto::rtcp::{Fir, FirEntry, Nack, Pli, ReceiverReport, write_transport_feedback};
-use proto::rtp::{Uri, extension};
+use proto::rtp::{Fields, Uri, extension};
 use proto::twcc::FeedbackGenerator;
 use sfu::api::*;
 use sfu::stats::Refusal;
@@ -67,6 +67,64 @@ fn watch_all(net: &mut Net, camera: &mut Camera, receivers: &[usize], seconds: u
             });
         }
     }
+}
+
+#[test]
+fn what_is_not_to_be_numbered_does_not_count_as_lost() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = net.connect();
+    let mut spec = subscriber(&net, receiver, 1);
+    for (nth, medium) in spec.media.iter_mut().enumerate() {
+        medium.extensions.push((OUT_SEND_TIME, Uri::AbsSendTime));
+        if nth == 1 {
+            medium.extensions.push((OUT_TWCC, Uri::TransportCc));
+        }
+    }
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    let mut feedback = FeedbackGenerator::new(clock::Duration::from_millis(50));
+    let (audio, ..) = out_ssrcs(receiver);
+    let (mut told, mut numbers, mut sounds) = (0, Vec::new(), 0);
+    for nth in 0..5_000 / INTERVAL as u16 {
+        // As much sound as pictures.
+        for step in 0..4 {
+            let sequence = nth * 4 + step;
+            let fields = Fields {
+                payload_type: OPUS,
+                sequence,
+                timestamp: u32::from(sequence) * 480,
+                ssrc: AUDIO_SSRC,
+                ..Fields::default()
+            };
+            net.send_rtp(camera.peer, &fields, &[(IN_MID, b"0")], b"sound");
+        }
+        camera.picture(&mut net, arrives);
+        for packet in &net.peers[receiver].rtp[told..] {
+            let number = element(packet, OUT_TWCC).and_then(extension::transport_sequence);
+            if packet.header.ssrc == audio {
+                sounds += 1;
+                assert_eq!(number, None);
+                assert!(element(packet, OUT_SEND_TIME).is_some());
+                continue;
+            }
+            let number = number.expect("pictures are numbered");
+            numbers.push(number);
+            feedback.on_packet(number, packet.at);
+        }
+        told = net.peers[receiver].rtp.len();
+        net.send_rtcp(receiver, |out| {
+            ReceiverReport::write(1, &[], out)?;
+            feedback.write(1, 2, out).map(|_| ())
+        });
+    }
+    assert!(sounds > 400, "{sounds}");
+    assert!(
+        numbers
+            .windows(2)
+            .all(|two| two[0].wrapping_add(1) == two[1])
+    );
+    assert_eq!(showing(&net, receiver), Some(2));
+    net.finish();
 }
 
 #[test]
