@@ -95,7 +95,8 @@ fn limited(seed: u64, length: Length, settings: Settings, kbit: u64) -> Vec<Meas
     call.simulation.run(REST);
     let report = call.report(0, settled, until);
     let used = percent(report.rate, kbit);
-    let fits = fitting(&call.simulation, call.publisher, (settled, until), kbit);
+    let (highest, fits) = fitting(&call.simulation, call.publisher, (settled, until), kbit);
+    let settles = settles_after(&call, highest, began);
     let host = call.simulation.browser(call.viewers[0]).host;
     let others = [1, 2].map(|other| call.report(other, began, until));
     let used_of_fitting = 100.0 * report.rate as f64 / fits;
@@ -103,6 +104,7 @@ fn limited(seed: u64, length: Length, settings: Settings, kbit: u64) -> Vec<Meas
     let mut measures = vec![
         used_of_fitting,
         Measure::any("of the rate is used", used, "%"),
+        Measure::at_most("settles after", settles, "s", 3.0),
         Measure::at_most(
             "queueing p95",
             waited(&call.simulation, host, settled, until),
@@ -116,13 +118,24 @@ fn limited(seed: u64, length: Length, settings: Settings, kbit: u64) -> Vec<Meas
     measures
 }
 
-/// What the highest encoding takes that fits into a path, with sound, in bits per second. Between the encodings there is nothing.
+/// When, in the first six seconds, a picture was shown last of an encoding that does not fit.
+fn settles_after(call: &Call, highest: usize, began: clock::Instant) -> f64 {
+    let shown = call.simulation.viewer(call.viewers[0]).shown().iter();
+    let then = shown.filter(|one| (began..began + seconds(6)).contains(&one.at));
+    let mut above = then.filter(|one| usize::from(one.encoding) > highest);
+    above
+        .next_back()
+        .map_or(0.0, |one| ms(one.at - began) / 1e3)
+}
+
+/// The highest encoding that fits into a path, and what it takes with sound, in bits per second. Between the encodings there is
+/// nothing.
 fn fitting(
     simulation: &Simulation,
     publisher: BrowserId,
     (from, until): (clock::Instant, clock::Instant),
     kbit: u64,
-) -> f64 {
+) -> (usize, f64) {
     let rates = &simulation.source(publisher).rates;
     let then = rates.iter().filter(|one| (from..until).contains(&one.0));
     let then: Vec<_> = then.map(|one| one.2).collect();
@@ -131,9 +144,11 @@ fn fitting(
         sum as f64 / then.len().max(1) as f64 + SOUND
     };
     let takes = [0, 1, 2].map(mean);
-    let fits = takes.iter().rev();
-    let mut fits = fits.filter(|takes| **takes * WITH_HEADERS <= kbit as f64 * 1e3);
-    *fits.next().unwrap_or(&takes[0])
+    let fits = takes
+        .iter()
+        .rposition(|takes| *takes * WITH_HEADERS <= kbit as f64 * 1e3);
+    let highest = fits.unwrap_or(0);
+    (highest, takes[highest])
 }
 
 /// The others keep the top encoding without a freeze.

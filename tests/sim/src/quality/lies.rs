@@ -20,7 +20,15 @@ pub(super) const CASES: [Case; 4] = [
         name: "lies-remb",
         what: "viewers say that they can take nothing, or 2^64 bits per second",
         promise: Promise::Holds,
-        run: |seed, length, settings| lying(seed, length, settings, estimates).0,
+        run: |seed, length, settings| {
+            // Else nobody would listen to them.
+            let settings = Settings {
+                follow_remb: true,
+                transport_wide: false,
+                ..settings
+            };
+            lying(seed, length, settings, estimates).0
+        },
         control: None,
     },
     Case {

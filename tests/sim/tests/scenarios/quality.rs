@@ -82,6 +82,30 @@ fn on_a_narrow_way_to_the_node_the_base_flows() {
 }
 
 #[test]
+fn on_250_kbit_a_viewer_gets_what_fits_and_the_others_notice_nothing() {
+    check(
+        "on_250_kbit_a_viewer_gets_what_fits_and_the_others_notice_nothing",
+        "limit-250",
+    );
+}
+
+#[test]
+fn on_500_kbit_a_viewer_gets_what_fits_and_the_others_notice_nothing() {
+    check(
+        "on_500_kbit_a_viewer_gets_what_fits_and_the_others_notice_nothing",
+        "limit-500",
+    );
+}
+
+#[test]
+fn on_1000_kbit_a_viewer_gets_what_fits_and_the_others_notice_nothing() {
+    check(
+        "on_1000_kbit_a_viewer_gets_what_fits_and_the_others_notice_nothing",
+        "limit-1000",
+    );
+}
+
+#[test]
 fn sound_goes_on_where_no_picture_fits() {
     check("sound_goes_on_where_no_picture_fits", "narrow");
 }
