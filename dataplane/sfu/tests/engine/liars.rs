@@ -381,7 +381,7 @@ fn number(packet: &Received) -> Option<u16> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn whatever_is_said_of_a_way_nothing_breaks_and_the_picture_comes_back(deeds in deeds()) {
