@@ -7,6 +7,7 @@ import { sleep, until } from './wait.mjs';
 
 // A case: `run({ browser, page, seconds, off })` gives measures; `control` says what to switch off so that it must fail. Those that are
 // `tested` run in short with the other tests. Of what is `promised` the measures that are `open` are not: they say how far it is to the goal.
+// Firefox can't read sound that is repeated.
 export const CASES = [
   { name: 'good', what: 'nothing is impaired', promised: true, short: 10, full: 30, run: (context) => unimpaired(context) },
   { name: 'loss-5', what: '5 % random loss both ways, 60 ms round trip, on a viewer\'s path', promised: true, tested: true, short: 20, full: 60, control: 'no-nack',
@@ -15,7 +16,7 @@ export const CASES = [
     run: (context) => lossy(context, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 }, { everywhere: true }) },
   { name: 'loss-bursts', what: '10 % loss in bursts of three both ways on a viewer\'s path', promised: true, short: 20, full: 60,
     run: (context) => lossy(context, { loss: 0.1, burst: 3 }, { decoded: 92 }) },
-  { name: 'loss-5-firefox', what: 'the first of these, seen by Firefox', promised: true, short: 20, full: 60, run: (context) => inFirefox(context, (one) => lossy(one, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 })) },
+  { name: 'loss-5-firefox', what: 'the first of these, seen by Firefox', promised: true, open: ['sound concealed'], short: 20, full: 60, run: (context) => inFirefox(context, (one) => lossy(one, { loss: 0.05 }, { decoded: 97, frozen: 1, concealed: 3 })) },
   { name: 'loss-bursts-firefox', what: '10 % loss in bursts of three, seen by Firefox', promised: true, short: 20, full: 60, run: (context) => inFirefox(context, (one) => lossy(one, { loss: 0.1, burst: 3 }, { decoded: 92 })) },
   ...[1000, 500, 250].map((kbit) => ({ name: `limit-${kbit}`, what: `one of three viewers limited to ${kbit} kbit/s`, promised: true, tested: kbit === 500, short: 10, full: 30,
     open: ['of what fits is used'], control: kbit === 500 ? 'no-congestion-control' : kbit === 250 ? 'no-pacing' : null, run: (context) => limited(context, kbit) })),

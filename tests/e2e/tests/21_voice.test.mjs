@@ -94,7 +94,7 @@ async function concealed(master) {
   }
 }
 
-describe('5 % loss on both paths, 120 ms round trip', () => {
+describe('5 % loss on both paths, 120 ms round trip', { concurrency: 2 }, () => {
   test('is hardly heard', async (t) => {
     const { percent, recovered, samples } = await concealed({});
     t.diagnostic(`${percent.toFixed(2)} % concealed, ${recovered} packets restored by the node`);
