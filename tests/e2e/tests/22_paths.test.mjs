@@ -66,9 +66,9 @@ describe('statistics and network quality', () => {
     const loss = video(bad.down).lossRatio;
     assert.ok(loss > 0.04 && loss < 0.2, `a tenth is lost: ${loss}`);
     assert.ok(video(bad.down).nacks > 5 && video(bad.down).packetsLost > 0);
-    assert.ok(bad.down.roundTripMs > 70 && bad.down.roundTripMs < 160, `${bad.down.roundTripMs} ms`);
+    assert.ok(bad.down.roundTripMs > 70 && bad.down.roundTripMs < 260, `${bad.down.roundTripMs} ms`);
     // The control: the other end has a path of its own.
-    assert.ok(video(bad.up).lossRatio < 0.005 && bad.up.roundTripMs < 50, JSON.stringify(bad.up));
+    assert.ok(video(bad.up).lossRatio < 0.005 && bad.up.roundTripMs < bad.down.roundTripMs - 30, JSON.stringify(bad.up));
     set(subscriberPath, { loss: 0, delayMs: 0 });
 
     const plain = (await cluster.rest('GET', `/sessions/paths/connection/${call.a.connectionId}`)).body;
