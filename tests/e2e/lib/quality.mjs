@@ -24,6 +24,7 @@ export const CASES = [
   { name: 'uplink-300', what: 'the publisher\'s uplink carries 300 kbit/s', promised: true, short: 10, full: 60, run: narrowUplink },
   { name: 'two-share', what: 'two viewers behind one 2 Mbit/s bottleneck', promised: false, short: 10, full: 30, run: twoShare },
   { name: 'blackout', what: 'nothing passes a viewer\'s path for 2 s', promised: true, short: 1, full: 5, run: blackout },
+  { name: 'switches', what: 'the publisher switches encodings off and on so many times', promised: true, short: 15, full: 300, run: switched },
   // The same paths between two Chromiums, without a server: what browsers make of them by themselves.
   ...[
     { name: 'good', what: 'nothing is impaired', short: 10, full: 30, run: direct.unimpaired },
@@ -290,6 +291,37 @@ async function blackout(context) {
       atLeast('pictures decoded by others', other.decoded, '%', 97),
       atMost('freezes of others', other.freezes, '', 0),
       any('NACKs', seen.nacks, ''), any('retransmitted', seen.retransmitted, ''), any('key frames asked for', seen.plis, ''), any('key frames', seen.keyFrames, ''),
+    ];
+  } finally {
+    await finish(one);
+  }
+}
+
+// Down by one, by another one, and up by two, `seconds` times in all: the viewer follows.
+async function switched(context) {
+  const one = await call(context);
+  try {
+    const { sender, watchers: [watcher] } = one;
+    const shown = () => watcher.call('received', sender.streamId);
+    const before = await counters(one);
+    let slowest = 0;
+    for (let nth = 0; nth < context.seconds; nth += 1) {
+      const top = [1, 0, 2][nth % 3];
+      await sender.call('activate', [true, top >= 1, top >= 2]);
+      const since = performance.now();
+      await until(`the picture is ${VIDEO.width >> (2 - top)} pixels wide`, async () => (await shown()).frameWidth === VIDEO.width >> (2 - top), { timeout: 20_000, every: 20 });
+      slowest = Math.max(slowest, performance.now() - since);
+      const { framesDecoded } = await shown();
+      await until('it moves', async () => (await shown()).framesDecoded >= framesDecoded + 5, { timeout: 5_000, every: 20 });
+    }
+    const after = await counters(one);
+    const seen = between(before, after);
+    const frozen = 1_000 * (after.received[0].frozen - before.received[0].frozen);
+    return [
+      // A decoder that is led astray asks for a key frame.
+      atMost('key frames asked for', seen.plis, '', 0), atMost('asked for again', seen.nacks, '', 0),
+      atMost('mean of freezes', frozen / Math.max(1, seen.freezes), 'ms', 400),
+      any('freezes', seen.freezes, ''), any('key frames', seen.keyFrames, ''), any('slowest switch', slowest, 'ms'),
     ];
   } finally {
     await finish(one);
