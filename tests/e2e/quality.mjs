@@ -27,7 +27,7 @@ try {
         for (const row of measures) {
           const { measure, value, unit, target, met } = row;
           console.log(`  ${measure.padEnd(28)} ${value.toFixed(1).padStart(9)} ${unit.padEnd(6)} ${target.padEnd(12)} ${target ? (met ? 'met' : 'not met') : ''}`);
-          rows.push({ case: one.name, what: one.what, where: 'Chromium', control, promised: promised(row), broken, measure, unit, target, worst: round(value), median: round(value), met });
+          rows.push({ case: one.name, what: one.what, where: one.name.endsWith('-firefox') ? 'Firefox' : 'Chromium', control, promised: promised(row), broken, measure, unit, target, worst: round(value), median: round(value), met });
         }
         if (broken) console.log('  FAILS');
       } finally {

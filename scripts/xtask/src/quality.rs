@@ -34,6 +34,7 @@ pub fn quality(root: &Path, wishes: &Wishes<'_>) -> Result<()> {
         bail!("no case has such a name");
     }
     print_table(&rows);
+    print_beside_direct(&rows);
     if let Some(file) = wishes.json {
         let all = json!({ "commit": commit(root), "rows": rows });
         fs::write(file, serde_json::to_string_pretty(&all)?)
@@ -140,5 +141,46 @@ fn print_table(rows: &[Value]) {
             number("worst"),
             number("median"),
         );
+    }
+}
+
+/// What the same paths let two browsers reach without a server, beside ours; the goal is to be no more than three points worse.
+fn print_beside_direct(rows: &[Value]) {
+    let in_browsers = |row: &&Value| row["where"] != "simulation" && row["control"].is_null();
+    let direct_of = |row: &Value| {
+        let case = match row["case"].as_str()? {
+            "uplink-300" => "limit-300",
+            case => case
+                .trim_end_matches("-everywhere")
+                .trim_end_matches("-firefox"),
+        };
+        let named = format!("direct-{case}");
+        let mut same = rows.iter().filter(in_browsers);
+        let same = same.find(|one| one["case"] == named && one["measure"] == row["measure"])?;
+        same["worst"].as_f64()
+    };
+    let pairs: Vec<_> = rows
+        .iter()
+        .filter(in_browsers)
+        .filter_map(|row| Some((row, row["worst"].as_f64()?, direct_of(row)?)))
+        .collect();
+    if pairs.is_empty() {
+        return;
+    }
+    println!("\n| case | figure | here | direct | |\n|---|---|---|---|---|");
+    for (row, here, direct) in pairs {
+        let unit = row["unit"].as_str().unwrap_or_default();
+        let measure = row["measure"].as_str().unwrap_or_default();
+        let worse = match measure {
+            "pictures decoded" => direct - here,
+            _ => here - direct,
+        };
+        let verdict = match unit {
+            "%" if worse <= 3.0 => "within 3 points",
+            "%" => "worse by more than 3 points",
+            _ => "",
+        };
+        let case = row["case"].as_str().unwrap_or_default();
+        println!("| {case} | {measure} ({unit}) | {here:.1} | {direct:.1} | {verdict} |");
     }
 }
