@@ -301,9 +301,8 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
         connection.on_calm(now);
     }
     if !outlook.is_known {
-        let was_limited = core::mem::take(&mut connection.limited);
-        for one in wanted.iter().filter(|_| was_limited) {
-            select::grant(engine, one.outgoing, Room::Unknown);
+        if core::mem::take(&mut connection.limited) {
+            set_free(engine, key);
         }
     } else if connection.is_short {
         if outlook.is_measured {
@@ -311,9 +310,21 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
         }
         divide(engine, now, key, outlook, &mut wanted);
     }
+    let connection = &mut engine.model.connections[key];
     let is_paused = |one: &Wanted| one.encoding(one.gets).is_none();
-    engine.model.connections[key].is_pausing = outlook.is_known && wanted.iter().any(is_paused);
+    connection.is_pausing = connection.is_short && wanted.iter().any(is_paused);
     engine.wanted = wanted;
+}
+
+/// Nothing is known of the way any more: everybody gets everything, also who waits for a picture that does not come now.
+fn set_free(engine: &mut Engine, key: u32) {
+    for nth in 0..engine.model.connections[key].transports.len() {
+        let transport = engine.model.connections[key].transports[nth];
+        for nth in 0..engine.model.transports[transport].outgoing.len() {
+            let outgoing = engine.model.transports[transport].outgoing[nth];
+            select::grant(engine, outgoing, Room::Unknown);
+        }
+    }
 }
 
 /// Finds out whether there is room for what people do not have.
