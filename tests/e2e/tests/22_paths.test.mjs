@@ -62,14 +62,15 @@ describe('statistics and network quality', () => {
     set(subscriberPath, { loss: 0.1, delayMs: 40 });
     await sleep(8_000);
     const bad = await stats();
+    set(subscriberPath, { loss: 0, delayMs: 0 });
     t.diagnostic(`with 10 % loss and 80 ms: ${JSON.stringify(video(bad.down))}, round trip ${bad.down.roundTripMs} ms`);
     const loss = video(bad.down).lossRatio;
-    assert.ok(loss > 0.04 && loss < 0.2, `a tenth is lost: ${loss}`);
+    // Of some twenty packets a second, smoothed.
+    assert.ok(loss > 0.02 && loss < 0.3, `a tenth is lost: ${loss}`);
     assert.ok(video(bad.down).nacks > 5 && video(bad.down).packetsLost > 0);
     assert.ok(bad.down.roundTripMs > 70 && bad.down.roundTripMs < 260, `${bad.down.roundTripMs} ms`);
     // The control: the other end has a path of its own.
     assert.ok(video(bad.up).lossRatio < 0.005 && bad.up.roundTripMs < bad.down.roundTripMs - 30, JSON.stringify(bad.up));
-    set(subscriberPath, { loss: 0, delayMs: 0 });
 
     const plain = (await cluster.rest('GET', `/sessions/paths/connection/${call.a.connectionId}`)).body;
     assert.equal(plain.publishers[0].serverStats, undefined, 'nobody asked');
