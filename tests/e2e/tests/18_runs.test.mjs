@@ -11,8 +11,8 @@ let chromium, firefox, page;
 before(async () => { [chromium, firefox, page] = await Promise.all([launchChromium(), launchFirefox(), servePage()]); });
 after(async () => { await chromium?.close(); await firefox?.close(); page?.close(); });
 
-const WARM_UP_SECONDS = 12; // Chromium begins at 300 kbit/s and finds out that there is room for more
-const SECONDS = 8;
+const WARM_UP_SECONDS = 20; // Chromium begins at 300 kbit/s and finds out that there is room for more
+const SECONDS = 12;
 
 // How many packets left in bursts, by the length of the burst: all, and those in runs of three or more.
 function runs(metrics) {
