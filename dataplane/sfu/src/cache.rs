@@ -196,7 +196,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::packet::Elements;
 
     impl Caches for Vec<Cache> {
         fn cache(&mut self, encoding: u32) -> Option<&mut Cache> {
@@ -215,20 +214,9 @@ mod tests {
 
     fn packet(slot: SlotId, encoding: u32, sequence: u64) -> Packet {
         Packet {
-            slot,
-            payload: (0, 0),
             encoding,
-            source: 0,
-            arrival: None,
             sequence,
-            timestamp: 0,
-            payload_type: 96,
-            marker: false,
-            key_frame: false,
-            late: false,
-            repeats: false,
-            layer: None,
-            elements: Elements::default(),
+            ..Packet::empty(slot)
         }
     }
 

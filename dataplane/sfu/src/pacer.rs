@@ -270,7 +270,6 @@ mod tests {
     use packet::{Arena, ArenaSize};
 
     use super::*;
-    use crate::model::packet::Elements;
 
     fn at(millis: u64) -> Instant {
         Instant::from_millis(1_000 + millis)
@@ -284,20 +283,9 @@ mod tests {
         };
         let mut arena = Arena::new(size).expect("a slot is little");
         Packet {
-            slot: arena.alloc().expect("there is one"),
             payload: (0, 1_000),
-            encoding: 0,
-            source: 0,
-            arrival: None,
             sequence,
-            timestamp: 0,
-            payload_type: 96,
-            marker: false,
-            key_frame: false,
-            late: false,
-            repeats: false,
-            layer: None,
-            elements: Elements::default(),
+            ..Packet::empty(arena.alloc().expect("there is one"))
         }
     }
 

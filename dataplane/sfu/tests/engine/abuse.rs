@@ -3,22 +3,10 @@
 use proto::rtcp::{self, Bye, Fir, FirEntry, ReceiverReport, Sdes};
 use proto::rtp::Fields;
 use proto::srtp::Outbound;
-use sfu::api::*;
 use sfu::discard::DropReason;
 
 use crate::harness::*;
 use crate::simulcast::*;
-
-fn arrives() -> Fate {
-    Fate::Arrives
-}
-
-fn subscribe(net: &mut Net) -> usize {
-    let receiver = net.connect();
-    let spec = subscriber(net, receiver, 1);
-    net.command(Command::AddSubscriber(Box::new(spec)));
-    receiver
-}
 
 /// A publisher that says RIDs of its own and others with ever new SSRCs, beside the encodings that it really sends.
 #[test]

@@ -14,10 +14,6 @@ use crate::simulcast::*;
 const OUT_TWCC: u8 = 8;
 const OUT_SEND_TIME: u8 = 2;
 
-fn arrives() -> Fate {
-    Fate::Arrives
-}
-
 fn measuring() -> Config {
     Config {
         transport_wide: true,

@@ -11,17 +11,6 @@ use crate::counting::{show_none, watch};
 use crate::harness::*;
 use crate::simulcast::*;
 
-fn arrives() -> Fate {
-    Fate::Arrives
-}
-
-fn subscribe(net: &mut Net) -> usize {
-    let receiver = net.connect();
-    let spec = subscriber(net, receiver, 1);
-    net.command(Command::AddSubscriber(Box::new(spec)));
-    receiver
-}
-
 fn limit(net: &mut Net, receiver: usize, encoding: Option<u8>, temporal: u8) {
     net.command(Command::LimitLayers {
         subscriber: SubscriberId(receiver as u64),

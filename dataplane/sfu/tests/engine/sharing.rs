@@ -10,17 +10,6 @@ use crate::simulcast::*;
 /// What the encodings of [`Camera`] take in bit/s, roughly, headers included.
 const RATES: [u64; 3] = [75_000, 210_000, 345_000];
 
-fn arrives() -> Fate {
-    Fate::Arrives
-}
-
-fn subscribe(net: &mut Net) -> usize {
-    let receiver = net.connect();
-    let spec = subscriber(net, receiver, 1);
-    net.command(Command::AddSubscriber(Box::new(spec)));
-    receiver
-}
-
 /// The peer says that it can take so much.
 fn estimate(net: &mut Net, receiver: usize, bits_per_second: u64) {
     let media = out_ssrcs(receiver).1;

@@ -62,6 +62,19 @@ pub enum Fate {
     Late,
 }
 
+/// Of every packet.
+pub fn arrives() -> Fate {
+    Fate::Arrives
+}
+
+/// Somebody who watches the publisher.
+pub fn subscribe(net: &mut Net) -> usize {
+    let receiver = net.connect();
+    let spec = subscriber(net, receiver, 1);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    receiver
+}
+
 impl Camera {
     /// SSRCs are announced, or found out by MID and RID.
     pub fn new(net: &mut Net, announced: bool) -> Self {
