@@ -55,22 +55,26 @@ describe('statistics and network quality', () => {
       assert.ok(of.packets > 100 && of.jitterMs < 60, JSON.stringify(of));
     }
     assert.ok(Math.abs(video(down).packets - now.packetsReceived) < 0.1 * now.packetsReceived, `${video(down).packets} and ${now.packetsReceived} packets`);
-    // Nothing delays them but a busy machine; the path below takes 80 ms more.
-    assert.ok(up.roundTripMs < 150 && down.roundTripMs < 150, JSON.stringify([up.roundTripMs, down.roundTripMs]));
+    assert.ok(up.roundTripMs < 50 && down.roundTripMs < 50, JSON.stringify([up.roundTripMs, down.roundTripMs]));
     assert.equal(up.streams.length, 2);
 
     set(subscriberPath, { loss: 0.1, delayMs: 40 });
     await sleep(8_000);
+    // Of some twenty packets a second a few seconds say little.
+    const ratios = [];
+    for (let nth = 0; nth < 8; nth += 1) {
+      ratios.push(video((await stats()).down).lossRatio);
+      await sleep(1_000);
+    }
     const bad = await stats();
     set(subscriberPath, { loss: 0, delayMs: 0 });
     t.diagnostic(`with 10 % loss and 80 ms: ${JSON.stringify(video(bad.down))}, round trip ${bad.down.roundTripMs} ms`);
-    const loss = video(bad.down).lossRatio;
-    // Of some twenty packets a second, smoothed.
-    assert.ok(loss > 0.02 && loss < 0.3, `a tenth is lost: ${loss}`);
+    const loss = ratios.reduce((sum, ratio) => sum + ratio) / ratios.length;
+    assert.ok(loss > 0.04 && loss < 0.2, `a tenth is lost: ${loss}`);
     assert.ok(video(bad.down).nacks > 5 && video(bad.down).packetsLost > 0);
-    assert.ok(bad.down.roundTripMs > 70 && bad.down.roundTripMs < 260, `${bad.down.roundTripMs} ms`);
+    assert.ok(bad.down.roundTripMs > 70 && bad.down.roundTripMs < 160, `${bad.down.roundTripMs} ms`);
     // The control: the other end has a path of its own.
-    assert.ok(video(bad.up).lossRatio < 0.005 && bad.up.roundTripMs < bad.down.roundTripMs - 30, JSON.stringify(bad.up));
+    assert.ok(video(bad.up).lossRatio < 0.005 && bad.up.roundTripMs < 50, JSON.stringify(bad.up));
 
     const plain = (await cluster.rest('GET', `/sessions/paths/connection/${call.a.connectionId}`)).body;
     assert.equal(plain.publishers[0].serverStats, undefined, 'nobody asked');
