@@ -67,8 +67,7 @@ fn storm(seed: u64, length: Length, settings: Settings) -> Vec<Measure> {
     vec![
         // Jitter of a turn of the node is no second request.
         Measure::at_least("between two requests", ms(shortest), "ms", 495.0),
-        // The way of the publisher is narrow, too: a key frame takes its time.
-        Measure::at_most("the last is served after", served, "ms", 2_000.0),
+        Measure::at_most("the last is served after", served, "ms", 1_000.0),
         Measure::any("requests upstream", many as f64, ""),
     ]
 }

@@ -174,8 +174,7 @@ fn dark(seed: u64, length: Length, settings: Settings) -> Option<Vec<Measure>> {
         Measure::at_most("above the base at once", above_base(&at_once), "%", 0.0),
         // Pictures that began anew at the top would drown it.
         Measure::at_most("sound concealed at once", at_once.concealed, "%", 10.0),
-        // The base only just fits beside sound: after a first try that fails the next one waits longer.
-        Measure::at_most("picture again", back, "s", 20.0),
+        Measure::at_most("picture again", back, "s", 10.0),
         // An estimate that knows little yet paces badly, and the way is full as it is.
         Measure::at_most("sound concealed", report.concealed, "%", 2.0 * CONCEALED),
         Measure::at_most(
