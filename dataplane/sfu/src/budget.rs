@@ -59,9 +59,9 @@ impl Meter {
         self.peak = rate.max(self.peak - self.peak / PEAK_DECAY);
     }
 
-    /// The most that it was in the last few seconds, in bit/s.
-    pub(crate) fn peak(&self) -> u64 {
-        self.peak
+    /// What it may be when it is more than usual, in bit/s: half-way to the most of the last few seconds.
+    pub(crate) fn busy(&self) -> u64 {
+        self.rate.unwrap_or(self.peak).midpoint(self.peak)
     }
 
     /// Smoothed, in bit/s; `None` before it was measured.

@@ -33,6 +33,8 @@ const LIMITS: Limits = Limits {
 const DEAF_AFTER: Duration = Duration::from_secs(3);
 /// Packets wait so long in queues on the way when it is used too much; shorter queues come and go with busy pictures.
 const QUEUEING_MAX: Duration = Duration::from_millis(80);
+/// They are what waits of pictures, or of what came before, where all but this part of what is sent arrives.
+const MISSING_DIVISOR: u64 = 16;
 /// Less than this part of what is sent arrives where a way without queues carries far too little.
 const CHOKED_PERCENT: u64 = 66;
 /// An estimate that changed by so much calls for another look, in percent.
@@ -56,6 +58,13 @@ pub(crate) struct View {
     pub(crate) arrived: u64,
 }
 
+/// What has just become of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    More,
+    Less,
+}
+
 impl View {
     /// Whether packets wait for so long that anything more would only make it longer.
     pub(crate) fn is_blocked(&self) -> bool {
@@ -67,15 +76,19 @@ impl View {
         self.arriving < sent * CHOKED_PERCENT / 100
     }
 
-    /// Whether so much, in bit/s, is too much. The key frame of something that was raised just now may queue for longer.
-    pub(crate) fn is_congested(&self, sent: u64, has_raised: bool) -> bool {
-        let sent = sent - sent / 32;
-        let most = if has_raised {
-            QUEUEING_MAX * 2
-        } else {
-            QUEUEING_MAX
+    /// Whether so much, in bit/s, is too much; what is sent may have changed just now. Where all of it arrives, longer queues are
+    /// borne, and what was lost before says nothing.
+    pub(crate) fn is_congested(&self, sent: u64, change: Option<Change>) -> bool {
+        let arrives = self.arriving >= sent - sent / MISSING_DIVISOR;
+        let most = match (change, arrives) {
+            // What came before must leave.
+            (Some(Change::Less), true) => QUEUEING_MAX * 4,
+            // A key frame takes its time.
+            (Some(Change::More), _) | (None, true) => QUEUEING_MAX * 2,
+            (Some(Change::Less) | None, false) => QUEUEING_MAX,
         };
-        self.by_loss < sent || self.estimate < sent && self.queueing >= most
+        let sent = sent - sent / 32;
+        self.by_loss < sent && !arrives || self.estimate < sent && self.queueing >= most
     }
 }
 
@@ -377,4 +390,56 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
 pub(crate) fn deadline(model: &Model, key: u32) -> Option<Instant> {
     let numbered = model.transports[key].numbered.as_ref()?;
     numbered.pacer.deadline()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 400 kbit/s are sent, and the estimate is less.
+    fn is_congested(queueing: u64, arriving: u64, change: Option<Change>) -> bool {
+        let view = View {
+            estimate: 340_000,
+            by_loss: 340_000,
+            queueing: Duration::from_millis(queueing),
+            arriving,
+            arrived: 0,
+        };
+        view.is_congested(400_000, change)
+    }
+
+    #[test]
+    fn queues_are_borne_as_long_as_everything_arrives() {
+        assert!(!is_congested(159, 380_000, None));
+        assert!(is_congested(160, 380_000, None));
+        assert!(!is_congested(159, 400_000, Some(Change::More)));
+        assert!(is_congested(160, 400_000, Some(Change::More)));
+        assert!(!is_congested(319, 380_000, Some(Change::Less)));
+        assert!(is_congested(320, 380_000, Some(Change::Less)));
+    }
+
+    #[test]
+    fn what_does_not_arrive_is_too_much() {
+        assert!(is_congested(0, 370_000, None), "by what was lost");
+        assert!(!is_congested(0, 380_000, None), "that is over");
+        let view = |queueing| View {
+            estimate: 340_000,
+            by_loss: u64::MAX,
+            queueing: Duration::from_millis(queueing),
+            arriving: 340_000,
+            arrived: 0,
+        };
+        for (queueing, change) in [
+            (80, None),
+            (80, Some(Change::Less)),
+            (160, Some(Change::More)),
+        ] {
+            assert!(view(queueing).is_congested(400_000, change));
+            assert!(!view(queueing - 1).is_congested(400_000, change));
+            assert!(
+                !view(queueing).is_congested(340_000, change),
+                "it is what the way carries"
+            );
+        }
+    }
 }

@@ -17,7 +17,7 @@ use proto::rtcp::Remb;
 use crate::allocate::{Wanted, allocate, margin};
 use crate::api::{ConnectionId, Kind};
 use crate::budget::Outlook;
-use crate::congestion::{self, View};
+use crate::congestion::{self, Change, View};
 use crate::engine::Engine;
 use crate::feedback::outgoing_with;
 use crate::model::layers::Room;
@@ -29,7 +29,7 @@ use crate::select;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// The same when an estimate has just fallen.
 const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// More is tried so long after there was too much, at first and at last.
+/// More is tried so long after there was too much, at first and at last, and after half of that where we measure ourselves.
 const PATIENCE_MIN: Duration = Duration::from_secs(4);
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// An attempt is judged after so long, and has failed if there is too much before it is over.
@@ -43,7 +43,7 @@ const CROWDED: Duration = Duration::from_millis(1_200);
 /// What waits on the way when pictures are paused is gone after so long.
 const RELIEF: Duration = Duration::from_secs(2);
 /// Of what a way was found to carry then so much may be used.
-const CARRIED_PERCENT: u64 = 85;
+const CARRIED_PERCENT: u64 = 94;
 /// After so long one of them is, however much seems to arrive.
 const HOPELESS: Duration = Duration::from_secs(4);
 /// So long a look that finds nothing wrong does not end that.
@@ -79,7 +79,9 @@ pub(crate) struct Connection {
     /// Nobody gets more before this.
     not_before: Instant,
     /// When somebody last got more, while that may prove wrong.
-    raised: Option<Instant>,
+    raised: Option<Raised>,
+    /// When somebody last got less.
+    lowered: Option<Instant>,
     /// Who got it, if that was an attempt.
     attempt: Option<u32>,
     /// What estimates do until then is not heeded.
@@ -94,6 +96,14 @@ pub(crate) struct Connection {
     crowded: Option<Crowded>,
     /// That can't be told before.
     relieved: Instant,
+}
+
+/// Somebody got more.
+#[derive(Clone, Copy, Debug)]
+struct Raised {
+    at: Instant,
+    /// What the estimate was.
+    seen: u64,
 }
 
 /// There is too much.
@@ -120,6 +130,7 @@ impl Connection {
             patience: PATIENCE_MIN,
             not_before: Instant::ZERO,
             raised: None,
+            lowered: None,
             attempt: None,
             grace: None,
             estimator: None,
@@ -141,10 +152,16 @@ impl Connection {
     fn on_lowered(&mut self, now: Instant) {
         self.attempt = None;
         let raised = self.raised.take();
-        if raised.is_some_and(|at| now - at < TRIAL) {
+        // Where hardly half is left of what there was, that is not because of what was raised.
+        let is_failure = |raised: Raised| now - raised.at < TRIAL && self.seen >= raised.seen / 2;
+        if raised.is_some_and(is_failure) {
             self.patience = (self.patience * 2).min(PATIENCE_MAX);
         }
-        self.not_before = now + self.patience;
+        self.lowered = Some(now);
+        self.not_before = match self.estimator {
+            Some(_) => now + self.patience / 2,
+            None => now + self.patience,
+        };
         self.crowded = None;
         self.failed = self.estimator.is_some().then_some(self.seen);
     }
@@ -155,13 +172,22 @@ impl Connection {
         self.not_before <= now || grown.is_some_and(|grown| self.seen > grown)
     }
 
-    /// Whether the key frame of something that was raised may be on its way.
-    fn has_just_raised(&self, now: Instant) -> bool {
-        self.raised.is_some_and(|raised| now - raised < GRACE)
+    /// What the way may not show yet.
+    fn last_change(&self, now: Instant) -> Option<Change> {
+        let is_recent = |at: Instant| now - at < GRACE;
+        if self.raised.is_some_and(|raised| is_recent(raised.at)) {
+            return Some(Change::More);
+        }
+        self.lowered
+            .filter(|at| is_recent(*at))
+            .map(|_| Change::Less)
     }
 
     fn on_raised(&mut self, now: Instant, attempt: Option<u32>, is_bold: bool) {
-        self.raised = Some(now);
+        self.raised = Some(Raised {
+            at: now,
+            seen: self.seen,
+        });
         self.crowded = None;
         self.attempt = attempt;
         self.grace = (!is_bold).then_some(now + GRACE);
@@ -218,7 +244,7 @@ impl Connection {
 
     /// Nothing speaks against what was raised.
     fn on_calm(&mut self, now: Instant) {
-        if self.raised.is_some_and(|at| now - at >= TRIAL) {
+        if self.raised.is_some_and(|raised| now - raised.at >= TRIAL) {
             (self.raised, self.attempt) = (None, None);
             self.patience = PATIENCE_MIN;
         }
@@ -379,8 +405,8 @@ fn look(
         return outlook;
     };
     set_shares(model, key, wanted, numbered);
-    let has_raised = model.connections[key].has_just_raised(now);
-    let is_congested = view.is_congested(numbered, has_raised);
+    let change = model.connections[key].last_change(now);
+    let is_congested = view.is_congested(numbered, change);
     let mut outlook = Outlook::measured(view.estimate + others, is_congested);
     outlook.is_blocked = view.is_blocked();
     outlook.is_choked = view.is_choked(numbered);
@@ -443,11 +469,11 @@ fn wish<'a>(
     let has = layers.granted(possible);
     let has = has.map(|has| possible.iter().filter(|place| *place < has).count() as u8);
     one.has = has.map_or(0, |has| one.step_of(has));
-    // Whoever goes up should not have to come down at the next busy picture.
-    for (nth, place) in (0..).zip(possible.iter()) {
+    // Whoever goes up should not have to come down at the next busy picture. A paused one may as well try.
+    for (nth, place) in (0..).zip(possible.iter()).skip(1) {
         let step = one.step_of(nth);
         if step > one.has {
-            one.reprice(step, encoding(place).rate.peak());
+            one.reprice(step, encoding(place).rate.busy());
         }
     }
     Some(one)
@@ -605,6 +631,32 @@ mod tests {
         connection.on_calm(at(111));
         connection.on_lowered(at(112));
         assert_eq!(connection.patience, PATIENCE_MIN);
+    }
+
+    #[test]
+    fn a_way_that_lost_half_of_what_it_was_is_no_failure() {
+        let lowered_at = |seen| {
+            let mut connection = Connection::new(None);
+            connection.seen = 2_000_000;
+            connection.on_raised(at(10), None, false);
+            connection.seen = seen;
+            connection.on_lowered(at(12));
+            connection.patience
+        };
+        assert_eq!(lowered_at(1_000_000), PATIENCE_MIN * 2);
+        assert_eq!(lowered_at(999_999), PATIENCE_MIN);
+    }
+
+    #[test]
+    fn what_has_changed_is_known_for_a_while() {
+        let mut connection = Connection::new(None);
+        assert_eq!(connection.last_change(at(10)), None);
+        connection.on_lowered(at(10));
+        assert_eq!(connection.last_change(at(10)), Some(Change::Less));
+        assert_eq!(connection.last_change(at(11)), None);
+        connection.on_raised(at(12), None, false);
+        assert_eq!(connection.last_change(at(12)), Some(Change::More));
+        assert_eq!(connection.last_change(at(13)), None);
     }
 
     #[test]
