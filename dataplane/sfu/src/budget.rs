@@ -7,6 +7,8 @@
 
 use clock::{Duration, Instant};
 
+use crate::congestion::Told;
+
 /// Estimates beyond these bounds are taken for them, in bit/s: nobody lives on less, and nobody needs more.
 const ESTIMATE_RANGE: (u64, u64) = (30_000, 100_000_000);
 /// After so long an estimate says nothing any more.
@@ -147,8 +149,8 @@ pub(crate) struct Outlook {
     pub(crate) is_measured: bool,
     /// Whether far less arrives than is sent.
     pub(crate) is_choked: bool,
-    /// Bytes that have arrived, where that is measured.
-    pub(crate) arrived: u64,
+    /// What has arrived, where that is measured.
+    pub(crate) told: Option<Told>,
     acknowledged: u64,
     headroom: u64,
 }
@@ -162,9 +164,17 @@ impl Outlook {
             is_blocked: false,
             is_measured: true,
             is_choked: false,
-            arrived: 0,
+            told: None,
             acknowledged: estimate,
             headroom: 0,
+        }
+    }
+
+    /// Nobody knows how much the way carries, but what waits on it does not leave.
+    pub(crate) fn stuck() -> Self {
+        Self {
+            is_blocked: true,
+            ..Self::measured(0, true)
         }
     }
 

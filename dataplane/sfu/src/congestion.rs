@@ -54,8 +54,22 @@ pub(crate) struct View {
     queueing: Duration,
     /// Bits per second that arrive.
     arriving: u64,
-    /// Bytes that have arrived in all.
-    pub(crate) arrived: u64,
+    pub(crate) told: Told,
+}
+
+/// So much has come in all, and when that was told: between two of these lies what a way carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) bytes: u64,
+    pub(crate) at: Instant,
+}
+
+impl Told {
+    /// Nothing was told yet.
+    pub(crate) const NOTHING: Self = Self {
+        bytes: 0,
+        at: Instant::ZERO,
+    };
 }
 
 /// What has just become of what is sent.
@@ -69,6 +83,11 @@ impl View {
     /// Whether packets wait for so long that anything more would only make it longer.
     pub(crate) fn is_blocked(&self) -> bool {
         self.queueing >= QUEUEING_MAX
+    }
+
+    /// Whether next to nothing waits.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.queueing < QUEUEING_MAX / 2
     }
 
     /// Whether of so many bit/s only a part arrives.
@@ -88,7 +107,8 @@ impl View {
             (Some(Change::Less) | None, false) => QUEUEING_MAX,
         };
         let sent = sent - sent / 32;
-        self.by_loss < sent && !arrives || self.estimate < sent && self.queueing >= most
+        let is_lossy = self.by_loss < sent && !arrives && change != Some(Change::More);
+        is_lossy || self.estimate < sent && self.queueing >= most
     }
 }
 
@@ -211,7 +231,7 @@ pub(crate) fn view(model: &mut Model, now: Instant, connection: u32) -> Option<V
     estimator.on_timeout(now);
     let mut queueing = Duration::ZERO;
     let (mut is_heard, mut is_young, mut is_deaf) = (false, false, false);
-    let (mut arriving, mut arrived) = (0.0, 0);
+    let (mut arriving, mut told) = (0.0, Told::NOTHING);
     for transport in &connection.transports {
         let Some(numbered) = &model.transports[*transport].numbered else {
             continue;
@@ -219,7 +239,8 @@ pub(crate) fn view(model: &mut Model, now: Instant, connection: u32) -> Option<V
         let heard = numbered.leg.heard();
         queueing = queueing.max(numbered.leg.queueing(now));
         arriving += numbered.leg.acknowledged().unwrap_or_default();
-        arrived += numbered.leg.arrived();
+        told.bytes += numbered.leg.arrived();
+        told.at = told.at.max(heard.unwrap_or(Instant::ZERO));
         is_heard |= heard.is_some();
         // One on which nothing was sent yet has nothing to tell.
         if let (None, Some(since)) = (heard, numbered.since) {
@@ -234,7 +255,7 @@ pub(crate) fn view(model: &mut Model, now: Instant, connection: u32) -> Option<V
         by_loss: rate(estimator.by_loss()),
         queueing,
         arriving: arriving as u64,
-        arrived,
+        told,
     })
 }
 
@@ -403,7 +424,7 @@ mod tests {
             by_loss: 340_000,
             queueing: Duration::from_millis(queueing),
             arriving,
-            arrived: 0,
+            told: Told::NOTHING,
         };
         view.is_congested(400_000, change)
     }
@@ -427,7 +448,7 @@ mod tests {
             by_loss: u64::MAX,
             queueing: Duration::from_millis(queueing),
             arriving: 340_000,
-            arrived: 0,
+            told: Told::NOTHING,
         };
         for (queueing, change) in [
             (80, None),

@@ -17,9 +17,8 @@ use crate::congestion;
 use crate::discard::{DropReason, Stage};
 use crate::engine::{Engine, Gathering};
 use crate::model::exit::WAITING_MAX;
-use crate::model::layers::Layers;
 use crate::model::observed::Told;
-use crate::model::{Medium, Model, Transport};
+use crate::model::{Medium, Model, Outgoing, Transport};
 use crate::path::{Plain, Run};
 use crate::select;
 use crate::share;
@@ -245,11 +244,7 @@ fn resend(
     let model = &mut engine.model;
     let transport = &model.transports[key];
     let outgoing = &mut model.outgoing[stream];
-    // Whoever waits for the key frame of another encoding needs nothing of the one before.
-    let has_ceased = |layers: &Layers| layers.current.is_none();
-    if outgoing.layers.as_deref().is_some_and(has_ceased)
-        || congestion::is_full(transport, (stream, sequence))
-    {
+    if is_of_no_use(outgoing, sequence) || congestion::is_full(transport, (stream, sequence)) {
         return Resend::Refused;
     }
     let Some((source, original)) = outgoing.rewriter.source_of(sequence) else {
@@ -298,6 +293,15 @@ fn resend(
     cells.made += u64::from(made);
     cells.held += u64::from(made);
     Resend::Done
+}
+
+/// Whoever gets the key frame of another encoding needs nothing of one that was given up before.
+fn is_of_no_use(outgoing: &Outgoing, sequence: u16) -> bool {
+    let Some(layers) = &outgoing.layers else {
+        return false;
+    };
+    let sent = outgoing.rewriter.mapped(sequence, 0);
+    layers.current.is_none() || sent.is_some_and(|sent| sent.index < layers.obsolete)
 }
 
 /// When [`serve`] has something to do for a transport.

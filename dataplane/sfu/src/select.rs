@@ -187,19 +187,28 @@ pub(crate) fn grant(engine: &mut Engine, outgoing: u32, room: Room) {
     }
 }
 
-/// What is forwarded beyond the limit ends now, without waiting for the key frame of something less: it only makes that late.
-pub(crate) fn cease(engine: &mut Engine, outgoing: u32) {
+/// There is room for less, and what is forwarded beyond that ends now. What is granted begins when [what waits on the way has
+/// left](resume): before that its key frame would only come behind it. Whether there was anything to end.
+pub(crate) fn grant_later(engine: &mut Engine, outgoing: u32, room: Room) -> bool {
     let stream = &mut engine.model.outgoing[outgoing];
-    let (Some(key), Some(layers)) = (stream.medium, &mut stream.layers) else {
-        return;
+    let next = stream.rewriter.next_index();
+    let layers = stream.layers.as_mut();
+    let Some(layers) = layers.filter(|layers| layers.exceeds(room)) else {
+        grant(engine, outgoing, room);
+        return false;
     };
-    if layers.current.is_none() || layers.current <= layers.target {
-        return;
-    }
-    layers.current = None;
-    let medium = &mut engine.model.media[key];
-    medium.want(stream.listens_at, layers.wants(medium.arriving));
+    layers.hold(next);
+    grant(engine, outgoing, room);
     congestion::discard(engine, outgoing);
+    true
+}
+
+/// What was granted may begin.
+pub(crate) fn resume(engine: &mut Engine, outgoing: u32) {
+    let layers = &mut engine.model.outgoing[outgoing].layers;
+    if layers.as_mut().is_some_and(|layers| layers.resume()) {
+        turn(engine, outgoing);
+    }
 }
 
 /// Something else may be forwarded from now on.

@@ -17,7 +17,7 @@ use proto::rtcp::Remb;
 use crate::allocate::{Wanted, allocate, margin};
 use crate::api::{ConnectionId, Kind};
 use crate::budget::Outlook;
-use crate::congestion::{self, Change, View};
+use crate::congestion::{self, Change, Told, View};
 use crate::engine::Engine;
 use crate::feedback::outgoing_with;
 use crate::model::layers::Room;
@@ -43,11 +43,13 @@ const CROWDED: Duration = Duration::from_millis(1_200);
 /// What waits on the way when pictures are paused is gone after so long.
 const RELIEF: Duration = Duration::from_secs(2);
 /// Of what a way was found to carry then so much may be used.
-const CARRIED_PERCENT: u64 = 94;
+const CARRIED_PERCENT: u64 = 90;
 /// After so long one of them is, however much seems to arrive.
 const HOPELESS: Duration = Duration::from_secs(4);
 /// So long a look that finds nothing wrong does not end that.
 const CROWDED_STILL: Duration = Duration::from_millis(1_000);
+/// What waits on the way is given so long at most to leave.
+const DRAINING_MAX: Duration = Duration::from_millis(800);
 /// Key frames, which every change begins with, fill a slow path for so long.
 const GRACE: Duration = Duration::from_secs(1);
 /// More than what was too much by this part is something else, however recent the failure.
@@ -80,8 +82,10 @@ pub(crate) struct Connection {
     not_before: Instant,
     /// When somebody last got more, while that may prove wrong.
     raised: Option<Raised>,
-    /// When somebody last got less.
-    lowered: Option<Instant>,
+    /// When somebody last got more or less.
+    changed: Option<(Instant, Change)>,
+    /// Since when what waits on the way is left to leave.
+    draining: Option<Instant>,
     /// Who got it, if that was an attempt.
     attempt: Option<u32>,
     /// What estimates do until then is not heeded.
@@ -112,9 +116,9 @@ struct Crowded {
     since: Instant,
     /// When that was seen last.
     last: Instant,
-    /// When it began to last, and how many bytes had arrived until then. What arrives since is what the way carries, while
-    /// estimates only fall for as long as queues are full.
-    mark: Option<(Instant, u64)>,
+    /// What had arrived when it began to last. What arrives since is what the way carries, while estimates only fall for as long as
+    /// queues are full.
+    mark: Option<Told>,
 }
 
 impl Connection {
@@ -130,7 +134,8 @@ impl Connection {
             patience: PATIENCE_MIN,
             not_before: Instant::ZERO,
             raised: None,
-            lowered: None,
+            changed: None,
+            draining: None,
             attempt: None,
             grace: None,
             estimator: None,
@@ -157,7 +162,7 @@ impl Connection {
         if raised.is_some_and(is_failure) {
             self.patience = (self.patience * 2).min(PATIENCE_MAX);
         }
-        self.lowered = Some(now);
+        self.changed = Some((now, Change::Less));
         self.not_before = match self.estimator {
             Some(_) => now + self.patience / 2,
             None => now + self.patience,
@@ -174,13 +179,25 @@ impl Connection {
 
     /// What the way may not show yet.
     fn last_change(&self, now: Instant) -> Option<Change> {
-        let is_recent = |at: Instant| now - at < GRACE;
-        if self.raised.is_some_and(|raised| is_recent(raised.at)) {
-            return Some(Change::More);
+        let recent = self.changed.filter(|(at, _)| now - *at < GRACE);
+        recent.map(|(_, change)| change)
+    }
+
+    /// Whether what waits on the way is left to leave, as it is seen now.
+    fn is_draining(&self, now: Instant, view: Option<View>) -> bool {
+        let waits = view.is_some_and(|view| !view.has_drained());
+        self.draining
+            .is_some_and(|since| now - since < DRAINING_MAX)
+            && waits
+    }
+
+    /// What was granted may begin. Whether anything waited for that.
+    fn end_draining(&mut self, now: Instant) -> bool {
+        let ends = self.draining.take().is_some();
+        if ends {
+            self.changed = Some((now, Change::More));
         }
-        self.lowered
-            .filter(|at| is_recent(*at))
-            .map(|_| Change::Less)
+        ends
     }
 
     fn on_raised(&mut self, now: Instant, attempt: Option<u32>, is_bold: bool) {
@@ -188,14 +205,15 @@ impl Connection {
             at: now,
             seen: self.seen,
         });
+        self.changed = Some((now, Change::More));
         self.crowded = None;
         self.attempt = attempt;
         self.grace = (!is_bold).then_some(now + GRACE);
         self.not_before = now + attempt.map_or(GRACE, |_| ATTEMPT);
     }
 
-    /// There is far too much now, and so many bytes have arrived in all.
-    fn on_crowded(&mut self, now: Instant, arrived: u64) {
+    /// There is far too much now, and so much has arrived in all.
+    fn on_crowded(&mut self, now: Instant, told: Told) {
         if now < self.relieved {
             return;
         }
@@ -209,19 +227,19 @@ impl Connection {
         crowded.last = now;
         // Before that it may be what came before it was too much.
         if now - crowded.since >= CROWDED / 4 {
-            crowded.mark.get_or_insert((now, arrived));
+            crowded.mark.get_or_insert(told);
         }
         self.crowded = Some(crowded);
     }
 
-    /// What the way carries, in bit/s, where `arrived` bytes have come of what is sent at a rate of `sent`, if there is too much for
-    /// so long that it won't end by itself.
-    fn carried(&self, arrived: u64, sent: u64) -> Option<u64> {
+    /// What the way carries, in bit/s, where so much was told to have arrived of what is sent at a rate of `sent`, if there is too much
+    /// for so long that it won't end by itself.
+    fn carried(&self, told: Told, sent: u64) -> Option<u64> {
         let crowded = self.crowded?;
-        let (at, before) = crowded.mark?;
-        let passed = (crowded.last - at).as_millis() as u64;
+        let mark = crowded.mark?;
+        let passed = told.at.saturating_since(mark.at).as_millis() as u64;
         let is_lasting = crowded.last - crowded.since >= CROWDED && passed > 0;
-        let bits = arrived.saturating_sub(before) * 8_000;
+        let bits = told.bytes.saturating_sub(mark.bytes) * 8_000;
         // Whatever it seems to carry then, it is less than what is sent.
         let is_hopeless = crowded.last - crowded.since >= HOPELESS;
         let most = if is_hopeless {
@@ -313,10 +331,21 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     if connection.due.is_none_or(|due| due > now) {
         return;
     }
+    let view = congestion::view(&mut engine.model, now, key);
+    let connection = &mut engine.model.connections[key];
+    if connection.is_draining(now, view) {
+        connection.due = Some(now + LOOK_INTERVAL_MIN);
+        return;
+    }
+    let resumes = connection.end_draining(now);
+    // What still waits although nothing was sent is not ours, or hardly leaves: whatever comes next begins with the least.
+    let is_stuck = resumes && view.is_some_and(|view| view.is_blocked());
     let mut wanted = core::mem::take(&mut engine.wanted);
     wanted.clear();
-    let view = congestion::view(&mut engine.model, now, key);
-    let outlook = look(engine, now, (key, view), &mut wanted);
+    let mut outlook = look(engine, now, (key, view), &mut wanted);
+    if is_stuck {
+        outlook = Outlook::stuck();
+    }
     let connection = &mut engine.model.connections[key];
     connection.seen = view.map_or(0, |view| view.estimate);
     connection.looked = Some(now);
@@ -340,15 +369,25 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
     let is_paused = |one: &Wanted| one.encoding(one.gets).is_none();
     connection.is_pausing = connection.is_short && wanted.iter().any(is_paused);
     engine.wanted = wanted;
+    if resumes && connection.draining.is_none() {
+        each_stream(engine, key, select::resume);
+    }
 }
 
 /// Nothing is known of the way any more: everybody gets everything, also who waits for a picture that does not come now.
 fn set_free(engine: &mut Engine, key: u32) {
+    each_stream(engine, key, |engine, outgoing| {
+        select::grant(engine, outgoing, Room::Unknown);
+    });
+}
+
+/// Does something for each RTP stream on a connection.
+fn each_stream(engine: &mut Engine, key: u32, what: impl Fn(&mut Engine, u32)) {
     for nth in 0..engine.model.connections[key].transports.len() {
         let transport = engine.model.connections[key].transports[nth];
         for nth in 0..engine.model.transports[transport].outgoing.len() {
             let outgoing = engine.model.transports[transport].outgoing[nth];
-            select::grant(engine, outgoing, Room::Unknown);
+            what(engine, outgoing);
         }
     }
 }
@@ -410,7 +449,7 @@ fn look(
     let mut outlook = Outlook::measured(view.estimate + others, is_congested);
     outlook.is_blocked = view.is_blocked();
     outlook.is_choked = view.is_choked(numbered);
-    outlook.arrived = view.arrived;
+    outlook.told = Some(view.told);
     outlook
 }
 
@@ -490,8 +529,9 @@ fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted:
         }
         return;
     }
-    if outlook.is_crowded() {
-        connection.on_crowded(now, outlook.arrived);
+    let crowding = outlook.told.filter(|_| outlook.is_crowded());
+    if let Some(told) = crowding {
+        connection.on_crowded(now, told);
     }
     let failed = connection.attempt.filter(|_| outlook.is_congested);
     let attempt = match failed {
@@ -515,9 +555,10 @@ fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted:
         engine.model.connections[key].on_paused(now);
     }
     for one in wanted.iter() {
-        give(engine, one);
-        if one.gets < one.has && outlook.is_blocked {
-            select::cease(engine, one.outgoing);
+        if give(engine, one, outlook.is_blocked) {
+            let connection = &mut engine.model.connections[key];
+            connection.draining = Some(now);
+            connection.look_soon(now);
         }
     }
 }
@@ -536,9 +577,8 @@ fn reckon(
     if !may_raise {
         wanted.iter_mut().for_each(Wanted::stay);
     }
-    let carried = connection
-        .carried(outlook.arrived, has)
-        .filter(|_| outlook.is_crowded());
+    let crowding = outlook.told.filter(|_| outlook.is_crowded());
+    let carried = crowding.and_then(|told| connection.carried(told, has));
     if outlook.is_congested && carried.is_none() {
         wanted.iter_mut().for_each(Wanted::keep);
     }
@@ -590,11 +630,11 @@ fn watch(engine: &mut Engine, now: Instant, key: u32) {
     }
 }
 
-/// The subscription may have that step from now on.
-fn give(engine: &mut Engine, one: &Wanted) {
+/// The subscription may have that step from now on. Whether it waits for a way that `is_blocked` to drain.
+fn give(engine: &mut Engine, one: &Wanted, is_blocked: bool) -> bool {
     let stream = &engine.model.outgoing[one.outgoing];
     let (Some(layers), Some(medium)) = (&stream.layers, stream.medium) else {
-        return;
+        return false;
     };
     debug_assert!(stream.kind == Kind::Video || one.top() == 0);
     let mut possible = layers.possible(engine.model.media[medium].arriving).iter();
@@ -603,9 +643,14 @@ fn give(engine: &mut Engine, one: &Wanted) {
         None => Some(Room::Nothing),
     };
     let is_limited = layers.room != Room::Unknown || one.gets != one.has;
-    if let Some(room) = room.filter(|_| is_limited) {
-        select::grant(engine, one.outgoing, room);
+    let Some(room) = room.filter(|_| is_limited) else {
+        return false;
+    };
+    if one.gets < one.has && is_blocked {
+        return select::grant_later(engine, one.outgoing, room);
     }
+    select::grant(engine, one.outgoing, room);
+    false
 }
 
 #[cfg(test)]

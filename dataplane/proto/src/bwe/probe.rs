@@ -18,6 +18,9 @@ const DRAINED: f64 = 0.9;
 const CAUTION: f64 = 0.95;
 /// What passed beyond this multiple of the estimate says that the estimate was wrong.
 const FAR_MORE: f64 = 1.3;
+/// Beyond this multiple the next one comes so many times sooner: short probes of slow paths often show too little.
+const MORE: f64 = 1.05;
+const SOONER: u32 = 3;
 /// The first probe of a path, and those that follow a success, as multiples of the estimate.
 const FIRST: f64 = 3.0;
 const NEXT: f64 = 2.0;
@@ -150,6 +153,9 @@ impl Prober {
         if !is_limited || passed > known * FAR_MORE {
             self.follow = Some(passed * NEXT);
             self.next = Some(now);
+        } else if passed > known * MORE {
+            let soon = self.interval.checked_div(SOONER).unwrap_or(self.interval);
+            self.next = Some(now.add(soon));
         }
         Some(passed)
     }

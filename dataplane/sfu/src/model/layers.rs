@@ -196,6 +196,10 @@ pub(crate) struct Layers {
     pub(crate) cap: LayerLimit,
     /// What there is room for on the way to the peer.
     pub(crate) room: Room,
+    /// Nothing is forwarded until what waits on that way has left.
+    waits: bool,
+    /// What was sent before this index was given up.
+    pub(crate) obsolete: u64,
     /// Place of the encoding that is forwarded.
     pub(crate) current: Option<u8>,
     /// Place of the one that shall be, from its next key frame on.
@@ -230,6 +234,8 @@ impl Layers {
             ceiling: None,
             cap: LayerLimit::NONE,
             room: Room::Unknown,
+            waits: false,
+            obsolete: 0,
             current: None,
             target: None,
             numbers: Vp8Numbers::new(),
@@ -258,9 +264,31 @@ impl Layers {
         self.restrict();
     }
 
+    /// Nothing is forwarded for now. `next` is the index of the next packet: what was sent before is of no use without what would have
+    /// followed.
+    pub(crate) fn hold(&mut self, next: u64) {
+        self.obsolete = next;
+        self.waits = true;
+        self.restrict();
+    }
+
+    /// What there is room for may be forwarded. Whether it was held back.
+    pub(crate) fn resume(&mut self) -> bool {
+        let waited = core::mem::take(&mut self.waits);
+        self.restrict();
+        waited
+    }
+
+    /// Whether more is forwarded than there would be room for.
+    pub(crate) fn exceeds(&self, room: Room) -> bool {
+        self.current
+            .is_some_and(|place| !room.places().contains(place))
+    }
+
     fn restrict(&mut self) {
         self.limit = self.told();
         match (self.room, &mut self.limit.encoding) {
+            (_, encoding) if self.waits => *encoding = None,
             (Room::UpTo(most), Some(place)) => *place = most.min(*place),
             (Room::Nothing, encoding) => *encoding = None,
             _ => {}
