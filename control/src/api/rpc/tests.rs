@@ -11,13 +11,15 @@ use tokio::sync::mpsc;
 
 use super::Call;
 use super::frame::Request;
-use super::sessions::{Frame, SOCKET_QUEUE, SocketId, UNHEARD_MAX};
+use super::sessions::{Frame, SOCKET_QUEUE, SocketId};
 use crate::app::{App, now_millis};
 use crate::domain::{
     ConnectionProperties, CreateSessionError, Reason, Role, SessionId, SessionProperties,
 };
 use crate::testing::{FakeNode, SECRET, master, master_with};
 
+mod away;
+mod ending;
 mod force;
 mod quality;
 mod restart;
@@ -589,99 +591,6 @@ async fn new_values_are_texts_of_json() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_has_missed_nothing() {
-    let (app, _) = master();
-    let mut a = Client::join(&app, Role::Publisher).await;
-    let mut b = Client::join(&app, Role::Subscriber).await;
-    b.cut();
-    a.heard();
-    let stream = a.publish().await;
-    let c = Client::join(&app, Role::Subscriber).await;
-    b.reopen();
-    let answer = b.resume().await;
-    assert_eq!(answer["result"]["value"], "reconnection successful");
-    assert_eq!(
-        b.heard_methods(),
-        ["participantPublished", "participantJoined"]
-    );
-    // What was written to a socket that died before the client heard it is sent again…
-    b.cut();
-    b.reopen();
-    b.resume().await;
-    assert_eq!(
-        b.heard_methods(),
-        ["participantPublished", "participantJoined"]
-    );
-    // …unless the client has shown that it knows the stream, or has confirmed it.
-    b.subscribe(&stream).await;
-    app.step(|core| core.rpc.heard(b.socket, 2));
-    b.cut();
-    b.reopen();
-    b.resume().await;
-    assert_eq!(b.heard_methods(), Vec::<String>::new());
-    assert_eq!(
-        a.heard_methods(),
-        ["participantJoined"],
-        "nobody else noticed"
-    );
-    drop(c);
-}
-
-#[tokio::test]
-async fn a_new_socket_displaces_the_old_one() {
-    let (app, _) = master();
-    let mut a = Client::join(&app, Role::Publisher).await;
-    let (old_socket, mut old_frames) = (
-        a.socket,
-        std::mem::replace(&mut a.frames, mpsc::channel(1).1),
-    );
-    a.reopen();
-    a.resume().await;
-    assert!(matches!(old_frames.try_recv(), Ok(Frame::Close(1000, _))));
-    let deadline = Instant::now();
-    app.step(|core| assert_eq!(core.rpc.closed(old_socket, deadline), None));
-    let stranger = json!({"sessionId": "guessed", "reconnect": true});
-    assert_eq!(
-        Client::connect(&app).error("connect", stranger).await,
-        40007
-    );
-    a.publish().await;
-}
-
-#[tokio::test]
-async fn a_lost_client_is_evicted_after_its_grace() {
-    let (app, node) = master();
-    let mut a = Client::join(&app, Role::Publisher).await;
-    let stream = a.publish().await;
-    let mut b = Client::join(&app, Role::Subscriber).await;
-    b.subscribe(&stream).await;
-    a.heard();
-    let past = Instant::now();
-    app.step(|core| core.rpc.closed(b.socket, past));
-    app.tick();
-    let heard = a.heard();
-    assert_eq!(heard[0].0, "participantLeft");
-    assert_eq!(heard[0].1["reason"], "networkDisconnect");
-    assert_eq!(node.counts(), (1, 1, 0));
-    b.reopen();
-    assert_eq!(b.resume().await["error"]["code"], 40007);
-}
-
-#[tokio::test]
-async fn an_evicted_client_that_was_away_is_told_when_it_comes_back() {
-    let (app, _) = master();
-    let mut a = Client::join(&app, Role::Moderator).await;
-    let mut b = Client::join(&app, Role::Subscriber).await;
-    b.cut();
-    a.heard();
-    a.good("forceDisconnect", json!({"connectionId": b.id}))
-        .await;
-    b.reopen();
-    assert!(b.resume().await.get("error").is_none());
-    assert_eq!(b.heard_methods(), ["participantEvicted"]);
-}
-
-#[tokio::test]
 async fn who_was_put_out_speaks_for_nobody() {
     let (app, node) = master();
     let mut a = Client::join(&app, Role::Moderator).await;
@@ -745,104 +654,6 @@ async fn guessed_secrets_count_as_joins() {
         assert_eq!(guesser.error("joinRoom", params.clone()).await, 401);
     }
     assert_eq!(guesser.error("joinRoom", params).await, 999);
-}
-
-#[tokio::test]
-async fn a_client_that_hears_nothing_is_evicted_before_it_costs_too_much() {
-    let (app, _) = master();
-    let mut a = Client::join(&app, Role::Publisher).await;
-    let mut b = Client::join(&app, Role::Subscriber).await;
-    b.cut();
-    let signal = json!({"message": json!({"to": [b.id], "data": "", "type": "x"}).to_string()});
-    a.heard();
-    for _ in 0..UNHEARD_MAX {
-        a.good("sendMessage", signal.clone()).await;
-    }
-    assert_eq!(a.heard(), []);
-    a.send("sendMessage", signal).await;
-    let heard = a.heard();
-    let left = heard.iter().find(|(method, _)| method == "participantLeft");
-    assert_eq!(left.expect("evicted").1["reason"], "networkDisconnect");
-}
-
-#[tokio::test]
-async fn leaving_ends_the_session_with_the_last() {
-    let (app, node) = master();
-    let mut a = Client::join(&app, Role::Publisher).await;
-    let mut b = Client::join(&app, Role::Publisher).await;
-    a.heard();
-    let unused = token(&app, Role::Publisher);
-    b.publish().await;
-    a.heard();
-    b.good("leaveRoom", json!({})).await;
-    assert_eq!(
-        a.heard_methods(),
-        ["participantLeft"],
-        "no participantUnpublished beside it"
-    );
-    assert_eq!(node.counts(), (0, 0, 0));
-    a.good("leaveRoom", json!({})).await;
-    assert!(app.step(|core| core.domain.session(&SessionId::new("S")).is_none()));
-    let mut late = Client::connect(&app);
-    assert_eq!(late.error("joinRoom", join_params(&unused)).await, 202);
-    session(&app);
-    assert_eq!(late.error("joinRoom", join_params(&unused)).await, 401);
-}
-
-#[tokio::test]
-async fn a_dead_node_ends_its_sessions() {
-    let (app, node) = master();
-    let mut a = Client::join(&app, Role::Publisher).await;
-    a.publish().await;
-    app.step(|core| core.node_lost(&crate::domain::NodeId::new("media_1")));
-    let heard = a.heard();
-    assert_eq!(heard[0].0, "participantEvicted");
-    assert_eq!(heard[0].1["reason"], "nodeCrashed");
-    assert_eq!(node.counts(), (0, 0, 0));
-}
-
-#[tokio::test]
-async fn closing_a_session_evicts_everybody() {
-    let (app, _) = master();
-    let mut a = Client::join(&app, Role::Publisher).await;
-    let mut b = Client::join(&app, Role::Publisher).await;
-    a.heard();
-    app.step(|core| {
-        let closed = core
-            .domain
-            .close_session(&SessionId::new("S"), Reason::SessionClosedByServer);
-        assert_eq!(closed, Ok(()));
-    });
-    assert_eq!(a.heard_methods(), ["participantEvicted"]);
-    let heard = b.heard();
-    assert_eq!(heard[1].0, "participantEvicted");
-    assert_eq!(heard[1].1["reason"], "sessionClosedByServer");
-}
-
-#[tokio::test]
-async fn a_transport_that_dies_makes_room_for_the_next() {
-    let (app, node) = master();
-    let mut a = Client::join(&app, Role::Publisher).await;
-    let stream = a.publish().await;
-    let transport = node.entries().into_iter().find_map(|entry| match entry {
-        Entry::Transport(transport) => Some(transport.id),
-        _ => None,
-    });
-    let report = Report::Transport(TransportReport {
-        id: transport.expect("there"),
-        worker: 0,
-        addresses: Vec::new(),
-        state: TransportState::Closed {
-            reason: link::CloseReason::ConsentLost,
-        },
-    });
-    let id = crate::domain::NodeId::new("media_1");
-    app.step(|core| crate::nodes::on_report(&app, core, &id, &report));
-    assert_eq!(node.counts(), (0, 0, 0));
-    assert_eq!(a.heard(), [], "the client notices by itself");
-    let params = json!({"stream": stream, "sdpString": OFFER});
-    a.good("reconnectStream", params).await;
-    assert_eq!(node.counts(), (1, 1, 0));
 }
 
 #[tokio::test]
