@@ -24,7 +24,8 @@ use crate::path::pace::Due;
 use crate::path::protect::JOBS_MAX;
 use crate::path::queue::Queue;
 
-use crate::path::rewrite::{DATAGRAM_MAX, OVERSHOOT_MAX, Rewritten, WRITTEN_MAX};
+use crate::path::rewrite::{DATAGRAM_MAX, OVERSHOOT_MAX, WRITTEN_MAX};
+use crate::path::rewritten::Rewritten;
 use crate::path::{Arrived, Plain, classify, ingest, protect, rewrite, route, unprotect};
 use crate::select;
 use crate::stats::{PacketKind, Stats};

@@ -8,7 +8,7 @@ use proto::rtp::Refused;
 use proto::rtp::sequence::timestamp_distance;
 use proto::rtx;
 
-use super::rewrite::{Numbers, PREFIX_MAX, Prefix};
+use super::rewritten::{Numbers, PREFIX_MAX, Prefix};
 use crate::api::Kind;
 use crate::discard::DropReason;
 use crate::model::layers::{Layers, Moment};

@@ -5,7 +5,7 @@
 
 use packet::MAX_SEGMENTS;
 
-use super::rewrite::Rewritten;
+use super::rewritten::Rewritten;
 
 /// The P bit in the first octet of the header (RFC 3550 §5.1).
 pub(super) const PADDING_BIT: u8 = 0x20;

@@ -13,6 +13,7 @@ pub(crate) mod pace;
 pub(crate) mod protect;
 pub(crate) mod queue;
 pub(crate) mod rewrite;
+pub(crate) mod rewritten;
 pub(crate) mod route;
 pub(crate) mod unprotect;
 

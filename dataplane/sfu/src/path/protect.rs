@@ -4,7 +4,7 @@ use packet::{Arena, Bursts};
 use proto::srtp::{Job, Refusal, protect_batch};
 
 use super::queue::STAY_MAX;
-use super::rewrite::Rewritten;
+use super::rewritten::Rewritten;
 use crate::discard::{DropReason, Stage};
 use crate::engine::Engine;
 use crate::stats::{Direction, PacketKind};
