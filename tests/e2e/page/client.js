@@ -161,11 +161,11 @@ window.client = (() => {
     const entry = subscriptions.get(streamId);
     const connection = connectionOf(entry?.subscriber.stream);
     if (!connection) return null;
-    const out = { connectionState: connection.connectionState, subscribedAt: entry.subscribedAt, firstFrameAt: entry.firstFrameAt, color: colorOf(streamId), width: entry.video.videoWidth, framesDecoded: 0, packetsReceived: 0, audioEnergy: 0, audioPackets: 0, retransmitted: 0, nacks: 0, lost: 0, fps: 0, srtpCipher: null };
+    const out = { connectionState: connection.connectionState, subscribedAt: entry.subscribedAt, firstFrameAt: entry.firstFrameAt, color: colorOf(streamId), width: entry.video.videoWidth, framesDecoded: 0, framesReceived: 0, packetsReceived: 0, audioEnergy: 0, audioPackets: 0, retransmitted: 0, nacks: 0, lost: 0, fps: 0, srtpCipher: null };
     const stats = await connection.getStats();
     for (const s of stats.values()) {
       if (s.type === 'inbound-rtp' && s.kind === 'video') out.codec = stats.get(s.codecId)?.mimeType ?? null;
-      if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(out, { framesDecoded: s.framesDecoded ?? 0, packetsReceived: s.packetsReceived ?? 0, retransmitted: s.retransmittedPacketsReceived ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, lost: s.packetsLost ?? 0, fps: s.framesPerSecond ?? 0, keyFrames: s.keyFramesDecoded ?? 0, freezes: s.freezeCount ?? 0, frozen: s.totalFreezesDuration ?? 0, dropped: s.framesDropped ?? 0, frameWidth: s.frameWidth ?? 0, bytes: s.bytesReceived ?? 0, bufferDelay: s.jitterBufferDelay ?? 0, buffered: s.jitterBufferEmittedCount ?? 0 });
+      if (s.type === 'inbound-rtp' && s.kind === 'video') Object.assign(out, { framesDecoded: s.framesDecoded ?? 0, framesReceived: s.framesReceived ?? 0, packetsReceived: s.packetsReceived ?? 0, retransmitted: s.retransmittedPacketsReceived ?? 0, nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, lost: s.packetsLost ?? 0, fps: s.framesPerSecond ?? 0, keyFrames: s.keyFramesDecoded ?? 0, freezes: s.freezeCount ?? 0, frozen: s.totalFreezesDuration ?? 0, dropped: s.framesDropped ?? 0, frameWidth: s.frameWidth ?? 0, bytes: s.bytesReceived ?? 0, bufferDelay: s.jitterBufferDelay ?? 0, buffered: s.jitterBufferEmittedCount ?? 0 });
       if (s.type === 'inbound-rtp' && s.kind === 'audio') Object.assign(out, { audioEnergy: s.totalAudioEnergy ?? 0, audioPackets: s.packetsReceived ?? 0, audioSamples: s.totalSamplesReceived ?? 0, concealed: s.concealedSamples ?? 0, silentConcealed: s.silentConcealedSamples ?? 0, fecPackets: s.fecPacketsReceived ?? 0 });
       if (s.type === 'transport') Object.assign(out, { srtpCipher: s.srtpCipher ?? null, dtlsState: s.dtlsState ?? null, tlsVersion: s.tlsVersion ?? null });
     }
