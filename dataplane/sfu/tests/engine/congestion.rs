@@ -25,13 +25,18 @@ fn measuring() -> Config {
 /// Somebody whose browser tells what came.
 fn subscribe(net: &mut Net) -> usize {
     let receiver = net.connect();
-    let mut spec = subscriber(net, receiver, 1);
+    let spec = subscription(net, receiver, 1);
+    net.command(Command::AddSubscriber(Box::new(spec)));
+    receiver
+}
+
+fn subscription(net: &Net, receiver: usize, publisher: u64) -> SubscriberSpec {
+    let mut spec = subscriber(net, receiver, publisher);
     for medium in &mut spec.media {
         medium.extensions.push((OUT_TWCC, Uri::TransportCc));
         medium.extensions.push((OUT_SEND_TIME, Uri::AbsSendTime));
     }
-    net.command(Command::AddSubscriber(Box::new(spec)));
-    receiver
+    spec
 }
 
 fn element(packet: &Received, id: u8) -> Option<&[u8]> {
@@ -146,12 +151,17 @@ fn whoever_falls_silent_keeps_what_was_found_out() {
     watch(&mut net, &mut camera, receiver, 1, 10_000);
     assert_eq!(showing(&net, receiver), Some(0));
     let before = shown(&net, receiver).len();
-    for _ in 0..15_000 / INTERVAL {
-        camera.picture(&mut net, arrives);
-    }
+    pass(&mut net, &mut camera, 15);
     let mut then = shown(&net, receiver);
     assert!(then.drain(before..).all(|packet| packet.encoding == 0));
     net.finish();
+}
+
+/// Pictures for so many seconds, and nobody tells anything.
+fn pass(net: &mut Net, camera: &mut Camera, seconds: u64) {
+    for _ in 0..seconds * 1_000 / INTERVAL {
+        camera.picture(net, arrives);
+    }
 }
 
 /// Pictures for so many seconds, and feedback about all of them that come; `late` is how much later than the one before each
@@ -265,9 +275,28 @@ fn silence_is_no_limit() {
     let mut net = Net::with(measuring());
     let mut camera = Camera::new(&mut net, false);
     let receiver = subscribe(&mut net);
-    for _ in 0..8_000 / INTERVAL {
-        camera.picture(&mut net, arrives);
+    pass(&mut net, &mut camera, 8);
+    assert_eq!(showing(&net, receiver), Some(2));
+    net.finish();
+}
+
+#[test]
+fn silence_is_no_limit_for_pictures_that_begin_later() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let mut later = Camera::publishing(&mut net, false, 2);
+    let receiver = net.connect();
+    for (publisher, ssrcs) in [(1, 0x10), (2, 0)] {
+        let mut spec = subscription(&net, receiver, publisher);
+        spec.id = SubscriberId(publisher);
+        for medium in &mut spec.media {
+            medium.ssrc += ssrcs;
+            medium.rtx_ssrc = medium.rtx_ssrc.map(|ssrc| ssrc + ssrcs);
+        }
+        net.command(Command::AddSubscriber(Box::new(spec)));
     }
+    pass(&mut net, &mut camera, 8);
+    pass(&mut net, &mut later, 3);
     assert_eq!(showing(&net, receiver), Some(2));
     net.finish();
 }
@@ -363,6 +392,25 @@ fn a_picture_that_does_not_fit_at_all_is_paused_until_it_does() {
     assert_eq!(showing(&net, receiver), Some(2));
     assert_eq!(judge(&shown(&net, receiver)).holes, 0);
     net.finish();
+}
+
+/// Of two transports of a person one tells of a queue and goes away, and the other has never told anything.
+#[test]
+fn when_nothing_is_known_any_more_everybody_gets_everything() {
+    for (seconds, encoding) in [(1, Some("rdiv4")), (8, None)] {
+        let mut net = Net::with(measuring());
+        let mut camera = Camera::new(&mut net, false);
+        net.connection = Some(ConnectionId(7));
+        let (silent, telling) = (subscribe(&mut net), subscribe(&mut net));
+        watch(&mut net, &mut camera, telling, 10, 0);
+        assert_eq!(showing(&net, silent), Some(2));
+        watch(&mut net, &mut camera, telling, seconds, 10_000);
+        assert_eq!(sent_to(&mut net, silent).rid.as_deref(), encoding);
+        net.command(Command::RemoveTransport(net.peers[telling].id));
+        pass(&mut net, &mut camera, 2);
+        assert_eq!(showing(&net, silent), Some(2), "{encoding:?}");
+        net.finish();
+    }
 }
 
 #[test]

@@ -78,6 +78,11 @@ pub fn subscribe(net: &mut Net) -> usize {
 impl Camera {
     /// SSRCs are announced, or found out by MID and RID.
     pub fn new(net: &mut Net, announced: bool) -> Self {
+        Self::publishing(net, announced, 1)
+    }
+
+    /// The same as another publisher.
+    pub fn publishing(net: &mut Net, announced: bool, id: u64) -> Self {
         let peer = net.connect();
         let sent = |nth: u32| Sent {
             ssrc: 0xc0c0_0000 + nth,
@@ -105,7 +110,8 @@ impl Camera {
             heard: 0,
             transport_sequence: 0,
         };
-        let spec = camera.describe(net, announced);
+        let mut spec = camera.describe(net, announced);
+        spec.id = PublisherId(id);
         net.command(Command::AddPublisher(Box::new(spec)));
         camera
     }
