@@ -23,9 +23,6 @@ const PLATEAU: Duration = Duration::from_secs(1);
 /// Whoever is sent less than this says nothing about the path beyond that, in bit/s.
 const TELLING_MIN: u64 = 10_000;
 
-/// Of what a way carries, so much is used while packets wait on it.
-const DRAIN_PERCENT: u64 = 90;
-
 /// Shortest time that a rate is measured over.
 const METER_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -203,10 +200,6 @@ impl Outlook {
 
     /// In bit/s.
     pub(crate) fn budget(&self) -> u64 {
-        if self.is_measured && self.is_congested {
-            // What waits on the way must have room to leave.
-            return self.acknowledged * DRAIN_PERCENT / 100;
-        }
         let headroom = if self.is_congested { 0 } else { self.headroom };
         self.acknowledged + headroom
     }
