@@ -11,10 +11,10 @@ use sfu::stats::Refusal;
 use crate::harness::*;
 use crate::simulcast::*;
 
-const OUT_TWCC: u8 = 8;
+pub const OUT_TWCC: u8 = 8;
 const OUT_SEND_TIME: u8 = 2;
 
-fn measuring() -> Config {
+pub fn measuring() -> Config {
     Config {
         transport_wide: true,
         follow_remb: false,
@@ -23,7 +23,7 @@ fn measuring() -> Config {
 }
 
 /// Somebody whose browser tells what came.
-fn subscribe(net: &mut Net) -> usize {
+pub fn subscribe(net: &mut Net) -> usize {
     let receiver = net.connect();
     let spec = subscription(net, receiver, 1);
     net.command(Command::AddSubscriber(Box::new(spec)));
@@ -39,7 +39,7 @@ fn subscription(net: &Net, receiver: usize, publisher: u64) -> SubscriberSpec {
     spec
 }
 
-fn element(packet: &Received, id: u8) -> Option<&[u8]> {
+pub fn element(packet: &Received, id: u8) -> Option<&[u8]> {
     let mut elements = packet.elements.iter();
     let (_, data) = elements.find(|(of, _)| *of == id)?;
     Some(data)
@@ -196,7 +196,7 @@ fn watch_afar(
     }
 }
 
-fn showing(net: &Net, receiver: usize) -> Option<usize> {
+pub fn showing(net: &Net, receiver: usize) -> Option<usize> {
     shown(net, receiver).last().map(|packet| packet.encoding)
 }
 

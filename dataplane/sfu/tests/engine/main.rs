@@ -6,6 +6,7 @@ mod congestion;
 mod counting;
 mod crossings;
 mod described;
+mod draining;
 mod feedback;
 mod forwarding;
 mod garbage;
