@@ -1,6 +1,7 @@
 //! What publishes: an encoder's packets, answers to NACK and PLI, obedience to feedback, sender reports.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use clock::{Duration, Instant, NtpTime, Rng};
 use proto::bwe::{Beside, Estimator, Leg, Limits, Probe};
@@ -24,8 +25,16 @@ const THINK_INTERVAL: Duration = Duration::from_millis(25);
 const PACING: f64 = 2.5;
 /// What waits to leave does so within this, however slow that should be.
 const PACING_QUEUE: f64 = 2.0;
-/// What is set aside of the estimate for sound, in bits per second: that it is sent twice is not counted.
-const SOUND_RATE: f64 = 50e3;
+/// Around every payload: RTP's header with extensions, SRTP's tag, UDP and IPv4. What is sent is counted with it
+/// (libwebrtc's TransportFeedbackAdapter).
+const OVERHEAD: usize = 32 + 28;
+/// How long a sound is, fifty times a second.
+const SOUND_BYTES: Range<usize> = 60..120;
+/// After over-use so much is left free beside the draft's share, in bits per second (libwebrtc's AimdRateControl).
+const SPARED: f64 = 5e3;
+/// What is set aside of the estimate for sound, in bits per second: what its encoder makes, and headers (libwebrtc's
+/// AudioSendStream). That it is sent twice is not counted.
+const SOUND_RATE: f64 = (50 * 8 * ((SOUND_BYTES.start + SOUND_BYTES.end) / 2 + OVERHEAD)) as f64;
 /// Bytes of padding in a probe (RFC 3550 §5.1: one byte says how many).
 const PADDING: usize = 224;
 /// Beginning and least of the estimate of an obedient publisher, as in Chromium.
@@ -372,7 +381,8 @@ impl Source {
         };
         self.heard.insert(self.sounds, wire.now);
         self.sounds += 1;
-        let sound = media::write_sound(&content, 60 + self.rng.below(60) as usize);
+        let len = SOUND_BYTES.start + self.rng.below(SOUND_BYTES.len() as u64) as usize;
+        let sound = media::write_sound(&content, len);
         let timestamp = self.audio.timestamp(wire.now);
         let before = self.sound_before.as_ref();
         let before = before.map(|(sound, at)| (&**sound, timestamp.wrapping_sub(*at)));
@@ -520,7 +530,7 @@ impl Source {
         probe: u16,
         wire: &mut Wire<'_>,
     ) -> usize {
-        let len = payload.len() + 32;
+        let len = payload.len() + OVERHEAD;
         let number = match &mut self.obedience {
             Some(obedience) => {
                 let leg = &mut obedience.leg;
@@ -566,10 +576,11 @@ impl Source {
         let estimator = &mut obedience.estimator;
         estimator.on_timeout(now);
         let estimate = estimator.estimate();
-        obedience
-            .camera
-            .set_rate((estimate - SOUND_RATE).max(0.0) as u64);
-        let wanted = obedience.camera.rate_max() as f64 + SOUND_RATE;
+        let sound = if self.style.sound { SOUND_RATE } else { 0.0 };
+        let rate = (estimate - sound).max(0.0);
+        let rate = without_headers(rate, self.style.pictures);
+        obedience.camera.set_rate(rate as u64);
+        let wanted = obedience.camera.rate_max() as f64 + sound;
         if !self.stopped
             && let Some(probe) = estimator.poll_probe(now, wanted)
         {
@@ -681,7 +692,7 @@ impl Obedience {
     fn new(now: Instant, camera: Camera) -> Self {
         Self {
             camera,
-            estimator: Estimator::new(LIMITS),
+            estimator: Estimator::new(LIMITS).sparing(SPARED),
             leg: Leg::new(),
             pace: Pace::new(now),
             waiting: VecDeque::new(),
@@ -716,6 +727,14 @@ impl Obedience {
         let rate = (self.estimator.estimate() * PACING).max(least);
         self.pace.spend(now, bytes, rate as u64, true);
     }
+}
+
+/// What is left for pictures of a rate that has to do for their packets (libwebrtc's RtpVideoSender::CalculateOverheadRate).
+fn without_headers(rate: f64, pictures: u32) -> f64 {
+    let pictures = f64::from(pictures);
+    let packet = 8.0 * (PART_BYTES + OVERHEAD) as f64;
+    let packets = pictures * (rate / pictures / packet).ceil();
+    (rate - packets * 8.0 * OVERHEAD as f64).max(0.0)
 }
 
 /// MID, and another name.

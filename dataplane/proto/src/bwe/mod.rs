@@ -89,6 +89,14 @@ impl Estimator {
         }
     }
 
+    /// The same, which after over-use is so much more below its share of what arrives, in bits per second. The draft has nothing
+    /// of the kind; browsers have 5 kbit/s, without which slow paths hardly drain.
+    #[must_use]
+    pub fn sparing(mut self, bits_per_second: f64) -> Self {
+        self.by_delay.spare(bits_per_second);
+        self
+    }
+
     /// Notes a packet of `bytes` that leaves now on `leg`, as part of a probe if `probe` is not zero; the transport-wide sequence
     /// number that it must carry.
     pub fn on_sent(&mut self, leg: &mut Leg, now: Instant, bytes: usize, probe: u16) -> u16 {

@@ -29,6 +29,8 @@ pub(super) struct RateControl {
     rate: f64,
     /// See [`Limits::unproven`](super::Limits).
     unproven: f64,
+    /// What is left free after over-use, beside [`BACK_OFF`], in bits per second.
+    spared: f64,
     may_grow: bool,
     changed: Option<Instant>,
     backed_off: Option<Instant>,
@@ -49,12 +51,18 @@ impl RateControl {
         Self {
             rate: start,
             unproven,
+            spared: 0.0,
             may_grow: true,
             changed: None,
             backed_off: None,
             probed: None,
             capacity: Capacity::default(),
         }
+    }
+
+    /// From now on so much is left free after over-use.
+    pub(super) fn spare(&mut self, bits_per_second: f64) {
+        self.spared = bits_per_second;
     }
 
     pub(super) fn rate(&self) -> f64 {
@@ -113,7 +121,7 @@ impl RateControl {
         let arriving = probed.map_or(arriving, |(_, rate)| rate.max(arriving));
         self.capacity.forget_if_outside(arriving);
         self.capacity.observe(arriving);
-        self.rate = self.rate.min(arriving * BACK_OFF);
+        self.rate = self.rate.min(arriving * BACK_OFF - self.spared).max(0.0);
         self.backed_off = Some(now);
         self.may_grow = false;
     }
@@ -218,5 +226,15 @@ mod tests {
             control.on_feedback(at(tick * 10), Usage::Over, Some(1e6), RTT);
         }
         assert!((control.rate() - 850e3).abs() < 1.0);
+    }
+
+    #[test]
+    fn what_is_spared_comes_on_top_and_never_below_nothing() {
+        let mut control = RateControl::new(1e6, 1.5);
+        control.spare(5e3);
+        control.on_feedback(at(0), Usage::Over, Some(100e3), RTT);
+        assert!((control.rate() - 80e3).abs() < 1.0);
+        control.on_feedback(at(1_000), Usage::Over, Some(1e3), RTT);
+        assert!(control.rate().abs() < 1.0, "{}", control.rate());
     }
 }
