@@ -196,8 +196,22 @@ impl Connection {
         let ends = self.draining.take().is_some();
         if ends {
             self.changed = Some((now, Change::More));
+            self.set_draining(false);
         }
         ends
+    }
+
+    /// What waits on the way is left to leave.
+    fn drain(&mut self, now: Instant) {
+        self.draining = Some(now);
+        self.set_draining(true);
+        self.look_soon(now);
+    }
+
+    fn set_draining(&mut self, is_draining: bool) {
+        if let Some(estimator) = &mut self.estimator {
+            estimator.set_draining(is_draining);
+        }
     }
 
     fn on_raised(&mut self, now: Instant, attempt: Option<u32>, is_bold: bool) {
@@ -338,7 +352,7 @@ pub(crate) fn serve(engine: &mut Engine, now: Instant, key: u32) {
         return;
     }
     let resumes = connection.end_draining(now);
-    // What still waits although nothing was sent is not ours, or hardly leaves: whatever comes next begins with the least.
+    // What still waits although so little was sent is not ours, or hardly leaves: whatever comes next begins with the least.
     let is_stuck = resumes && view.is_some_and(|view| view.is_blocked());
     let mut wanted = core::mem::take(&mut engine.wanted);
     wanted.clear();
@@ -556,9 +570,7 @@ fn divide(engine: &mut Engine, now: Instant, key: u32, outlook: Outlook, wanted:
     }
     for one in wanted.iter() {
         if give(engine, one, outlook.is_blocked) {
-            let connection = &mut engine.model.connections[key];
-            connection.draining = Some(now);
-            connection.look_soon(now);
+            engine.model.connections[key].drain(now);
         }
     }
 }

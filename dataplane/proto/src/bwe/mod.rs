@@ -72,6 +72,7 @@ pub struct Estimator {
     /// When feedback came last, or something was sent after a silence.
     heard: Option<Instant>,
     is_waiting: bool,
+    is_draining: bool,
 }
 
 impl Estimator {
@@ -86,6 +87,7 @@ impl Estimator {
             rtt: RTT_START,
             heard: None,
             is_waiting: false,
+            is_draining: false,
         }
     }
 
@@ -131,6 +133,7 @@ impl Estimator {
         let waits = leg.queueing(now).max(beside.queueing);
         let usage = match leg.usage().or(beside.usage) {
             Usage::Over if waits < self.limits.jitter => Usage::Normal,
+            Usage::Over if self.is_draining => Usage::Under,
             usage => usage,
         };
         if usage == Usage::Over {
@@ -149,6 +152,11 @@ impl Estimator {
             self.by_loss.on_probed(passed);
         }
         self.hold_bounds(now);
+    }
+
+    /// As long as next to nothing is sent so that queues on the path empty, what arrives says nothing of what it carries.
+    pub fn set_draining(&mut self, is_draining: bool) {
+        self.is_draining = is_draining;
     }
 
     /// The peer allows so much, in bits per second (draft-alvestrand-rmcat-remb-03).

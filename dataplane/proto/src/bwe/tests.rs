@@ -206,6 +206,25 @@ fn less_capacity_is_noticed_in_a_second_and_more_within_ten() {
 }
 
 #[test]
+fn while_a_queue_is_left_to_leave_little_that_arrives_is_no_sign() {
+    let after = |is_draining| {
+        let mut net = Net::new(Link::of(1e6), 5e6);
+        net.run(4.0);
+        // Something else fills the queue, and only a little is sent while that grows.
+        net.estimator.set_draining(is_draining);
+        net.wanted = 100e3;
+        for _ in 0..10 {
+            net.busy_until = net.busy_until.max(net.now) + Duration::from_millis(130);
+            net.run(0.1);
+        }
+        net.estimator.estimate()
+    };
+    let (heeded, left) = (after(false), after(true));
+    assert!(heeded < 200e3, "{heeded}");
+    assert!(left > 600e3, "{left}");
+}
+
+#[test]
 fn some_loss_is_no_congestion_and_heavy_loss_is() {
     let mut net = Net::new(Link::of(5e6), 2e6);
     net.link.loss = 0.05;
