@@ -203,9 +203,10 @@ async function limited(context, kbit) {
     const rates = took(before, after).map((rate) => rate + SOUND);
     const fits = rates.filter((rate) => rate * 1.03 <= kbit).at(-1) ?? rates[0];
     const waited = Math.max(...path.map(({ down }) => down.queue.waited(since)));
+    const used = seen.kbit + SOUND;
     return [
-      atLeast('of what fits is used', 100 * seen.kbit / fits, '%', 75),
-      any('of the rate is used', 100 * seen.kbit / kbit, '%'),
+      atLeast('of what fits is used', 100 * used / fits, '%', 75),
+      any('of the rate is used', 100 * used / kbit, '%'),
       atMost('queueing p95', waited, 'ms', 150),
       any('pictures decoded', seen.decoded, '%'), any('time frozen', seen.frozen, '%'), any('width', seen.width, 'px'),
       atLeast('width of others', Math.min(...others.map(({ width }) => width)), 'px', VIDEO.width),
