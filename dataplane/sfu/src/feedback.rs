@@ -146,7 +146,7 @@ fn on_blocks(engine: &mut Engine, now: Instant, key: u32, blocks: ReportBlocks<'
             continue;
         };
         let outgoing = &mut engine.model.outgoing[about];
-        outgoing.observed.lose(block.fraction_lost);
+        outgoing.observed.lose(block.fraction_lost, now);
         outgoing.observed.told = Told {
             packets_lost: block.cumulative_lost,
             jitter: block.jitter,
@@ -454,7 +454,7 @@ fn report_reception(engine: &mut Engine, now: Instant, key: u32, mail: &mut Mail
         }
         if let Some(block) = encoding.reception.report(source.ssrc, now) {
             encoding.observed.count(encoding.bytes as u32, now);
-            encoding.observed.lose(block.fraction_lost);
+            encoding.observed.lose(block.fraction_lost, now);
             blocks[count] = block;
             count += 1;
         }

@@ -300,7 +300,7 @@ async function blackout(context) {
     const freezesBefore = between(undisturbed, before, 1).freezes;
     return [
       atMost('a picture again', back, 'ms', 1_000),
-      atLeast('pictures come to others', other.came, '%', 97),
+      atLeast('pictures decoded by others', other.decoded, '%', 97),
       unlessBusy(freezesBefore, atMost('freezes of others', other.freezes, '', 0)),
       any('NACKs', seen.nacks, ''), any('retransmitted', seen.retransmitted, ''), any('key frames asked for', seen.plis, ''), any('key frames', seen.keyFrames, ''),
     ];

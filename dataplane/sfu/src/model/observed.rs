@@ -5,6 +5,9 @@ use clock::Instant;
 /// A rate is read over no less than this, in milliseconds.
 const INTERVAL_MIN_MS: u32 = 400;
 
+/// A report counts for so many seconds at most.
+const SECONDS_MAX: u32 = 8;
+
 /// The small numbers that statistics are made of.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Observed {
@@ -14,6 +17,8 @@ pub(crate) struct Observed {
     rate: u32,
     /// The part of packets lost, in 65536ths, smoothed.
     loss: Option<u16>,
+    /// When that was told last, in milliseconds.
+    lost_at: u32,
     /// What the peer last said.
     pub(crate) told: Told,
     /// Packets that were asked for again.
@@ -57,13 +62,19 @@ impl Observed {
     }
 
     /// Of the packets since the last report so many 256ths were lost.
-    pub(crate) fn lose(&mut self, fraction: u8) {
+    pub(crate) fn lose(&mut self, fraction: u8, now: Instant) {
         let lately = u16::from(fraction) << 8;
-        // A quarter counts: with a report a second that is the loss of the last few seconds.
-        self.loss = Some(match self.loss {
-            None => lately,
-            Some(loss) => loss - loss / 4 + lately / 4,
-        });
+        let now_ms = now.as_millis() as u32;
+        let passed = now_ms.wrapping_sub(core::mem::replace(&mut self.lost_at, now_ms));
+        let Some(mut loss) = self.loss else {
+            self.loss = Some(lately);
+            return;
+        };
+        // A quarter counts for each second, so that it is the loss of the last few seconds. Browsers report on sound every 5.
+        for _ in 0..(passed / 1_000).clamp(1, SECONDS_MAX) {
+            loss = loss - loss / 4 + lately / 4;
+        }
+        self.loss = Some(loss);
     }
 
     /// In bit/s, as of the last report.
@@ -101,22 +112,28 @@ mod tests {
 
     #[test]
     fn losses_are_smoothed_and_pass() {
+        let at = |second: u64| Instant::from_millis(second * 1_000);
         let mut observed = Observed::default();
         assert_eq!(observed.loss_ppm(), 0);
-        observed.lose(26);
+        observed.lose(26, at(0));
         assert_eq!(observed.loss_ppm() / 1_000, 101);
-        for _ in 0..4 {
-            observed.lose(0);
+        for nth in 1..=4 {
+            observed.lose(0, at(nth));
         }
         let left = observed.loss_ppm() / 1_000;
         assert!((30..35).contains(&left), "{left}");
-        for _ in 0..40 {
-            observed.lose(0);
+        for nth in 5..45 {
+            observed.lose(0, at(nth));
         }
         assert!(observed.loss_ppm() < 100);
-        for _ in 0..40 {
-            observed.lose(255);
+        for nth in 45..85 {
+            observed.lose(255, at(nth));
         }
         assert!(observed.loss_ppm() > 990_000);
+        // One report of five seconds says as much as five of one.
+        let (mut often, mut seldom) = (observed, observed);
+        (85..90).for_each(|second| often.lose(0, at(second)));
+        seldom.lose(0, at(89));
+        assert_eq!(often.loss_ppm(), seldom.loss_ppm());
     }
 }
