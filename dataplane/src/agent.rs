@@ -31,6 +31,7 @@ pub mod voices;
 
 use self::leftovers::Leftovers;
 use self::link::{FromLink, Master, Seldom};
+use crate::capacity;
 use crate::mailbox::{Outbox, Receiver};
 use crate::metrics::{self, AgentCounters, Cells};
 use crate::worker::{News, Order, What};
@@ -116,6 +117,10 @@ struct Usage {
     busy: Vec<f64>,
     /// Datagrams of each worker so far, both ways.
     packets: Vec<u64>,
+    /// Payload of all of them, bytes.
+    bytes: u64,
+    /// Resident memory, bytes.
+    memory: u64,
 }
 
 impl Agent {
@@ -134,6 +139,8 @@ impl Agent {
             cpu_ratio: 0.0,
             busy: vec![0.0; workers.len()],
             packets: vec![0; workers.len()],
+            bytes: 0,
+            memory: metrics::resident_bytes(),
         };
         Self {
             node,
@@ -278,6 +285,9 @@ impl Agent {
     fn hear_link(&mut self, said: FromLink, to_agent: &mpsc::Sender<FromLink>) {
         match said {
             FromLink::Connected(connection) => self.meet(*connection, to_agent),
+            FromLink::Refused(from, ::link::quic::Error::OnlyAsked) => {
+                tracing::debug!(%from, "a master asked who is here");
+            }
             FromLink::Refused(from, error) => {
                 self.refused += 1;
                 if let Some(left_out) = self.turned_away.pass(net::now()) {
@@ -301,7 +311,7 @@ impl Agent {
         if let Err(superseded) = self.applied.on_welcome(&connection.welcome) {
             self.refused += 1;
             tracing::warn!(master = %connection.address, %superseded, "turned an older master away");
-            connection.hang_up.because(&superseded.to_string());
+            connection.hang_up.superseded(&superseded);
             return;
         }
         if let Some(former) = self.master.take() {
@@ -314,7 +324,7 @@ impl Agent {
         tracing::info!(master = %master.address, epoch = master.welcome.epoch, "link up");
         master
             .sender
-            .try_send(ToMaster::Hello(self.hello.clone()))
+            .try_send(ToMaster::Hello(self.hello.clone().seen_at(master.local)))
             .expect("a new queue has room");
         self.master = Some(master);
         self.next_report = None;
@@ -365,7 +375,7 @@ impl Agent {
             subscribers,
             cpu_ratio: self.usage.cpu_ratio,
             busiest_worker_ratio: self.usage.busy.iter().copied().fold(0.0, f64::max),
-            memory_bytes: metrics::resident_bytes(),
+            memory_bytes: self.usage.memory,
         };
         let heartbeat = Heartbeat {
             applied: self.applied.revision(),
@@ -387,30 +397,43 @@ impl Agent {
         let cores = self.workers.len().max(1) as u32;
         usage.cpu_ratio = ratio(process.saturating_sub(usage.process) / cores);
         usage.process = process;
+        let (mut rate, mut bytes) = (0.0, 0);
         for (index, worker) in self.workers.iter().enumerate() {
             let counted = worker.cells.read();
+            bytes += counted.driver.received_bytes + counted.driver.sent_bytes;
             let packets = counted.driver.received_packets + counted.driver.sent_packets;
             let moved = packets.saturating_sub(usage.packets[index]);
             usage.packets[index] = packets;
             let number = u16::try_from(index).unwrap_or(u16::MAX);
-            self.node.observe(number, moved as f64 / passed);
+            let placement = self.node.placement_mut();
+            placement.observe(number, moved as f64 / passed);
+            rate += moved as f64 / passed;
             let used = counted.worker.cpu_nanos;
             let since = used.saturating_sub(usage.workers[index]);
             usage.busy[index] = ratio(Duration::from_nanos(since));
             usage.workers[index] = used;
         }
+        let moved = bytes.saturating_sub(usage.bytes);
+        usage.bytes = bytes;
+        usage.memory = metrics::resident_bytes();
+        let whole = capacity::Usage {
+            packets_per_second: rate,
+            bits_per_second: 8.0 * moved as f64 / passed,
+            memory_bytes: usage.memory,
+        };
+        let placement = self.node.placement_mut();
+        placement.observe_all(Duration::from_secs_f64(passed), whole);
     }
 
     /// Brings what the admin endpoint shows up to date.
     fn publish(&self) {
+        let placement = self.node.placement();
         let unready = if self.stopping {
-            Some("stopping")
+            Some("stopping".to_owned())
         } else if self.master.is_none() {
-            Some("no master is connected")
-        } else if self.node.is_full() {
-            Some("every worker has as many transports as it may")
+            Some("no master is connected".to_owned())
         } else {
-            None
+            placement.full().map(|full| full.to_string())
         };
         let sum = |which: usize| {
             let counts = self.workers.iter().map(|worker| &worker.overflows[which]);
@@ -424,12 +447,14 @@ impl Agent {
             handshakes_open: handshakes.open() as u64,
             handshakes_deferred: handshakes.deferred,
             link_up: self.master.is_some(),
+            master: self.master.as_ref().map(|master| master.address.ip()),
             link_connections: self.connections,
             link_refused: self.refused,
             revision: self.applied.revision(),
             ready: unready.is_none(),
             busy: self.usage.busy.clone(),
-            sessions: self.node.sessions(),
+            sessions: placement.sessions(),
+            limits: placement.limits(),
             overflows: [sum(0), sum(1)],
         };
         *self
@@ -441,7 +466,7 @@ impl Agent {
             .view
             .unready
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = unready.map(str::to_owned);
+            .unwrap_or_else(PoisonError::into_inner) = unready;
     }
 
     fn everything(&self) -> serde_json::Value {

@@ -17,10 +17,12 @@ mod memory;
 mod plan;
 mod processor;
 mod report;
+mod resources;
 mod sockets;
 mod steering;
 
 pub use finding::{Finding, Grade};
+pub(crate) use host::print_bytes;
 pub use host::{Host, Probes, SystemProbes};
 pub use report::Report;
 

@@ -13,9 +13,11 @@ use toml::{Table, Value};
 
 mod addresses;
 mod layers;
+mod limits;
 mod span;
 
 pub use layers::{ENVIRONMENT_PREFIX, from_environment, overlay};
+pub use limits::{BitRate, LimitsSection};
 pub use span::Span;
 
 /// The hard bound on workers.
@@ -32,6 +34,8 @@ pub const CACHE_PACKETS_MAX: usize = 512;
 pub const PADDING_MAX: u8 = 32;
 /// The hard bound on waiting for the rest of a picture: more would be seen.
 pub const GATHER_MAX: Duration = Duration::from_millis(5);
+/// The port of the admin endpoint, unless another is configured.
+pub const ADMIN_PORT: u16 = 9090;
 /// The hard bounds on the queues of a socket in the kernel.
 pub const SOCKET_BUFFER: (u64, u64) = (64 << 10, 1 << 30);
 
@@ -79,6 +83,8 @@ pub struct Config {
     pub media: Media,
     /// How packets are handled.
     pub engine: Engine,
+    /// How much is taken at most.
+    pub limits: LimitsSection,
     /// Where operators find us.
     pub admin: Admin,
     /// What is written to standard error.
@@ -184,11 +190,16 @@ pub struct Engine {
 }
 
 /// The admin endpoint.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Where `/metrics`, `/healthz/live`, `/healthz/ready` and `/debug` are served (TCP).
-    pub listen: SocketAddr,
+    /// Where `/metrics`, `/healthz/live`, `/healthz/ready` and `/debug` are served (TCP). The master reads `/metrics` in order to
+    /// place sessions, so by default it is the address on which it dials us, port 9090.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Whether everybody may ask. Otherwise only this host, private networks (RFC 1918, RFC 4193, link-local) and the connected
+    /// master; and `/debug` is for this host alone, always.
+    pub open: bool,
 }
 
 /// What is written to standard error.
@@ -270,14 +281,6 @@ impl Default for Engine {
     }
 }
 
-impl Default for Admin {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
-        }
-    }
-}
-
 impl Default for Log {
     fn default() -> Self {
         Self {
@@ -341,6 +344,12 @@ impl Config {
         )
     }
 
+    /// Where operators, Prometheus and the master find us.
+    pub fn admin_listen(&self) -> SocketAddr {
+        let default = SocketAddr::new(self.link.listen.ip(), ADMIN_PORT);
+        self.admin.listen.unwrap_or(default)
+    }
+
     /// Where browsers reach `worker`, best first.
     pub fn advertised(&self, worker: u16) -> Vec<SocketAddr> {
         let base = self
@@ -367,6 +376,7 @@ impl Config {
         if self.node_id.is_empty() {
             self.node_id = addresses::host_name();
         }
+        self.admin.listen = Some(self.admin_listen());
         if self.media.workers == 0 {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             self.media.workers = u16::try_from(cores).unwrap_or(WORKERS_MAX).min(WORKERS_MAX);
@@ -383,6 +393,7 @@ impl Config {
     fn checked(self) -> Result<Self, Error> {
         self.check_addresses()?;
         self.check_limits()?;
+        self.limits.check()?;
         Ok(self)
     }
 
@@ -544,6 +555,7 @@ mod tests {
         assert!(config.media.workers >= 1);
         assert_eq!(config.media.base_port, 20_000);
         assert!(config.faults.nack && !config.faults.drop_rtp);
+        assert_eq!(config.admin_listen().to_string(), "0.0.0.0:9090");
         let (ca, certificate, _) = config.pki_files();
         assert_eq!(ca, Path::new("pki/ca.pem"));
         assert_eq!(
@@ -558,6 +570,15 @@ mod tests {
         let again = load(&config.to_toml()).expect("valid");
         assert_eq!(config, again);
         assert_eq!(again.media.arena, Bytes(8 << 20));
+    }
+
+    #[test]
+    fn the_admin_endpoint_is_where_the_master_comes_unless_told() {
+        let text = "media.advertise = ['192.0.2.1']\nlink.listen = '192.0.2.1:7443'";
+        let listen = |text: &str| load(text).expect("valid").admin_listen().to_string();
+        assert_eq!(listen(text), "192.0.2.1:9090");
+        let other = format!("{text}\nadmin.listen = '127.0.0.1:9095'");
+        assert_eq!(listen(&other), "127.0.0.1:9095");
     }
 
     #[test]
@@ -596,6 +617,13 @@ mod tests {
             ("media.send_buffer = '2GiB'", "media.send_buffer"),
             ("media.gather = '6ms'", "media.gather"),
             ("media.gather = 6", "gather"),
+            (
+                "limits.packets_per_second = 10",
+                "limits.packets_per_second",
+            ),
+            ("limits.bits_per_second = 1000000", "bits_per_second"),
+            ("limits.memory = '1MiB'", "limits.memory"),
+            ("limits.transports = 1", "transports"),
             ("media.bind = []", "media.bind"),
             ("media.bind = ['0.0.0.0', '127.0.0.1']", "media.bind"),
             ("media.advertise = ['0.0.0.0']", "media.advertise"),

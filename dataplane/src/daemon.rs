@@ -18,6 +18,8 @@ use sfu::Engine;
 use crate::agent::handshake::Handshakes;
 use crate::agent::node::Node;
 use crate::agent::{Agent, End, PeerSockets, WorkerPort, admin};
+use crate::capacity::{self, Capacity as Measured};
+use crate::check_host::{Host, SystemProbes};
 use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE};
 use crate::crossing::Crossing;
 use crate::gather::Gather;
@@ -128,25 +130,31 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let (ports, threads, choice) = start_workers(config, &wake)?;
     tracing::info!(node = %config.node_id, version = env!("CARGO_PKG_VERSION"), "{choice}");
     announce(config);
+    let host = Host::new("/", &SystemProbes);
+    let (capacity, told) = capacity::assess(config, &host, || capacity::forwarding(config));
+    tracing::info!(transports = transports_max(config), "limits: {told}");
     let view = Arc::new(admin::View {
         cells: ports.iter().map(|port| port.cells.clone()).collect(),
         wakers: ports.iter().map(|port| port.waker.clone()).collect(),
         node: metrics::Node {
             driver: choice.driver,
             transports_max: transports_max(config),
+            capacity,
             certificate_expiry: credentials.expiry(),
             started: SystemTime::now(),
         },
         agent: Mutex::new(AgentCounters::default()),
+        open: config.admin.open,
         unready: Mutex::new(Some("starting".to_owned())),
     });
-    let hello = hello(config, &handshakes);
+    let hello = hello(config, &handshakes, &capacity);
     let addresses = (0..config.media.workers)
         .map(|worker| config.advertised(worker))
         .collect();
     let limits = Limits {
         transports_max: config.media.transports_max,
         session_transports: config.media.session_worker_transports,
+        capacity,
     };
     let node = Node::new(addresses, limits, handshakes);
     let agent = Agent::new(node, hello, ports, wake, view.clone());
@@ -179,7 +187,7 @@ async fn serve(
         };
         Error::Link { source, mend }
     })?;
-    let address = config.admin.listen;
+    let address = config.admin_listen();
     let page = tokio::net::TcpListener::bind(address)
         .await
         .map_err(|source| Error::Admin { address, source })?;
@@ -240,7 +248,7 @@ fn epoch() -> StdInstant {
     now.checked_sub(since_zero).unwrap_or(now)
 }
 
-fn hello(config: &Config, handshakes: &Handshakes) -> Hello {
+fn hello(config: &Config, handshakes: &Handshakes, measured: &Measured) -> Hello {
     let fingerprint = link::Fingerprint {
         algorithm: "sha-256".into(),
         value: handshakes.fingerprint(),
@@ -254,8 +262,11 @@ fn hello(config: &Config, handshakes: &Handshakes) -> Hello {
         capacity: Capacity {
             workers: config.media.workers,
             transports_max: u32::try_from(transports_max(config)).unwrap_or(u32::MAX),
+            packets_per_second: Some(measured.packets_per_second),
+            bits_per_second: Some(measured.bits_per_second),
+            memory_bytes: Some(measured.memory_bytes),
         },
-        metrics: Some(config.admin.listen),
+        metrics: Some(config.admin_listen()),
     }
 }
 

@@ -83,7 +83,8 @@ struct Flags {
     /// Bytes by which a packet of a picture may be padded to leave with its neighbours; 0 for never [default: 1].
     #[arg(long, value_name = "BYTES")]
     padding_max: Option<u32>,
-    /// Where /metrics, /healthz/live, /healthz/ready and /debug are served, TCP [default: 127.0.0.1:9090].
+    /// Where /metrics, /healthz/live, /healthz/ready and /debug are served, TCP [default: port 9090 of the
+    /// address of --link-listen, since the master reads /metrics].
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
     /// error, warn, info, debug, trace, or directives [default: info].

@@ -15,7 +15,9 @@ mod families;
 mod page;
 
 pub use families::{FAMILIES, Family, Kind};
-pub use page::{AgentCounters, Node, process_cpu, render, resident_bytes};
+pub use page::{
+    AgentCounters, LOAD_SERIES_MAX, Node, process_cpu, render, render_load, resident_bytes,
+};
 
 /// Everything that one worker counts.
 #[derive(Clone, Debug, Default)]

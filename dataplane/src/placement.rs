@@ -6,20 +6,25 @@
 
 use std::collections::HashMap;
 
+use clock::Duration;
 use link::{ConnectionId, SessionId};
+
+use crate::capacity::{Capacity, Guard, LIMITS, Limit, Over, Usage};
 
 /// Packets per second that a transport is reckoned with until it shows in what was measured.
 const FRESH_PACKETS: f64 = 100.0;
 /// What remains of that from one measurement to the next.
 const FRESH_DECAY: f64 = 0.95;
 
-/// How much a worker may take.
+/// How much a worker may take, and the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Transports, of all sessions together.
     pub transports_max: u32,
     /// Transports of one session; with so many, its further connections go elsewhere.
     pub session_transports: u32,
+    /// What all workers together may do.
+    pub capacity: Capacity,
 }
 
 /// Who has what.
@@ -30,6 +35,10 @@ pub struct Placement {
     sessions: HashMap<SessionId, Session>,
     /// Connections that were ever given a place.
     connections: u64,
+    /// What the node does as a whole.
+    guard: Guard,
+    /// Transports that found no room, in the order of [`Limit::ALL`].
+    refused: [u64; LIMITS],
 }
 
 /// Where a transport goes.
@@ -78,6 +87,9 @@ pub enum Full {
         /// The limit.
         transports_max: u32,
     },
+    /// The node has as much to do as it may.
+    #[error("{0}")]
+    Over(Over),
 }
 
 impl Placement {
@@ -88,6 +100,8 @@ impl Placement {
             limits,
             sessions: HashMap::new(),
             connections: 0,
+            guard: Guard::new(limits.capacity),
+            refused: [0; LIMITS],
         }
     }
 
@@ -97,6 +111,25 @@ impl Placement {
     ///
     /// [`Full`], and then nothing is taken.
     pub fn take(&mut self, session: &SessionId, connection: &ConnectionId) -> Result<Place, Full> {
+        let taken = self.try_to_take(session, connection);
+        if let Err(full) = taken {
+            let limit = match full {
+                Full::Worker { .. } | Full::Node { .. } => Limit::Transports,
+                Full::Over(over) => over.limit,
+            };
+            self.refused[limit as usize] += 1;
+        }
+        taken
+    }
+
+    fn try_to_take(
+        &mut self,
+        session: &SessionId,
+        connection: &ConnectionId,
+    ) -> Result<Place, Full> {
+        if let Some(over) = self.guard.over() {
+            return Err(Full::Over(over));
+        }
         let transports_max = self.limits.transports_max;
         let known = self.sessions.get(session);
         let home = known.and_then(|session| session.connections.get(connection));
@@ -160,13 +193,36 @@ impl Placement {
         }
     }
 
+    /// The node did so much during `passed`. To be said a few times a second.
+    pub fn observe_all(&mut self, passed: Duration, usage: Usage) {
+        self.guard.observe(passed, usage);
+    }
+
+    /// Why nothing more is taken, if so.
+    pub fn full(&self) -> Option<Full> {
+        let over = self.guard.over().map(Full::Over);
+        let transports_max = self.limits.transports_max;
+        over.or_else(|| self.is_full().then_some(Full::Node { transports_max }))
+    }
+
+    /// Which limits are reached, and how many transports each has cost so far, in the order of [`Limit::ALL`].
+    pub fn limits(&self) -> [(bool, u64); LIMITS] {
+        Limit::ALL.map(|limit| {
+            let is_over = match limit {
+                Limit::Transports => self.is_full(),
+                limit => self.guard.is_over(limit),
+            };
+            (is_over, self.refused[limit as usize])
+        })
+    }
+
     /// Transports of all workers together.
     pub fn transports(&self) -> u32 {
         self.workers.iter().map(|load| load.transports).sum()
     }
 
     /// No worker has room for a new session.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         let limit = self.limits.transports_max;
         self.workers.iter().all(|load| load.transports >= limit)
     }
@@ -221,6 +277,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         transports_max: 10,
         session_transports: 6,
+        capacity: Capacity::UNLIMITED,
     };
 
     /// Takes room for a transport of connection `user` of `session`.
@@ -278,6 +335,8 @@ mod tests {
         assert!(placement.is_full());
         let full = Full::Node { transports_max: 10 };
         assert_eq!(take(&mut placement, "a", "20"), Err(full));
+        assert_eq!(placement.full(), Some(full));
+        assert_eq!(placement.limits()[Limit::Transports as usize], (true, 1));
         let Err(Full::Worker { worker, .. }) = take(&mut placement, "a", "0") else {
             panic!("a connection is not torn apart");
         };
@@ -314,6 +373,34 @@ mod tests {
         assert_eq!(number("a", "1"), first);
         let others = [number("a", "2"), number("b", "1"), number("b", "2")];
         assert!(!others.contains(&first) && others[0] != others[1] && others[1] != others[2]);
+    }
+
+    #[test]
+    fn a_node_over_its_limit_takes_nothing_and_says_which() {
+        let capacity = Capacity {
+            packets_per_second: 1_000,
+            ..Capacity::UNLIMITED
+        };
+        let mut placement = Placement::new(2, Limits { capacity, ..LIMITS });
+        take(&mut placement, "a", "1").expect("room");
+        let mut busy = |packets_per_second| {
+            let usage = Usage {
+                packets_per_second,
+                ..Usage::default()
+            };
+            placement.observe_all(Duration::from_secs(60), usage);
+            let taken = take(&mut placement, "a", "2");
+            (taken.is_ok(), placement.full(), placement.limits())
+        };
+        let none = Limit::ALL.map(|_| (false, 0));
+        assert_eq!(busy(999.0), (true, None, none));
+        let (taken, full, limits) = busy(1_500.0);
+        assert!(!taken && limits[Limit::PacketsPerSecond as usize] == (true, 1));
+        let said = full.map(|full| full.to_string()).unwrap_or_default();
+        assert!(said.contains("packets/s of at most 1000"), "{said}");
+        let (taken, full, limits) = busy(100.0);
+        assert!(taken && full.is_none());
+        assert_eq!(limits[Limit::PacketsPerSecond as usize], (false, 1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What operators and Prometheus ask: `/metrics`, `/healthz/live`, `/healthz/ready`, `/debug`.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,8 +45,17 @@ pub struct View {
     pub node: metrics::Node,
     /// The agent's counters, brought up to date several times a second.
     pub agent: Mutex<AgentCounters>,
+    /// Everybody may ask, wherever they are.
+    pub open: bool,
     /// Why no new transports are taken, if so.
     pub unready: Mutex<Option<String>>,
+}
+
+impl View {
+    fn counters(&self) -> AgentCounters {
+        let agent = self.agent.lock();
+        agent.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The queue of questions.
@@ -57,14 +67,15 @@ pub fn questions() -> (mpsc::Sender<Question>, mpsc::Receiver<Question>) {
 pub async fn serve(listener: TcpListener, view: Arc<View>, agent: mpsc::Sender<Question>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(permit) = connections.clone().acquire_owned().await {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, from)) = listener.accept().await else {
             // Out of descriptors, most likely: wait for some to come back.
             sleep(Duration::from_millis(100)).await;
             continue;
         };
         let (view, agent) = (view.clone(), agent.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, view.clone(), agent.clone()));
+            let service =
+                service_fn(move |request| answer(request, from.ip(), view.clone(), agent.clone()));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_PATIENCE)
@@ -78,20 +89,28 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, agent: mpsc::Sender<Q
 
 async fn answer(
     request: Request<Incoming>,
+    from: IpAddr,
     view: Arc<View>,
     agent: mpsc::Sender<Question>,
 ) -> Result<Response<String>, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"));
     }
-    Ok(match request.uri().path() {
+    let counters = view.counters();
+    let path = request.uri().path();
+    if !may_ask(from, path, view.open, counters.master) {
+        return Ok(text(
+            StatusCode::FORBIDDEN,
+            "for this host, private networks and the master only (admin.open)\n",
+        ));
+    }
+    Ok(match path {
         "/metrics" => {
-            let counters = view
-                .agent
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            let page = metrics::render(&view.node, &counters, view.cells.iter().map(Arc::as_ref));
+            let cells = view.cells.iter().map(Arc::as_ref);
+            let page = match request.uri().query() {
+                Some("collect=load") => metrics::render_load(&view.node, &counters, cells),
+                _ => metrics::render(&view.node, &counters, cells),
+            };
             let mut response = Response::new(page);
             let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, format);
@@ -139,6 +158,20 @@ async fn answer(
     })
 }
 
+/// What this page tells is no secret among those who run the cluster, and no business of anybody else; `/debug` names clients.
+fn may_ask(from: IpAddr, path: &str, open: bool, master: Option<IpAddr>) -> bool {
+    let from = from.to_canonical();
+    if from.is_loopback() {
+        return true;
+    }
+    let is_near = match from {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    let is_master = master.is_some_and(|master| master.to_canonical() == from);
+    path != "/debug" && (open || is_near || is_master)
+}
+
 /// Whether every worker, once woken, takes a turn.
 async fn all_turn(view: &View) -> bool {
     let turns = || view.cells.iter().map(|cells| cells.read().worker.turns);
@@ -165,4 +198,31 @@ fn text(status: StatusCode, body: &str) -> Response<String> {
     let mut response = Response::new(body.to_owned());
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_learn_nothing_unless_they_may() {
+        let master: IpAddr = [198, 51, 100, 7].into();
+        for (from, path, open, expected) in [
+            ("127.0.0.1", "/debug", false, true),
+            ("::ffff:127.0.0.1", "/metrics", false, true),
+            ("10.77.0.1", "/metrics", false, true),
+            ("fd00::1", "/healthz/ready", false, true),
+            ("10.77.0.1", "/debug", true, false),
+            ("198.51.100.7", "/metrics", false, true),
+            ("::ffff:198.51.100.7", "/metrics", false, true),
+            ("198.51.100.8", "/metrics", false, false),
+            ("2001:db8::1", "/healthz/live", false, false),
+            ("198.51.100.8", "/metrics", true, true),
+        ] {
+            let ip = from.parse().expect("an address");
+            let may = may_ask(ip, path, open, Some(master));
+            assert_eq!(may, expected, "{from} {path} {open}");
+        }
+        assert!(!may_ask(master, "/metrics", false, None));
+    }
 }

@@ -1,7 +1,7 @@
 //! The node's end of the link: who dials is heard out in a task of its own, and what the current master says and is told
 //! goes through bounded queues, so that a slow one holds nobody up.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +85,8 @@ pub struct Master {
     pub welcome: Welcome,
     /// Where it is.
     pub address: SocketAddr,
+    /// Which address of ours it dialled.
+    pub local: Option<IpAddr>,
     /// What it is told.
     pub sender: mpsc::Sender<ToMaster>,
     hang_up: HangUp,
@@ -122,6 +124,7 @@ impl Master {
             id,
             welcome: connection.welcome,
             address: connection.address,
+            local: connection.local,
             sender,
             hang_up: connection.hang_up,
             speaking,

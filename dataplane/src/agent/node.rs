@@ -256,19 +256,14 @@ impl Node {
         )
     }
 
-    /// No worker has room for a new session.
-    pub fn is_full(&self) -> bool {
-        self.placement.is_full()
+    /// Who has what, and whether there is room.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
-    /// Sessions on one worker, and on several.
-    pub fn sessions(&self) -> (u64, u64) {
-        self.placement.sessions()
-    }
-
-    /// So many datagrams per second go through `worker`.
-    pub fn observe(&mut self, worker: u16, packets: f64) {
-        self.placement.observe(worker, packets);
+    /// Who has what, to be told what goes through the workers.
+    pub fn placement_mut(&mut self) -> &mut Placement {
+        &mut self.placement
     }
 
     /// The associations.

@@ -169,7 +169,7 @@ pub(super) fn print_list(cores: &[usize]) -> String {
 }
 
 /// Bytes in the largest unit that divides them evenly enough to read.
-pub(super) fn print_bytes(bytes: u64) -> String {
+pub(crate) fn print_bytes(bytes: u64) -> String {
     const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     for (unit, shift) in UNITS {
         let size = 1_u64 << shift;

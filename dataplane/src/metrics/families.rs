@@ -61,6 +61,11 @@ families! {
     FEEDBACK: Counter "ringcast_node_feedback_sent_total" "Congestion feedback messages to publishers.";
     TRANSPORTS: Gauge "ringcast_node_transports" "Transports by state.";
     TRANSPORTS_MAX: Gauge "ringcast_node_transports_max" "Most transports that the node takes.";
+    CAPACITY_PACKETS: Gauge "ringcast_node_capacity_packets_per_second" "Datagrams per second, in and out, that the node takes: measured of itself at the start, or configured.";
+    CAPACITY_BYTES: Gauge "ringcast_node_capacity_bytes_per_second" "Payload bytes per second, in and out, that the node takes: what its interfaces carry, or configured.";
+    CAPACITY_MEMORY: Gauge "ringcast_node_capacity_memory_bytes" "Resident memory with which the node takes no more: most of what its control group or host has, or configured.";
+    OVER_LIMIT: Gauge "ringcast_node_over_limit" "1 while a limit is reached and new transports are refused for it.";
+    LIMIT_REFUSALS: Counter "ringcast_node_limit_refusals_total" "Transports that were refused because a limit was reached.";
     TRANSPORTS_CLOSED: Counter "ringcast_node_transports_closed_total" "Transports that ended, by reason.";
     REFUSALS: Counter "ringcast_node_refusals_total" "Entries of the master that the node refused.";
     PUBLISHERS: Gauge "ringcast_node_publishers" "Published streams.";
@@ -97,6 +102,7 @@ families! {
     WORKER_ORDERS: Counter "ringcast_node_worker_orders_total" "Orders that a worker followed.";
     WORKER_CPU: Counter "ringcast_node_worker_cpu_seconds_total" "Processor time of a worker.";
     WORKER_BUSY: Gauge "ringcast_node_worker_busy_ratio" "Share of its core that a worker used lately, 0 to 1.";
+    BUSIEST_WORKER: Gauge "ringcast_node_busiest_worker_ratio" "The greatest share of its core that a worker used lately, 0 to 1.";
     MAILBOX_OVERFLOWS: Counter "ringcast_node_mailbox_overflows_total" "Times that a message had to wait because a mailbox was full.";
     HANDSHAKES: Counter "ringcast_node_handshakes_total" "DTLS handshakes that ended, by result.";
     HANDSHAKES_OPEN: Gauge "ringcast_node_handshakes_in_progress" "DTLS handshakes under way.";

@@ -1,6 +1,7 @@
 //! The page that a scrape reads.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use packet::MAX_SEGMENTS as RUNS;
@@ -13,6 +14,7 @@ use sfu::stats::{Consumed, Direction, LATENCY_BOUNDS, PacketKind, Refusal};
 
 use super::families::*;
 use super::{Cells, Snapshot};
+use crate::capacity::{Capacity, LIMITS, Limit};
 
 /// How the orders of the master and the driver are called where they stand beside the stages.
 const ORDERS: &str = "orders";
@@ -33,6 +35,8 @@ pub struct AgentCounters {
     pub handshakes_deferred: u64,
     /// A master is connected.
     pub link_up: bool,
+    /// Where that is.
+    pub master: Option<IpAddr>,
     /// Connections that a master made.
     pub link_connections: u64,
     /// Attempts that were refused.
@@ -45,6 +49,8 @@ pub struct AgentCounters {
     pub busy: Vec<f64>,
     /// Sessions on one worker, and on several.
     pub sessions: (u64, u64),
+    /// Which limits are reached, and how many transports each has cost, in the order of [`Limit::ALL`].
+    pub limits: [(bool, u64); LIMITS],
     /// Orders and news that had to wait.
     pub overflows: [u64; 2],
 }
@@ -56,11 +62,16 @@ pub struct Node {
     pub driver: &'static str,
     /// Most transports, all workers together.
     pub transports_max: u64,
+    /// What all workers together can do.
+    pub capacity: Capacity,
     /// When the certificate for the link ends.
     pub certificate_expiry: SystemTime,
     /// When the process began.
     pub started: SystemTime,
 }
+
+/// The most series that the short page has.
+pub const LOAD_SERIES_MAX: usize = 20;
 
 /// The whole page, in the text format 0.0.4.
 pub fn render<'a>(
@@ -75,7 +86,8 @@ pub fn render<'a>(
     page.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     packets(&mut page, &sum);
     stages(&mut page, &sum);
-    model(&mut page, node, agent, &sum);
+    model(&mut page, agent, &sum);
+    limits(&mut page, node, agent);
     driver(&mut page, node.driver, &sum);
     crossing(&mut page, agent, &sum);
     each_worker(&mut page, agent, &workers);
@@ -85,6 +97,35 @@ pub fn render<'a>(
         &[],
         since_epoch(node.certificate_expiry),
     );
+    process(&mut page, node);
+    page.encode()
+}
+
+/// What a master weighs when it places sessions, in [`LOAD_SERIES_MAX`] series at most however large the node is: sums of what the
+/// whole page has in detail.
+pub fn render_load<'a>(
+    node: &Node,
+    agent: &AgentCounters,
+    workers: impl Iterator<Item = &'a Cells>,
+) -> String {
+    let mut sum = Snapshot::default();
+    workers.for_each(|worker| sum.add(worker.read()));
+    let mut page = Page::new();
+    capacity(&mut page, node);
+    for direction in Direction::ALL {
+        let label = [("direction", direction.as_str())];
+        let all = |table: &[[u64; _]; 2]| table[direction as usize].iter().sum();
+        page.count(PACKETS, &label, all(&sum.engine.packets));
+        page.count(BYTES, &label, all(&sum.engine.bytes));
+    }
+    transports(&mut page, &sum);
+    page.gauge(BUSIEST_WORKER, &[], busiest(agent));
+    page.count(
+        DRIVER_KERNEL_DROPS,
+        &[("driver", node.driver)],
+        sum.driver.kernel_drops,
+    );
+    page.gauge(READY, &[], f64::from(u8::from(agent.ready)));
     process(&mut page, node);
     page.encode()
 }
@@ -181,7 +222,18 @@ fn stages(page: &mut Page, sum: &Snapshot) {
     page.histogram(LATENCY, &bounds, &latency.buckets, latency.sum as f64 / 1e9);
 }
 
-fn model(page: &mut Page, node: &Node, agent: &AgentCounters, sum: &Snapshot) {
+fn model(page: &mut Page, agent: &AgentCounters, sum: &Snapshot) {
+    let engine = &sum.engine;
+    transports(page, sum);
+    page.gauge(ENCODINGS, &[], engine.encodings as f64);
+    page.gauge(CACHE_PACKETS, &[], engine.cache_packets as f64);
+    for (reason, count) in &agent.closed {
+        page.count(TRANSPORTS_CLOSED, &[("reason", reason)], *count);
+    }
+    page.count(REFUSALS, &[], agent.refusals);
+}
+
+fn transports(page: &mut Page, sum: &Snapshot) {
     let engine = &sum.engine;
     for (state, count) in [
         ("new", engine.transports_new),
@@ -190,15 +242,34 @@ fn model(page: &mut Page, node: &Node, agent: &AgentCounters, sum: &Snapshot) {
     ] {
         page.gauge(TRANSPORTS, &[("state", state)], count as f64);
     }
-    page.gauge(TRANSPORTS_MAX, &[], node.transports_max as f64);
     page.gauge(PUBLISHERS, &[], engine.publishers as f64);
     page.gauge(SUBSCRIBERS, &[], engine.subscribers as f64);
-    page.gauge(ENCODINGS, &[], engine.encodings as f64);
-    page.gauge(CACHE_PACKETS, &[], engine.cache_packets as f64);
-    for (reason, count) in &agent.closed {
-        page.count(TRANSPORTS_CLOSED, &[("reason", reason)], *count);
+}
+
+fn limits(page: &mut Page, node: &Node, agent: &AgentCounters) {
+    capacity(page, node);
+    for (limit, (is_over, refused)) in Limit::ALL.into_iter().zip(agent.limits) {
+        let label = [("limit", limit.as_str())];
+        page.gauge(OVER_LIMIT, &label, f64::from(u8::from(is_over)));
+        page.count(LIMIT_REFUSALS, &label, refused);
     }
-    page.count(REFUSALS, &[], agent.refusals);
+    page.gauge(BUSIEST_WORKER, &[], busiest(agent));
+}
+
+fn capacity(page: &mut Page, node: &Node) {
+    let capacity = &node.capacity;
+    page.gauge(TRANSPORTS_MAX, &[], node.transports_max as f64);
+    for (family, most) in [
+        (CAPACITY_PACKETS, capacity.packets_per_second),
+        (CAPACITY_BYTES, capacity.bits_per_second / 8),
+        (CAPACITY_MEMORY, capacity.memory_bytes),
+    ] {
+        page.gauge(family, &[], most as f64);
+    }
+}
+
+fn busiest(agent: &AgentCounters) -> f64 {
+    agent.busy.iter().copied().fold(0.0, f64::max)
 }
 
 fn driver(page: &mut Page, name: &str, sum: &Snapshot) {
@@ -417,10 +488,17 @@ mod tests {
     fn a_page_has_every_declared_metric_and_no_other() {
         let mut agent = AgentCounters::default();
         agent.closed.insert("removed", 1);
+        agent.busy = vec![0.25, 0.75];
+        agent.limits[Limit::Memory as usize] = (true, 3);
         agent.handshakes.insert("connected", 1);
         let node = Node {
             driver: "mmsg",
             transports_max: 7,
+            capacity: Capacity {
+                packets_per_second: 8,
+                bits_per_second: 72,
+                memory_bytes: 10,
+            },
             certificate_expiry: SystemTime::UNIX_EPOCH,
             started: SystemTime::UNIX_EPOCH,
         };
@@ -456,8 +534,14 @@ mod tests {
             page.contains("ringcast_node_packets_total{direction=\"out\",kind=\"rtp\"} 42\n"),
             "{page}"
         );
-        assert!(page.contains("ringcast_node_transports_max 7\n"));
         for line in [
+            "ringcast_node_transports_max 7",
+            "ringcast_node_capacity_packets_per_second 8",
+            "ringcast_node_capacity_bytes_per_second 9",
+            "ringcast_node_capacity_memory_bytes 10",
+            "ringcast_node_busiest_worker_ratio 0.75",
+            "ringcast_node_over_limit{limit=\"memory\"} 1",
+            "ringcast_node_limit_refusals_total{limit=\"memory\"} 3",
             "ringcast_node_turn_stalls_total{stage=\"orders\"} 2",
             "ringcast_node_turn_stalls_total{stage=\"driver\"} 4",
             "ringcast_node_stage_cycles_total{stage=\"driver\"} 3000",
@@ -469,6 +553,24 @@ mod tests {
             "ringcast_node_run_packets_sum 30",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}: {page}");
+        }
+        let short = render_load(&node, &agent, cells.iter());
+        let series = || short.lines().filter(|line| !line.starts_with('#'));
+        assert!(series().count() <= LOAD_SERIES_MAX, "{short}");
+        let name = |line: &str| line.split(['{', ' ']).next().map(str::to_owned);
+        for line in series() {
+            let same = |other: &str| name(other) == name(line);
+            assert!(page.lines().any(same), "{line} is not on the whole page");
+        }
+        for line in [
+            "ringcast_node_packets_total{direction=\"out\"} 42",
+            "ringcast_node_transports_max 7",
+            "ringcast_node_capacity_memory_bytes 10",
+            "ringcast_node_busiest_worker_ratio 0.75",
+            "ringcast_node_driver_kernel_drops_total{driver=\"mmsg\"} 0",
+            "ringcast_node_ready 0",
+        ] {
+            assert!(series().any(|found| found == line), "{line}: {short}");
         }
     }
 

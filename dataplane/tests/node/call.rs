@@ -208,8 +208,9 @@ fn media_go_on_without_a_master_and_its_successor_finds_everything() {
     world.link.stop();
     world.wait_for_admin("/healthz/ready", 503);
     world.succeed(2, desired);
-    let News::Down { why, was_up: false } =
-        world.wait_for(|news| matches!(news, News::Down { .. }))
+    let News::Down {
+        why, was_up: false, ..
+    } = world.wait_for(|news| matches!(news, News::Down { .. }))
     else {
         panic!("an older master got in")
     };

@@ -14,6 +14,7 @@ fn node(transports_max: u32) -> Node {
     let limits = Limits {
         transports_max,
         session_transports: 2,
+        capacity: crate::capacity::Capacity::UNLIMITED,
     };
     Node::new(vec![address(100), address(101)], limits, handshakes)
 }
@@ -395,7 +396,7 @@ fn a_session_goes_on_at_another_worker_and_what_is_subscribed_to_there_crosses()
         .map(|(worker, _)| *worker)
         .collect();
     assert_eq!(placed, [0, 0, 1, 0], "alice stays together");
-    assert_eq!(node.sessions(), (0, 1));
+    assert_eq!(node.placement().sessions(), (0, 1));
 
     add(&mut node, subscriber("s", "b", "p"));
     add(&mut node, publisher("p", "a"));
