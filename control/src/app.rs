@@ -4,27 +4,35 @@
 //! the sockets of those who must hear, and to the nodes.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use link::{Change, Entry};
+use link::desired::DesiredState;
+use link::{Change, Entry, Key};
+use scheduler::{Hint, Strategy};
 
-use crate::api::limits::{Count, Rate};
+use crate::api::limits::{Places, Rate};
 use crate::api::rpc::sessions::{Member, Overdue, RpcSessions};
-use crate::cluster::placement;
-use crate::cluster::{Health, Registry};
+use crate::auth::Door;
+use crate::cluster::load::Unplaced;
+use crate::cluster::{Loads, MediaNode, Registry};
 use crate::config::Config;
 use crate::domain::ids::SystemChance;
 use crate::domain::{
     Chance, Code, Domain, IceServer, Millis, NodeId, Output, Reason, Refused, SessionId, StreamId,
     Voice,
 };
+use crate::events::{self, Event, Ledger};
 use crate::metrics::Metrics;
-use crate::reconcile::{Place, Reconciler};
+use crate::nodes::dialling::Dials;
+use crate::reconcile::{Place, Reconciler, restored_desired, write_desired};
+use crate::store::{self, Batch, Facts, Loaded, Store, Table, Unwritten};
 
 /// Demonstration tokens that one address may have in a second, averaged.
 const DEMO_TOKENS_RATE: u32 = 2;
+
+/// How long clients may take at least to come back after a restart of the master: they notice one after the other.
+const RETURN: Duration = Duration::from_secs(30);
 
 /// A gap between two ticks that shows that we were not running.
 const ASLEEP_AFTER: Duration = Duration::from_secs(1);
@@ -35,8 +43,13 @@ pub struct App {
     pub config: Config,
     /// What operators see.
     pub metrics: Metrics,
-    /// When this master started: clients compare it to tell a restart from a lost network.
-    pub life: Millis,
+    /// Who this master is, over restarts.
+    pub facts: Facts,
+    /// Who may come in as an application.
+    pub door: Door,
+    sockets: Mutex<Places>,
+    store: Store,
+    dialler: OnceLock<Box<dyn Dials>>,
     core: Mutex<Core>,
 }
 
@@ -48,16 +61,25 @@ pub struct Core {
     pub media: Reconciler,
     /// The nodes that carry them.
     pub registry: Registry,
+    /// How loaded these are, and where sessions go by that.
+    pub loads: Loads,
     /// The sockets of their users.
     pub rpc: RpcSessions,
-    /// Sockets per address.
-    pub sockets_by_address: Count,
     /// Joins per address.
     pub joins_by_address: Rate,
     /// Demonstration tokens per address.
     pub demo_tokens_by_address: Rate,
     /// Where ids and secrets come from.
     pub chance: Box<dyn Chance>,
+    /// What this step changes of what must outlive us.
+    pub batch: Batch,
+    /// Writes events down, to be delivered.
+    pub events: Ledger,
+    /// What a predecessor wanted on nodes that are not dialled yet.
+    desired_before: BTreeMap<NodeId, BTreeMap<Key, Entry>>,
+    /// In this step is written what nobody waits for.
+    is_tick: bool,
+    store: Store,
     metrics: Metrics,
     /// Subscribers whose transports the node has given up while they are here.
     pub cut_off: Vec<(Member, StreamId)>,
@@ -67,28 +89,90 @@ pub struct Core {
 }
 
 impl App {
-    /// A master that knows no nodes yet.
-    pub fn new(config: Config, metrics: Metrics) -> Arc<Self> {
-        let core = Core {
-            domain: Domain::new(),
-            media: Reconciler::new(),
-            registry: Registry::default(),
-            rpc: RpcSessions::default(),
-            sockets_by_address: Count::new(config.sockets_per_address_max),
+    /// A master that knows no nodes yet, and all calls that its predecessor left in this state.
+    ///
+    /// # Errors
+    /// When the state can't be understood, or its disk takes nothing.
+    pub fn restored(
+        config: Config,
+        metrics: Metrics,
+        (store, mut loaded): (Store, Loaded),
+    ) -> Result<Arc<Self>, store::Error> {
+        let mut chance = SystemChance;
+        let facts = Facts::next(&mut loaded, now_millis(), &mut chance)?;
+        // An epoch that a power cut may bring back is no epoch.
+        store.submit_and_wait(facts.batch())?;
+        let mut desired_before = BTreeMap::<_, BTreeMap<_, _>>::new();
+        for (node, entry) in restored_desired(&mut loaded)? {
+            let entries = desired_before.entry(node).or_default();
+            entries.insert(entry.key(), entry);
+        }
+        let grace = config.reconnect_grace.max(RETURN);
+        // The configuration was checked when it was read.
+        let policy = config.placement().unwrap_or_default();
+        let mut registry = Registry::new(config.node_reconnection_timeout.limit());
+        registry.restore(loaded.parse(Table::Nodes)?);
+        let mut domain = Domain::restored(&mut loaded)?;
+        domain.set_bounds(config.bounds());
+        let mut core = Core {
+            domain,
+            media: Reconciler::restored(&mut loaded)?,
+            registry,
+            loads: Loads::new(policy, chance.next_u64()),
+            rpc: RpcSessions::restored(&mut loaded, Instant::now() + grace)?,
             joins_by_address: Rate::new(config.joins_per_address_rate),
             demo_tokens_by_address: Rate::new(DEMO_TOKENS_RATE),
-            chance: Box::new(SystemChance),
+            chance: Box::new(chance),
+            batch: Batch::default(),
+            desired_before,
+            events: Ledger::new(facts.cluster.clone(), facts.epoch, events::targets(&config)),
+            is_tick: false,
+            store: store.clone(),
             metrics: metrics.clone(),
             cut_off: Vec::new(),
             last_look: Instant::now(),
             deaf_until: None,
         };
-        Arc::new(Self {
+        core.adopt_sessions();
+        let app = Self {
+            door: Door::new(&config),
+            sockets: Mutex::new(Places::new(
+                config.sockets_max,
+                config.sockets_per_address_max,
+            )),
             config,
             metrics,
-            life: now_millis(),
+            facts,
+            store,
+            dialler: OnceLock::new(),
             core: Mutex::new(core),
-        })
+        };
+        app.step(Core::evict_who_cannot_come_back);
+        Ok(Arc::new(app))
+    }
+
+    /// Who dials nodes from now on. Only the first one counts.
+    pub fn dial_with(&self, dialler: Box<dyn Dials>) {
+        // A second one is a mistake that changes nothing.
+        let _ = self.dialler.set(dialler);
+    }
+
+    /// Who dials nodes; none: this master can't.
+    pub fn dialler(&self) -> Option<&dyn Dials> {
+        self.dialler.get().map(Box::as_ref)
+    }
+
+    /// What must outlive the process.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Waits until everything that was changed so far is on the disk.
+    ///
+    /// # Errors
+    /// [`Unwritten`] when it takes nothing at the moment.
+    pub async fn committed(&self) -> Result<(), Unwritten> {
+        self.store.committed(self.store.submitted()).await
     }
 
     /// One step: changes something, and carries the consequences on.
@@ -100,10 +184,17 @@ impl App {
         result
     }
 
+    /// Room for sockets. Its own lock, for a flood of sockets that are refused should hold up no call.
+    pub fn sockets(&self) -> MutexGuard<'_, Places> {
+        // What it guards is whole at every moment.
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is done at intervals, a few times a second.
     pub fn tick(&self) {
         let crashed_after = self.config.node_silence;
         self.step(|core| {
+            core.is_tick = true;
             if !core.look_at_nodes(Instant::now(), crashed_after) {
                 return;
             }
@@ -128,23 +219,85 @@ impl App {
 }
 
 impl Core {
+    /// What must outlive the process.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Carries on what follows from the step that was made.
     pub fn settle(&mut self, now: Instant) {
-        while let Some(output) = self.domain.poll() {
-            self.carry(output, now);
-        }
+        self.tell_of_nodes();
+        self.carry_outputs(now);
+        self.registry.keep(&mut self.batch);
         let mut by_node: BTreeMap<NodeId, Vec<Change<Entry>>> = BTreeMap::new();
         for (node, change) in self.media.take_changes() {
+            write_desired(&mut self.batch, &node, &change);
             by_node.entry(node).or_default().push(change);
         }
-        for (node, changes) in by_node {
-            if let Some(node) = self.registry.node(&node) {
-                node.link.apply(changes);
+        for (id, changes) in by_node {
+            match self.registry.node(&id) {
+                Some(node) => node.link.apply(changes),
+                None => self.change_before(&id, changes),
             }
+        }
+        self.domain.write(&mut self.batch);
+        self.media.write(&mut self.batch);
+        self.rpc
+            .keep(&mut self.batch, std::mem::take(&mut self.is_tick));
+        let number = self.store.submit(self.batch.take());
+        self.events.submitted(number);
+        self.rpc.flush(number);
+    }
+
+    /// Has applications told of this, if what this step changes comes to pass.
+    pub fn event(&mut self, event: &Event) {
+        self.events.write(event, now_millis(), &mut self.batch);
+    }
+
+    /// Whoever is in a session and has nothing to come back with would stay for ever. That can't be, so it is told if it is.
+    fn evict_who_cannot_come_back(&mut self) {
+        let members: HashSet<Member> = self.rpc.members().cloned().collect();
+        let sessions = self.domain.sessions().into_iter();
+        let active =
+            sessions.flat_map(|session| session.active().map(|one| (&session.id, &one.id)));
+        let lost = active.map(|(session, id)| (session.clone(), id.clone()));
+        let lost: Vec<Member> = lost.filter(|one| !members.contains(one)).collect();
+        for (session, connection) in lost {
+            tracing::error!(%session, %connection, "kept without its RPC session, and evicted");
+            // It was found a moment ago.
+            let _ = self
+                .domain
+                .evict(&session, &connection, Reason::NetworkDisconnect);
         }
     }
 
-    /// The session's node; on its first use the emptiest one that is up.
+    /// The same for a node that is not dialled yet.
+    fn change_before(&mut self, node: &NodeId, changes: Vec<Change<Entry>>) {
+        let Some(entries) = self.desired_before.get_mut(node) else {
+            return;
+        };
+        for change in changes {
+            match change {
+                Change::Put(entry) => entries.insert(entry.key(), entry),
+                Change::Remove(key) => entries.remove(&key),
+            };
+        }
+    }
+
+    /// What should be on a node when it is dialled first in this life of the master.
+    pub fn desired_before(&mut self, node: &NodeId) -> DesiredState {
+        let entries = self.desired_before.remove(node).unwrap_or_default();
+        DesiredState::restored(0, entries.into_values())
+    }
+
+    /// Carries on what calls have given out so far.
+    pub fn carry_outputs(&mut self, now: Instant) {
+        while let Some(output) = self.domain.poll() {
+            self.carry(output, now);
+        }
+    }
+
+    /// The session's node; on its first use the one that [`Loads`] finds.
     ///
     /// # Errors
     /// Code 202 without a session, 204 when no node can take it, or its own can't be reached.
@@ -157,23 +310,122 @@ impl Core {
             self.expect_up(&node)?;
             return Ok(node);
         }
-        let occupancy = self.domain.occupancy();
-        let candidates = self
-            .registry
-            .candidates(|node| occupancy.get(node).copied().unwrap_or_default());
-        let wanted = session.properties.media_node.as_ref();
-        match placement::choose(&candidates, wanted) {
+        let wanted = session.properties.media_node.clone();
+        let hint = Hint {
+            connections: session.properties.expected_connections,
+            publishers: session.properties.expected_publishers,
+        };
+        let began = Instant::now();
+        let placed = self.find_place(began, session_id, wanted.as_ref(), hint);
+        let outcome = placed.as_ref().map_or_else(Unplaced::as_str, |_| "placed");
+        self.metrics.placement(outcome, began.elapsed());
+        match placed {
             Ok(node) => {
-                self.metrics.placement("placed");
-                tracing::info!(session = %session_id, %node, "session placed");
+                let load = self.loads.view(began, &node).map(|view| view.load);
+                let (load, of) = load.map_or((0.0, ""), |one| (one.ratio, one.component.as_str()));
+                tracing::info!(session = %session_id, %node, load = format!("{load:.3}"), of, "session placed");
                 self.domain.place(session_id, node.clone());
+                self.reshape(session_id);
                 Ok(node)
             }
             Err(error) => {
-                self.metrics.placement("no_node");
                 let text = format!("Session '{session_id}' cannot be placed: {error}");
+                tracing::warn!(session = %session_id, %error, "session cannot be placed");
                 Err(Refused::new(Code::NoMediaNode, text))
             }
+        }
+    }
+
+    /// What was placed before this life of the master.
+    fn adopt_sessions(&mut self) {
+        let lines = self.needs_media_lines();
+        for session in self.domain.sessions() {
+            if let Some(node) = &session.node {
+                let shape = session.shape(lines);
+                self.loads.adopt(Instant::now(), &session.id, node, shape);
+            }
+        }
+    }
+
+    fn needs_media_lines(&self) -> bool {
+        self.loads.strategy() == Strategy::MediaObjects
+    }
+
+    /// What happened to nodes since they were last looked at counts as well.
+    fn find_place(
+        &mut self,
+        now: Instant,
+        session: &SessionId,
+        wanted: Option<&NodeId>,
+        hint: Hint,
+    ) -> Result<NodeId, Unplaced> {
+        match self.loads.place(now, session, wanted, hint) {
+            Ok(node) if self.takes_sessions(&node) => return Ok(node),
+            Ok(_) | Err(Unplaced::NoneUp | Unplaced::WantedNotUp(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.loads.end(session);
+        self.look_at_loads(now);
+        self.loads.place(now, session, wanted, hint)
+    }
+
+    fn takes_sessions(&self, node: &NodeId) -> bool {
+        let node = self.registry.node(node);
+        node.is_some_and(MediaNode::takes_sessions)
+    }
+
+    /// Whether a session has a node, or would get one now.
+    ///
+    /// # Errors
+    /// Code 204 with the reason why not.
+    pub fn could_place(&mut self, session: &SessionId) -> Result<(), Refused> {
+        let Some(session) = self
+            .domain
+            .session(session)
+            .filter(|one| one.node.is_none())
+        else {
+            return Ok(());
+        };
+        let (id, wanted) = (session.id.clone(), session.properties.media_node.clone());
+        let now = Instant::now();
+        let mut could = self.loads.could_place(now, wanted.as_ref());
+        if let Err(Unplaced::NoneUp | Unplaced::WantedNotUp(_)) = could {
+            self.look_at_loads(now);
+            could = self.loads.could_place(now, wanted.as_ref());
+        }
+        could.map_err(|error| {
+            self.metrics.placement_foreseen(error.as_str());
+            let text = format!("Session '{id}' cannot be placed: {error}");
+            Refused::new(Code::NoMediaNode, text)
+        })
+    }
+
+    /// A node has refused a session for want of room. If nothing of it is there, and nobody wants it there, it is placed anew when
+    /// its node is asked for next. Answers whether it may be tried again.
+    pub fn node_is_full(&mut self, node: &NodeId, session: &SessionId) -> bool {
+        self.loads.refused(Instant::now(), node);
+        let Some(known) = self.domain.session(session) else {
+            return false;
+        };
+        if known.node.as_ref() != Some(node) {
+            // Another of its users was refused and has had it moved.
+            return true;
+        }
+        if known.properties.media_node.is_some() || self.media.has_media(session) {
+            return false;
+        }
+        tracing::info!(%session, %node, "the media node is full: the session goes elsewhere");
+        self.metrics.placement_moved();
+        self.loads.end(session);
+        self.domain.unplace(session);
+        true
+    }
+
+    /// A session has become larger or smaller.
+    pub fn reshape(&mut self, session: &SessionId) {
+        if let Some(known) = self.domain.session(session) {
+            let shape = known.shape(self.needs_media_lines());
+            self.loads.reshape(Instant::now(), session, shape);
         }
     }
 
@@ -249,11 +501,6 @@ impl Core {
         }
     }
 
-    /// One more socket of that address; false when it has too many.
-    pub fn admit(&mut self, address: IpAddr) -> bool {
-        self.sockets_by_address.take(address)
-    }
-
     fn carry(&mut self, output: Output, now: Instant) {
         match output {
             Output::Notify {
@@ -277,6 +524,7 @@ impl Core {
                 reason,
             } => {
                 tracing::info!(%session, %connection, reason = reason.as_str(), "connection gone");
+                self.reshape(&session);
                 self.media.connection_gone(&session, &connection);
                 let member = (session, connection);
                 match reason {
@@ -285,18 +533,31 @@ impl Core {
                     _ => self.rpc.evicted(&member, now),
                 }
             }
-            Output::StreamGone { session, stream } => self.media.stream_gone(&session, &stream),
+            Output::StreamGone { session, stream } => {
+                self.media.stream_gone(&session, &stream);
+                self.reshape(&session);
+            }
             Output::SubscriptionGone {
                 session,
                 connection,
                 stream,
-            } => self.media.subscription_gone(&session, &connection, &stream),
+            } => {
+                self.media.subscription_gone(&session, &connection, &stream);
+                self.reshape(&session);
+            }
             Output::SpeakerChanged {
                 session,
                 connection,
                 stream,
             } => tracing::debug!(%session, %connection, %stream, "somebody else speaks"),
-            Output::SessionGone { session, .. } => tracing::info!(%session, "session gone"),
+            Output::Event(event) => self.event(&Event::Session(*event)),
+            Output::SessionGone { session, .. } => {
+                tracing::info!(%session, "session gone");
+                // Another one of that name may be there already.
+                if self.domain.session(&session).is_none() {
+                    self.loads.end(&session);
+                }
+            }
         }
     }
 
@@ -319,19 +580,16 @@ impl Core {
         if self.was_asleep(now, crashed_after) {
             return false;
         }
-        for (node, was, is) in self.registry.look(crashed_after, now_millis()) {
-            tracing::info!(%node, was = was.as_str(), is = is.as_str(), "media node");
-            if is == Health::Crashed {
-                self.node_lost(&node);
-            }
-        }
+        self.tend_nodes(now, crashed_after);
+        self.look_at_loads(now);
         true
     }
 
-    /// A node is dead: its sessions are over.
-    pub fn node_lost(&mut self, node: &NodeId) {
-        let sessions = self.domain.node_lost(node, Reason::NodeCrashed);
-        tracing::warn!(%node, sessions, "media node crashed: its sessions are closed");
+    /// Who takes sessions now.
+    pub fn look_at_loads(&mut self, now: Instant) {
+        let nodes = self.registry.nodes().iter();
+        let nodes = nodes.map(|node| (&node.id, node.takes_sessions()));
+        self.loads.look(now, nodes);
     }
 }
 
@@ -392,8 +650,11 @@ mod tests {
                 custom_session_id: "S".to_owned(),
                 default_recording_properties: serde_json::Value::Null,
                 media_node: None,
+                expected_connections: None,
+                expected_publishers: None,
                 forced_video_codec: "NONE".to_owned(),
                 allow_transcoding: false,
+                limits: crate::domain::Limits::default(),
             };
             let made = core
                 .domain

@@ -1,20 +1,28 @@
 //! The command line, and the order in which the master starts and stops.
 
+mod operate;
+mod remote;
+mod table;
+
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::{App, now_millis};
-use crate::config::{Config, LogFormat, Settings};
+use crate::config::{self, Config, Environment, LogFormat, Settings};
+use crate::http_client::{HttpClient, Options, Reach};
 use crate::metrics::Metrics;
-use crate::{api, epoch, network_quality, nodes, pki, server, tls};
+use crate::store::Store;
+use crate::{api, cdr, load_watch, network_quality, nodes, pki, server, tls, webhook};
+use operate::Operation;
 
 /// How often nodes and lost clients are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -42,6 +50,16 @@ enum Command {
         #[command(subcommand)]
         what: Pki,
     },
+    /// Check the configuration and print what is in effect, secrets hidden.
+    CheckConfig {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        run: Box<Run>,
+    },
+    #[command(flatten)]
+    Operate(Operation),
 }
 
 #[derive(Args, Debug)]
@@ -82,15 +100,18 @@ enum Pki {
 ///
 /// # Errors
 /// Whatever stops the master from starting, named.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None => start(cli.run),
-        Some(Command::Run(run)) => start(*run),
+        None => start(cli.run)?,
+        Some(Command::Run(run)) => start(*run)?,
         Some(Command::Pki { what }) => match what {
-            Pki::Init { dir, nodes } => Ok(pki::init(&dir, &nodes)?),
-            Pki::Node { dir, id } => Ok(pki::node(&dir, &id)?),
+            Pki::Init { dir, nodes } => pki::init(&dir, &nodes)?,
+            Pki::Node { dir, id } => pki::node(&dir, &id)?,
         },
+        Some(Command::CheckConfig { json, run }) => check(*run, json)?,
+        Some(Command::Operate(operation)) => return operate::run(operation),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// An error and its causes, without those that the text tells already.
@@ -106,21 +127,49 @@ pub fn in_words(error: &anyhow::Error) -> String {
 }
 
 fn start(run: Run) -> anyhow::Result<()> {
-    let env = |name: &str| std::env::var(name).ok();
-    let config = Config::load(run.config.as_deref(), run.settings, env)?;
     if run.check {
-        print!(
-            "{}",
-            toml::to_string(&config).context("print the configuration")?
-        );
-        return Ok(());
+        return check(run, false);
     }
+    let (config, environment) = configured(run)?;
     log_to_stderr(&config)?;
+    for warning in config::openvidu::unserved(&environment) {
+        tracing::warn!("{warning}");
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")?
         .block_on(serve(config))
+}
+
+/// The environment variables that a command and those below it understand.
+fn variables(command: &clap::Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(|one| one.get_env());
+    let own = own.map(|name| name.to_string_lossy().into_owned());
+    let below = command.get_subcommands().flat_map(variables);
+    own.chain(below).collect()
+}
+
+/// Reads the configuration from everywhere.
+fn configured(run: Run) -> anyhow::Result<(Config, Environment)> {
+    let environment = Environment::of_process();
+    environment.check(&variables(&Cli::command()))?;
+    let get = |name: &str| environment.get(name);
+    let config = Config::load(run.config.as_deref(), run.settings, get)?;
+    Ok((config, environment))
+}
+
+fn check(run: Run, json: bool) -> anyhow::Result<()> {
+    let (config, environment) = configured(run)?;
+    for warning in config::openvidu::unserved(&environment) {
+        eprintln!("ringcast-master: {warning}");
+    }
+    let text = match json {
+        true => serde_json::to_string_pretty(&config)? + "\n",
+        false => toml::to_string(&config).context("print the configuration")?,
+    };
+    print!("{text}");
+    Ok(())
 }
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
@@ -151,7 +200,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         false => Some(tls::server_config(&config)?),
     };
     let now = now_millis();
-    let epoch = epoch::next(&config.data_dir, now / 1000)?;
+    let state = Store::open(&config.data_dir)?;
     let (listen, admin_listen, scheme) = (config.listen, config.admin_listen, config.scheme());
     let garbage = (
         config.sessions_garbage_interval,
@@ -162,16 +211,35 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .then_some(config.network_quality_interval);
     let metrics = Metrics::new();
     metrics.started(now);
-    let app = App::new(config, metrics);
+    let app = App::restored(config, metrics, state)?;
+    let epoch = app.facts.epoch;
+    webhook::start(&app)?;
+    cdr::start(&app);
+    let scrapes = HttpClient::new(&Options {
+        reach: Reach::Everywhere,
+        ca: None,
+    })?;
+    let proxies = app.config.trusted_proxies.clone();
     let listener = bind(listen).await?;
     let admin = bind(admin_listen).await?;
     nodes::dial(&app, epoch)?;
 
     let (http, metrics_at) = (listener.local_addr()?, admin.local_addr()?);
-    tokio::spawn(server::serve(listener, tls, server::routes(&app, package)));
-    tokio::spawn(server::serve(admin, None, server::admin_routes(&app)));
+    tokio::spawn(server::serve(
+        listener,
+        tls,
+        server::routes(&app, package),
+        proxies,
+    ));
+    tokio::spawn(server::serve(
+        admin,
+        None,
+        server::admin_routes(&app),
+        Vec::new(),
+    ));
     let ticking = app.clone();
     tokio::spawn(every(TICK, move || ticking.tick()));
+    tokio::spawn(load_watch::watch(app.clone(), scrapes));
     if let Some(period) = quality {
         tokio::spawn(network_quality::watch(app.clone(), period));
     }
@@ -215,6 +283,21 @@ async fn stopped() -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_key_has_its_variable() {
+        let command = Cli::command();
+        let variables = variables(&command);
+        for argument in command.get_arguments() {
+            let id = argument.get_id().as_str();
+            let expected = match id {
+                "check" | "help" | "version" => continue,
+                id => format!("RINGCAST_MASTER_{}", id.to_uppercase()),
+            };
+            assert!(variables.contains(&expected), "{id}");
+        }
+        assert!(variables.len() > 30);
+    }
 
     #[test]
     fn every_cause_is_told_once() {

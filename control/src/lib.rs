@@ -7,19 +7,25 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod cdr;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod domain;
-pub mod epoch;
+pub mod events;
+pub mod http_client;
+pub mod load_watch;
 pub mod media;
 pub mod metrics;
 pub mod network_quality;
 pub mod nodes;
+pub mod outbox;
 pub mod pki;
 pub mod reconcile;
 pub mod server;
+pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod tls;
 pub mod turn;
+pub mod webhook;

@@ -7,7 +7,7 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     match control::cli::run(control::cli::Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // One line with all causes: a backtrace says nothing to whoever mistyped a port.
         Err(error) => {
             eprintln!("ringcast-master: {}", control::cli::in_words(&error));

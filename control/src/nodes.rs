@@ -1,29 +1,30 @@
-//! The links to all media nodes: dialled at the start, and what they report carried into the calls.
+//! The links to all media nodes, and what they report carried into the calls. How they are dialled is in [`dialling`], and what becomes of
+//! the nodes in [`life`].
+
+pub mod dialling;
+pub mod life;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use link::desired::DesiredState;
-use link::quic::Credentials;
-use link::quic::master::{Dialer, News, NodeConfig as LinkConfig, NodeEvent, NodeLink};
+use link::quic::Trouble;
+use link::quic::master::{News, NodeEvent};
 use link::replica::Step;
-use link::{CloseReason, Report, TransportReport, TransportState, VoiceReport, pki};
+use link::{CloseReason, Key, Report, TransportReport, TransportState, VoiceReport};
 use tokio::sync::mpsc;
 
 use crate::api::rpc::force;
-use crate::app::{App, Core, now_millis};
-use crate::cluster::MediaNode;
-use crate::config::{Config, Error as ConfigError};
+use crate::app::{App, Core};
+use crate::config::Error as ConfigError;
 use crate::domain::{Connection, NodeId, Voice};
 use crate::reconcile::{Owner, Place};
+
+pub use dialling::dial;
 
 /// The files of the master's own certificate in the PKI directory.
 pub const MASTER_CERTIFICATE: &str = "master.pem";
 /// Its key.
 pub const MASTER_KEY: &str = "master.key";
-
-/// Room for news of all nodes.
-const EVENTS: usize = 1024;
 
 /// Why the nodes can't be dialled.
 #[derive(Debug, thiserror::Error)]
@@ -34,45 +35,6 @@ pub enum Error {
     /// A node's address.
     #[error(transparent)]
     Config(#[from] ConfigError),
-}
-
-/// Begins to dial every node. Must be called inside a tokio runtime.
-///
-/// # Errors
-/// When certificates or addresses are unusable. A node that does not answer is no error.
-pub fn dial(app: &Arc<App>, epoch: u64) -> Result<(), Error> {
-    if app.config.nodes.is_empty() {
-        tracing::warn!("no media nodes are configured: nobody can join");
-        return Ok(());
-    }
-    let dialer = Dialer::new(&credentials(&app.config)?)?;
-    let (events, news) = mpsc::channel(EVENTS);
-    for node in &app.config.nodes {
-        let address = node.address()?;
-        let config = LinkConfig {
-            name: node.id.to_string(),
-            address,
-            node_id: node.node_id.clone(),
-            epoch,
-            known_instance: None,
-        };
-        let link = NodeLink::spawn(dialer.clone(), config, DesiredState::new(), events.clone());
-        let (id, uri) = (node.id.clone(), node.uri.clone());
-        let mut known = MediaNode::new(id, uri, address, Arc::new(link), now_millis());
-        known.environment_id.clone_from(&node.environment_id);
-        app.step(|core| core.registry.add(known));
-    }
-    tokio::spawn(follow(app.clone(), news));
-    Ok(())
-}
-
-fn credentials(config: &Config) -> Result<Credentials, link::quic::Error> {
-    let dir = &config.pki_dir;
-    Credentials::load(
-        &dir.join(pki::CA_CERTIFICATE_FILE),
-        &dir.join(MASTER_CERTIFICATE),
-        &dir.join(MASTER_KEY),
-    )
 }
 
 async fn follow(app: Arc<App>, mut news: mpsc::Receiver<NodeEvent>) {
@@ -92,29 +54,33 @@ fn on_news(app: &App, node: &NodeId, news: News) {
         News::Up { hello, restarted } => {
             tracing::info!(%node, instance = hello.instance, software = hello.software, workers = hello.capacity.workers, restarted, "media node connected");
             app.step(|core| {
-                if let Some(known) = core.registry.node_mut(node) {
-                    known.reached();
-                }
-                if restarted {
-                    core.node_lost(node);
-                }
+                core.node_met(node, &hello, restarted);
                 core.look_at_nodes(Instant::now(), crashed_after);
             });
         }
-        News::Down { why, was_up: true } => {
+        News::Down {
+            why, was_up: true, ..
+        } => {
             tracing::warn!(%node, why, "link to media node lost");
             app.step(|core| core.look_at_nodes(Instant::now(), crashed_after));
         }
-        News::Down { why, was_up: false } => {
+        News::Down {
+            why,
+            trouble,
+            was_up: false,
+        } => {
             let news = app.step(|core| {
                 let known = core.registry.node_mut(node);
-                known.is_some_and(|known| known.failed_to_reach(&why))
+                known.is_some_and(|known| known.failed_to_reach(trouble, &why))
             });
-            match news {
-                true => {
-                    tracing::warn!(%node, why, "media node can't be reached; trying on");
+            match (news, trouble) {
+                (true, Trouble::Superseded) => {
+                    tracing::error!(%node, why = with_mend(trouble, &why), "this master is no longer the one of this media node");
                 }
-                false => tracing::debug!(%node, why, "media node still can't be reached"),
+                (true, _) => {
+                    tracing::warn!(%node, why = with_mend(trouble, &why), "media node can't be reached; trying on");
+                }
+                (false, _) => tracing::debug!(%node, why, "media node still can't be reached"),
             }
         }
         News::Heartbeat(_) => {}
@@ -134,6 +100,26 @@ fn on_news(app: &App, node: &NodeId, news: News) {
     }
 }
 
+/// What is wrong with a link, and how it is mended where more than waiting is needed.
+fn with_mend(trouble: Trouble, why: &str) -> String {
+    let mend = match trouble {
+        Trouble::Unreachable | Trouble::Broken => return why.to_owned(),
+        Trouble::Certificate => {
+            "one side does not trust the other's certificate: both must be of the same authority and not have ended (`ringcast-master \
+             pki node`)"
+        }
+        Trouble::WrongPeer => {
+            "another media node listens there than the one that is meant: mend its address or `node_id`"
+        }
+        Trouble::Superseded => {
+            "another master was started later and has taken over, and nodes obey one at a time: stop this one. If there is no other, \
+             start this one again"
+        }
+        Trouble::Version => "it speaks a later version: update this master",
+    };
+    format!("{why}; {mend}")
+}
+
 /// Takes up what a node says of one entry.
 pub(crate) fn on_report(app: &App, core: &mut Core, node: &NodeId, report: &Report) {
     match report {
@@ -141,6 +127,9 @@ pub(crate) fn on_report(app: &App, core: &mut Core, node: &NodeId, report: &Repo
         Report::Voice(voice) => on_voice(core, voice),
         Report::Refused(refusal) => {
             app.metrics.refusal(node.as_str());
+            if let Key::Transport(_) = refusal.key {
+                core.loads.refused(Instant::now(), node);
+            }
             tracing::warn!(%node, key = ?refusal.key, limit = refusal.limit, "media node refuses");
         }
     }

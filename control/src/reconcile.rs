@@ -3,22 +3,27 @@
 //! Ids, ICE credentials and SSRCs are chosen here, so that an order can be repeated to the same effect. Sans-IO: what has to
 //! change on nodes is drained by [`Reconciler::take_changes`]; who listens to a transport is told by the node's reports.
 
+mod kept;
 mod restart;
 
 use std::collections::HashMap;
 use std::fmt;
 
 use link::{Change, Entry, Key, PublisherId, SubscriberId, Transport, TransportId};
+use serde::{Deserialize, Serialize};
+
 use sdp::{Msid, Offered, PublishParameters, SubscribeMedia, SubscribeParameters};
 
 use crate::domain::{Chance, ConnectionId, NodeId, SessionId, StreamId, ids};
 use crate::media;
+use crate::store::Kept;
 
+pub use kept::{restored_desired, write_desired};
 use restart::Agreed;
 pub use restart::NoRestart;
 
 /// Where the media of a connection live, and the names under which the node knows session and connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The node.
     pub node: NodeId,
@@ -52,7 +57,7 @@ impl Place {
 }
 
 /// A transport that was ordered and waits for the node's report and the peer's description.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// Its id.
     pub transport: TransportId,
@@ -100,7 +105,7 @@ impl fmt::Display for Owner {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Publication {
     publisher: PublisherId,
     /// The publisher's own copy of its stream, on the same transport.
@@ -114,7 +119,7 @@ struct Publication {
     agreed: Option<Box<Agreed>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Subscription {
     /// What a restart of ICE must repeat.
     agreed: Option<Box<Agreed>>,
@@ -130,9 +135,10 @@ pub struct Overtaken;
 /// The media of all calls.
 #[derive(Debug, Default)]
 pub struct Reconciler {
-    publications: HashMap<StreamKey, Publication>,
-    subscriptions: HashMap<SubscriptionKey, Subscription>,
+    publications: Kept<StreamKey, Publication>,
+    subscriptions: Kept<SubscriptionKey, Subscription>,
     owners: HashMap<TransportId, Owner>,
+    /// Orders that are not on their way yet.
     changes: Vec<(NodeId, Change<Entry>)>,
 }
 
@@ -145,6 +151,18 @@ impl Reconciler {
     /// What has to change on nodes, in order.
     pub fn take_changes(&mut self) -> Vec<(NodeId, Change<Entry>)> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// A session has a transport, ordered or in use.
+    pub fn has_media(&self, session: &SessionId) -> bool {
+        let first = (session.clone(), StreamId::new(""));
+        let published = self.publications.range(first..);
+        let mut published = published.take_while(|((of, _), _)| of == session);
+        let first = (session.clone(), ConnectionId::new(""), StreamId::new(""));
+        let subscribed = self.subscriptions.range(first..);
+        let mut subscribed = subscribed.take_while(|((of, ..), _)| of == session);
+        published.any(|(_, one)| one.current.is_some() || one.pending.is_some())
+            || subscribed.any(|(_, one)| one.current.is_some() || one.pending.is_some())
     }
 
     /// What a transport is for.
@@ -162,18 +180,17 @@ impl Reconciler {
     ) -> Pending {
         let owner = Owner::Publication(session.clone(), stream.clone());
         let pending = self.order_transport(place, owner, chance);
-        let publication = self
-            .publications
-            .entry((session.clone(), stream.clone()))
-            .or_insert_with(|| Publication {
-                publisher: PublisherId::new(ids::random("pub_", 11, chance)),
-                loopback: None,
-                wants_loopback: false,
-                current: None,
-                pending: None,
-                media: Vec::new(),
-                agreed: None,
-            });
+        let publication =
+            self.publications
+                .get_or_insert_with((session.clone(), stream.clone()), || Publication {
+                    publisher: PublisherId::new(ids::random("pub_", 11, chance)),
+                    loopback: None,
+                    wants_loopback: false,
+                    current: None,
+                    pending: None,
+                    media: Vec::new(),
+                    agreed: None,
+                });
         let overtaken = publication.pending.replace(pending.clone());
         self.drop_pending(overtaken);
         pending
@@ -322,7 +339,9 @@ impl Reconciler {
         let key = (session.clone(), connection.clone(), stream.clone());
         let owner = Owner::Subscription(key.0.clone(), key.1.clone(), key.2.clone());
         let pending = self.order_transport(place, owner, chance);
-        let subscription = self.subscriptions.entry(key).or_default();
+        let subscription = self
+            .subscriptions
+            .get_or_insert_with(key, Subscription::default);
         let overtaken = subscription.pending.replace(pending.clone());
         self.drop_pending(overtaken);
         pending
@@ -467,7 +486,7 @@ impl Reconciler {
 
     /// A stream is no more: its transport and everybody's copy go.
     pub fn stream_gone(&mut self, session: &SessionId, stream: &StreamId) {
-        self.subscriptions_gone(|(of, _, id)| of == session && id == stream);
+        self.subscriptions_gone(session, |(_, _, id)| id == stream);
         let Some(publication) = self.publications.remove(&(session.clone(), stream.clone())) else {
             return;
         };
@@ -491,23 +510,27 @@ impl Reconciler {
         connection: &ConnectionId,
         stream: &StreamId,
     ) {
-        self.subscriptions_gone(|key| {
-            key.0 == *session && key.1 == *connection && key.2 == *stream
-        });
+        self.subscriptions_gone(session, |key| key.1 == *connection && key.2 == *stream);
     }
 
     /// A connection is no more: what it received goes. What it published has been told of by [`Self::stream_gone`].
     pub fn connection_gone(&mut self, session: &SessionId, connection: &ConnectionId) {
-        self.subscriptions_gone(|(of, id, _)| of == session && id == connection);
+        self.subscriptions_gone(session, |(_, id, _)| id == connection);
     }
 
-    fn subscriptions_gone(&mut self, which: impl Fn(&SubscriptionKey) -> bool) {
-        let gone: Vec<_> = self
-            .subscriptions
-            .extract_if(|key, _| which(key))
-            .map(|(_, subscription)| subscription)
-            .collect();
-        for subscription in gone {
+    fn subscriptions_gone(
+        &mut self,
+        session: &SessionId,
+        which: impl Fn(&SubscriptionKey) -> bool,
+    ) {
+        let first = (session.clone(), ConnectionId::new(""), StreamId::new(""));
+        let of_session = self.subscriptions.range(first..).map(|(key, _)| key);
+        let of_session = of_session.take_while(|key| key.0 == *session);
+        let gone: Vec<_> = of_session.filter(|key| which(key)).cloned().collect();
+        for key in gone {
+            let Some(subscription) = self.subscriptions.remove(&key) else {
+                continue;
+            };
             self.drop_pending(subscription.pending);
             if let Some((node, transport, subscriber)) = subscription.current {
                 self.remove(
@@ -543,19 +566,17 @@ impl Reconciler {
             Owner::Publication(session, stream) => {
                 let key = (session.clone(), stream.clone());
                 // One that was never agreed on. After that it waits for its publisher to reconnect.
-                self.publications
-                    .extract_if(|of, one| {
-                        *of == key && one.pending.is_none() && one.media.is_empty()
-                    })
-                    .for_each(drop);
+                let publication = self.publications.get(&key);
+                if publication.is_some_and(|one| one.pending.is_none() && one.media.is_empty()) {
+                    self.publications.remove(&key);
+                }
             }
             Owner::Subscription(session, connection, stream) => {
                 let key = (session.clone(), connection.clone(), stream.clone());
-                self.subscriptions
-                    .extract_if(|of, one| {
-                        *of == key && one.pending.is_none() && one.current.is_none()
-                    })
-                    .for_each(drop);
+                let subscription = self.subscriptions.get(&key);
+                if subscription.is_some_and(|one| one.pending.is_none() && one.current.is_none()) {
+                    self.subscriptions.remove(&key);
+                }
             }
         }
     }

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::api::limits::Count;
+use crate::api::proxies::{Network, is_trusted};
 use crate::api::{pages, rest, rpc};
 use crate::app::App;
 
@@ -62,7 +63,12 @@ pub fn admin_routes(app: &Arc<App>) -> Router {
 }
 
 /// Serves until the listener's task is dropped. Without `tls` it speaks plain HTTP.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, routes: Router) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    routes: Router,
+    proxies: Vec<Network>,
+) {
     let acceptor = tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let by_address = Arc::new(Mutex::new(Count::new(CONNECTIONS_PER_ADDRESS_MAX)));
@@ -72,7 +78,8 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, routes
         };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(guest) = Guest::admit(&by_address, peer.ip(), place) else {
+                let limited = (!is_trusted(&proxies, peer.ip())).then_some(peer.ip());
+                let Some(guest) = Guest::admit(&by_address, limited, place) else {
                     tracing::debug!(%peer, "too many connections from this address");
                     continue;
                 };
@@ -92,20 +99,21 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, routes
     }
 }
 
-/// A connection's places, given back at its end.
+/// A connection's places, given back at its end. Of a proxy that speaks for many only all together are counted.
 struct Guest {
     by_address: Arc<Mutex<Count>>,
-    address: IpAddr,
+    address: Option<IpAddr>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Guest {
     fn admit(
         by_address: &Arc<Mutex<Count>>,
-        address: IpAddr,
+        address: Option<IpAddr>,
         place: OwnedSemaphorePermit,
     ) -> Option<Self> {
-        lock(by_address).take(address).then(|| Self {
+        let is_free = address.is_none_or(|address| lock(by_address).take(address));
+        is_free.then(|| Self {
             by_address: by_address.clone(),
             address,
             _place: place,
@@ -115,7 +123,9 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        lock(&self.by_address).give_back(self.address);
+        if let Some(address) = self.address {
+            lock(&self.by_address).give_back(address);
+        }
     }
 }
 
@@ -212,13 +222,16 @@ mod tests {
         let by_address = Arc::new(Mutex::new(Count::new(2)));
         let admit = |last: u8| {
             let place = places.clone().try_acquire_owned().expect("free");
-            Guest::admit(&by_address, IpAddr::from([10, 0, 0, last]), place)
+            let address = (last > 0).then(|| IpAddr::from([10, 0, 0, last]));
+            Guest::admit(&by_address, address, place)
         };
         let (first, second) = (admit(1), admit(1));
         assert!(first.is_some() && second.is_some());
         assert!(admit(1).is_none());
         assert!(admit(2).is_some());
-        drop(first);
+        let of_proxy: Vec<_> = (0..3).map(|_| admit(0)).collect();
+        assert!(of_proxy.iter().all(Option::is_some));
+        drop((of_proxy, first));
         assert!(admit(1).is_some());
         drop(second);
         assert_eq!(places.available_permits(), 10, "all are given back");

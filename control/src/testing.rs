@@ -1,8 +1,11 @@
 //! A master with a node that is not there: for tests of what needs both.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,24 +15,36 @@ use link::statistics::{StatisticsQuestion, TransportStatistics};
 use link::{Change, Entry, Fingerprint, Hello, Load, TransportId, TransportReport, TransportState};
 
 use crate::app::App;
-use crate::cluster::registry::StatisticsAnswer;
+use crate::cluster::link::StatisticsAnswer;
 use crate::cluster::{Link, MediaNode};
 use crate::config::{Config, Settings};
 use crate::domain::NodeId;
 use crate::domain::ids::testing::Seeded;
 use crate::metrics::Metrics;
+use crate::nodes::dialling::{DialOrder, Dials, Identified};
+use crate::store::{Loaded, Store};
 
 /// The secret of test masters.
 pub const SECRET: &str = "MY_SECRET";
 
 /// A node that makes every transport at once and reports it.
 pub struct FakeNode {
+    /// The id in its certificate.
+    pub id: String,
+    /// How long it has been silent while it is not up.
+    pub silence: Mutex<Duration>,
+    /// Its link was given up.
+    pub stopped: AtomicBool,
     /// What should be on it.
     pub desired: Mutex<DesiredState>,
     /// The link is there.
     pub up: AtomicBool,
+    /// Where it says that its metrics are.
+    pub metrics: Mutex<Option<SocketAddr>>,
     /// It answers orders.
     pub answers: AtomicBool,
+    /// It has no room for transports.
+    pub refuses: AtomicBool,
     /// What it knows of its streams.
     pub statistics: Mutex<Vec<TransportStatistics>>,
     /// What it was asked of them.
@@ -37,6 +52,22 @@ pub struct FakeNode {
 }
 
 impl FakeNode {
+    /// A node that is up.
+    pub fn new(id: &str) -> Arc<Self> {
+        Arc::new(Self {
+            id: id.to_owned(),
+            silence: Mutex::new(Duration::from_secs(2)),
+            stopped: AtomicBool::new(false),
+            desired: Mutex::new(DesiredState::new()),
+            up: AtomicBool::new(true),
+            metrics: Mutex::default(),
+            answers: AtomicBool::new(true),
+            refuses: AtomicBool::new(false),
+            statistics: Mutex::default(),
+            questions: Mutex::default(),
+        })
+    }
+
     /// How many transports, publishers and subscribers should be on it.
     pub fn counts(&self) -> (usize, usize, usize) {
         let desired = self.desired.lock().expect("no test panicked with it");
@@ -76,14 +107,14 @@ impl Link for FakeNode {
     fn silence(&self) -> Option<Duration> {
         Some(match self.is_up() {
             true => Duration::ZERO,
-            false => Duration::from_secs(2),
+            false => *self.silence.lock().expect("no test panicked with it"),
         })
     }
 
     fn hello(&self) -> Option<Hello> {
         Some(Hello {
             version: 1,
-            node: "media_1".to_owned(),
+            node: self.id.clone(),
             instance: "i".to_owned(),
             software: "test".to_owned(),
             dtls_fingerprints: vec![Fingerprint {
@@ -91,7 +122,7 @@ impl Link for FakeNode {
                 value: vec!["AB"; 32].join(":"),
             }],
             capacity: link::Capacity::default(),
-            metrics: None,
+            metrics: *self.metrics.lock().expect("no test panicked with it"),
         })
     }
 
@@ -109,8 +140,12 @@ impl Link for FakeNode {
         _: Duration,
     ) -> Pin<Box<dyn Future<Output = Result<TransportReport, NoReport>> + Send>> {
         let answers = self.answers.load(Ordering::SeqCst);
+        let refuses = self.refuses.load(Ordering::SeqCst);
         Box::pin(async move {
             tokio::task::yield_now().await;
+            if refuses {
+                return Err(NoReport::Refused("no room here".to_owned()));
+            }
             match answers {
                 true => Ok(TransportReport {
                     id: transport,
@@ -133,6 +168,53 @@ impl Link for FakeNode {
         questions.push(question);
         Box::pin(async move { answer })
     }
+
+    fn dial_now(&self) {}
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.up.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A network of nodes that can be dialled.
+#[derive(Clone, Default)]
+pub struct FakeNetwork {
+    nodes: Arc<Mutex<HashMap<SocketAddr, Arc<FakeNode>>>>,
+}
+
+impl FakeNetwork {
+    /// A node that can be dialled there from now on.
+    pub fn node(&self, address: &str, id: &str) -> Arc<FakeNode> {
+        let node = FakeNode::new(id);
+        let address = address.parse().expect("an address");
+        let mut nodes = self.nodes.lock().expect("no test panicked with it");
+        nodes.insert(address, node.clone());
+        node
+    }
+
+    fn at(&self, address: SocketAddr) -> Option<Arc<FakeNode>> {
+        let nodes = self.nodes.lock().expect("no test panicked with it");
+        nodes.get(&address).cloned()
+    }
+}
+
+impl Dials for FakeNetwork {
+    fn dial(&self, order: DialOrder) -> Arc<dyn Link> {
+        let node = self.at(order.address).unwrap_or_else(|| {
+            let nobody = FakeNode::new("nobody");
+            nobody.up.store(false, Ordering::SeqCst);
+            nobody
+        });
+        node.stopped.store(false, Ordering::SeqCst);
+        node
+    }
+
+    fn identify(&self, address: SocketAddr) -> Identified {
+        let node = self.at(address);
+        let there = node.filter(|node| node.is_up()).map(|node| node.id.clone());
+        Box::pin(async move { there.ok_or_else(|| "nothing heard".to_owned()) })
+    }
 }
 
 /// A master with one node, `media_1`, and chance that repeats.
@@ -142,24 +224,61 @@ pub fn master() -> (Arc<App>, Arc<FakeNode>) {
 
 /// The same with these lines of configuration.
 pub fn master_with(toml: &str) -> (Arc<App>, Arc<FakeNode>) {
+    master_of(toml, Store::in_memory().expect("memory"), 7)
+}
+
+/// A master whose state is in that directory, as its predecessor left it; `seed` of its chance.
+pub fn master_in(dir: &Dir, seed: u64) -> (Arc<App>, Arc<FakeNode>) {
+    master_of("", Store::open(&dir.0).expect("a good state"), seed)
+}
+
+fn master_of(toml: &str, state: (Store, Loaded), seed: u64) -> (Arc<App>, Arc<FakeNode>) {
     let settings: Settings =
         toml::from_str(&format!("secret = '{SECRET}'\n{toml}")).expect("good configuration");
     let config = Config::load(None, settings, |_| None).expect("good configuration");
-    let app = App::new(config, Metrics::new());
-    let node = Arc::new(FakeNode {
-        desired: Mutex::new(DesiredState::new()),
-        up: AtomicBool::new(true),
-        answers: AtomicBool::new(true),
-        statistics: Mutex::default(),
-        questions: Mutex::default(),
-    });
+    let app = App::restored(config, Metrics::new(), state).expect("a good state");
+    let id = NodeId::new("media_1");
+    let node = FakeNode::new("media_1");
+    let desired = app.step(|core| core.desired_before(&id));
+    *node.desired.lock().expect("nobody else has it") = desired;
     let address = ([127, 0, 0, 1], 7443).into();
-    let (id, uri) = (NodeId::new("media_1"), "quic://127.0.0.1:7443".to_owned());
+    let uri = "quic://127.0.0.1:7443".to_owned();
     let known = MediaNode::new(id, uri, address, node.clone(), 0);
     app.step(|core| {
-        core.chance = Box::new(Seeded(7));
+        core.chance = Box::new(Seeded(seed));
         core.registry.add(known);
         core.look_at_nodes(Instant::now(), Duration::from_secs(3));
     });
     (app, node)
+}
+
+/// A directory that goes with the test.
+pub struct Dir(pub PathBuf);
+
+impl Dir {
+    /// A new name for one; it is not made yet.
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ringcast-{name}-{}-{count}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    /// A copy of what is in it at this moment, as a death of the process leaves it.
+    pub fn copy(&self) -> Self {
+        let copy = Self::new("copy");
+        std::fs::create_dir_all(&copy.0).expect("a directory");
+        for file in std::fs::read_dir(&self.0).expect("a directory") {
+            let file = file.expect("a file");
+            std::fs::copy(file.path(), copy.0.join(file.file_name())).expect("copied");
+        }
+        copy
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // Whatever is left is in the system's directory for such things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

@@ -59,6 +59,12 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>, Error> {
     load(&certificate, &key)
 }
 
+/// The certificate that we made for ourselves, which nobody else vouches for; none: the operator gave us one, or we speak plain HTTP.
+pub fn own_certificate(config: &Config) -> Option<PathBuf> {
+    let own = !config.plain_http && config.certificate.is_none();
+    own.then(|| config.data_dir.join(CERTIFICATE_FILE))
+}
+
 fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
     let unreadable = |what, path: &Path, why: String| Error::File {
         what,

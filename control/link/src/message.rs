@@ -3,7 +3,7 @@
 //! Unknown fields are ignored and new ones are optional, so that versions can meet. A message of an unknown type reads as
 //! `Unknown` and is skipped.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -75,9 +75,22 @@ pub struct Hello {
     pub dtls_fingerprints: Vec<Fingerprint>,
     /// What it can take.
     pub capacity: Capacity,
-    /// Where its metrics can be scraped, if it says so.
+    /// Where its metrics can be scraped, if it says so. Of an unspecified address the port counts, at the address that was dialled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
+}
+
+impl Hello {
+    /// The same for a master that reached the node at `address`: metrics that are served on every address are served there too.
+    #[must_use]
+    pub fn seen_at(mut self, address: Option<IpAddr>) -> Self {
+        if let (Some(metrics), Some(address)) = (&mut self.metrics, address)
+            && metrics.ip().is_unspecified()
+        {
+            metrics.set_ip(address);
+        }
+        self
+    }
 }
 
 /// What a node can take.
@@ -88,6 +101,15 @@ pub struct Capacity {
     pub workers: u16,
     /// Most transports, all workers together.
     pub transports_max: u32,
+    /// Datagrams per second that it takes, in and out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_per_second: Option<u64>,
+    /// Payload of those, bits per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_second: Option<u64>,
+    /// Resident memory with which it takes no more, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// A sign of life.

@@ -278,6 +278,9 @@ fn messages_to_the_master() {
             capacity: Capacity {
                 workers: 4,
                 transports_max: 4000,
+                packets_per_second: Some(500_000),
+                bits_per_second: Some(9_000_000_000),
+                memory_bytes: Some(8_589_934_592),
             },
             metrics: Some("192.0.2.1:9090".parse().expect("an address")),
         }),

@@ -139,7 +139,7 @@ pub struct Fingerprint {
 }
 
 /// What we say of ourselves in every description.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalParameters {
     /// The session id of `o=` (RFC 8866 §5.2); 63 bits of it are used.
     pub session_id: u64,

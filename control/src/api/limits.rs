@@ -1,17 +1,17 @@
 //! How much one address may ask for: bounded counts and token buckets, sans-IO.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Most addresses that are remembered; beyond it the quiet ones are forgotten.
+/// Most addresses that are remembered; beyond it the one that was quiet for longest is forgotten.
 const ADDRESSES_MAX: usize = 65_536;
 
 /// Seconds of its rate that an address may use at once.
 const BURST_SECONDS: f64 = 10.0;
 
 /// Whose limit an address counts against. A host has a whole /64 of IPv6 to take addresses from (RFC 6177), so that is one.
-fn counted_as(address: IpAddr) -> IpAddr {
+pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let prefix = address.to_bits() & (u128::MAX << 64);
@@ -26,6 +26,8 @@ fn counted_as(address: IpAddr) -> IpAddr {
 pub struct Rate {
     per_second: f64,
     buckets: HashMap<IpAddr, Bucket>,
+    /// When each of them was used last.
+    used: BTreeSet<(Instant, IpAddr)>,
 }
 
 #[derive(Debug)]
@@ -40,22 +42,33 @@ impl Rate {
         Self {
             per_second: f64::from(per_second),
             buckets: HashMap::new(),
+            used: BTreeSet::new(),
         }
     }
 
-    /// Whether one more is within the rate; if so it is counted.
+    /// Whether one more would be within the rate; nothing is counted. Of an address that was forgotten nothing is known.
+    pub fn has_left(&self, address: IpAddr, now: Instant) -> bool {
+        let full = self.per_second * BURST_SECONDS;
+        let Some(bucket) = self.buckets.get(&counted_as(address)) else {
+            return true;
+        };
+        let elapsed = now.saturating_duration_since(bucket.at).as_secs_f64();
+        (bucket.left + elapsed * self.per_second).min(full) >= 1.0
+    }
+
+    /// Whether one more is within the rate; if so it is counted. However many addresses come, each costs a step in a tree: this is asked
+    /// where others wait.
     pub fn allows(&mut self, address: IpAddr, now: Instant) -> bool {
         let address = counted_as(address);
         let full = self.per_second * BURST_SECONDS;
-        if self.buckets.len() >= ADDRESSES_MAX {
-            // A bucket that has refilled says nothing.
-            let refilled = Duration::from_secs_f64(BURST_SECONDS);
-            self.buckets
-                .retain(|_, bucket| now.saturating_duration_since(bucket.at) < refilled);
-            if self.buckets.len() >= ADDRESSES_MAX {
-                return false;
-            }
+        if let Some(known) = self.buckets.get(&address) {
+            self.used.remove(&(known.at, address));
+        } else if self.buckets.len() >= ADDRESSES_MAX
+            && let Some((_, stalest)) = self.used.pop_first()
+        {
+            self.buckets.remove(&stalest);
         }
+        self.used.insert((now, address));
         let bucket = self.buckets.entry(address).or_insert(Bucket {
             left: full,
             at: now,
@@ -107,8 +120,48 @@ impl Count {
     }
 }
 
+/// Places for so many in all, and so many of one address.
+#[derive(Debug)]
+pub struct Places {
+    left: usize,
+    by_address: Count,
+}
+
+impl Places {
+    /// All are free.
+    pub fn new(max: usize, max_per_address: usize) -> Self {
+        Self {
+            left: max,
+            by_address: Count::new(max_per_address),
+        }
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    /// The name of the limit that is reached, as metrics know it.
+    pub fn take(&mut self, address: IpAddr) -> Result<(), &'static str> {
+        if self.left == 0 {
+            return Err("sockets");
+        }
+        if !self.by_address.take(address) {
+            return Err("sockets_per_address");
+        }
+        self.left -= 1;
+        Ok(())
+    }
+
+    /// Gives one back.
+    pub fn give_back(&mut self, address: IpAddr) {
+        self.left += 1;
+        self.by_address.give_back(address);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -124,6 +177,29 @@ mod tests {
     }
 
     #[test]
+    fn however_many_addresses_come_others_are_let_in_and_the_stalest_is_forgotten() {
+        let start = Instant::now();
+        let mut rate = Rate::new(1);
+        let address = |at: usize| IpAddr::from((at as u32).to_be_bytes());
+        let drained = |rate: &mut Rate, address, now| {
+            while rate.allows(address, now) {}
+        };
+        let (first, second) = (address(ADDRESSES_MAX + 1), address(ADDRESSES_MAX + 2));
+        drained(&mut rate, first, start);
+        drained(&mut rate, second, start);
+        let soon = start + Duration::from_millis(1);
+        for at in 0..ADDRESSES_MAX - 2 {
+            assert!(rate.allows(address(at), soon), "{at}");
+        }
+        // The first is heard of again, so that the second is the stalest when one more comes than there is room for.
+        assert!(!rate.allows(first, soon));
+        assert!(rate.allows(address(ADDRESSES_MAX), soon));
+        assert_eq!(rate.buckets.len(), ADDRESSES_MAX);
+        assert_eq!(rate.used.len(), ADDRESSES_MAX);
+        assert!(!rate.has_left(first, soon) && rate.has_left(second, soon));
+    }
+
+    #[test]
     fn a_host_with_many_ipv6_addresses_is_one() {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let mut count = Count::new(1);
@@ -134,6 +210,21 @@ mod tests {
         assert!(!count.take(address("::ffff:10.0.0.1")), "the same, mapped");
         count.give_back(address("2001:db8::3"));
         assert!(count.take(address("2001:db8::1")));
+    }
+
+    #[test]
+    fn places_are_bounded_in_all_and_by_address() {
+        let address = |last| IpAddr::from([10, 0, 0, last]);
+        let mut places = Places::new(3, 2);
+        assert_eq!(
+            (places.take(address(1)), places.take(address(1))),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(places.take(address(1)), Err("sockets_per_address"));
+        assert_eq!(places.take(address(2)), Ok(()));
+        assert_eq!(places.take(address(3)), Err("sockets"));
+        places.give_back(address(1));
+        assert_eq!(places.take(address(3)), Ok(()));
     }
 
     #[test]

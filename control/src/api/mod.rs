@@ -2,6 +2,7 @@
 
 pub mod limits;
 pub mod pages;
+pub mod proxies;
 pub mod rest;
 pub mod rpc;
 pub mod urls;

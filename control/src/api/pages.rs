@@ -13,9 +13,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 
+use super::proxies;
 use super::urls::{public_url, token_url};
 use crate::app::{App, now_millis};
-use crate::domain::{ConnectionProperties, CreateSessionError, SessionId, SessionProperties, ids};
+use crate::domain::{
+    ConnectionProperties, CreateSessionError, Limits, SessionId, SessionProperties, ids,
+};
 
 /// The name under which the page asks for the client package.
 pub const CLIENT_PACKAGE: &str = "/openvidu-browser-2.32.2.min.js";
@@ -99,8 +102,10 @@ async fn demo_token(
         return refuse(StatusCode::NOT_FOUND, message);
     }
     let allowed = app.step(|core| {
-        core.demo_tokens_by_address
-            .allows(peer.ip(), Instant::now())
+        core.demo_tokens_by_address.allows(
+            proxies::client(&app.config.trusted_proxies, peer.ip(), &headers),
+            Instant::now(),
+        )
     });
     if !allowed {
         let message = "Too many people are joining from your network. Try again in a moment";
@@ -117,7 +122,7 @@ async fn demo_token(
         // Taken is as good as made.
         match core.domain.create_session(properties, now, chance) {
             Ok(_) | Err(CreateSessionError::Taken) => {}
-            Err(CreateSessionError::Malformed) => return None,
+            Err(CreateSessionError::Malformed | CreateSessionError::TooMany) => return None,
         }
         let properties = ConnectionProperties::default();
         let connection = core
@@ -145,7 +150,10 @@ fn demo_session(app: &App, id: &SessionId) -> SessionProperties {
         custom_session_id: id.to_string(),
         default_recording_properties: super::rest::default_recording_properties(),
         media_node: None,
+        expected_connections: None,
+        expected_publishers: None,
         forced_video_codec: app.config.forced_video_codec.clone(),
         allow_transcoding: app.config.allow_transcoding,
+        limits: Limits::default(),
     }
 }

@@ -1,10 +1,18 @@
-//! The media nodes: which there are, how they are, and which one takes a session.
+//! The media nodes: which there are, how they are, what they are for, and which one takes a session.
 //!
-//! [`health`] and [`placement`] are pure; [`registry`] keeps a handle on each node's link.
+//! [`health`], [`status`] and [`load`] are pure; a [`node`] has a handle on its link, and [`registry`] all nodes.
 
+pub mod address;
 pub mod health;
-pub mod placement;
+pub mod link;
+pub mod load;
+pub mod node;
 pub mod registry;
+pub mod status;
 
 pub use health::Health;
-pub use registry::{Link, MediaNode, Registry};
+pub use link::Link;
+pub use load::Loads;
+pub use node::{DrainDeadline, MediaNode, NodeRow, Removal};
+pub use registry::Registry;
+pub use status::Status;

@@ -1,185 +1,110 @@
-//! The nodes that the operator named, each with its link.
+//! All media nodes: who they are, how they are, and everything that happens to them, in its order.
 
-use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use link::quic::master::{NoReport, NodeLink};
-use link::statistics::{StatisticsQuestion, TransportStatistics};
-use link::{Change, Entry, Hello, Load, TransportId, TransportReport};
+use ::link::Hello;
 
-use super::Health;
-use super::placement::Candidate;
-use crate::domain::{Millis, NodeId, Occupancy};
+use super::{DrainDeadline, Health, MediaNode, NodeRow, Removal, Status};
+use crate::domain::{Millis, NodeId, SessionId};
+use crate::events::Event;
+use crate::store::{Batch, Table};
 
-/// What the master needs of the link to one node. Nothing here waits, but for reports.
-pub trait Link: Send + Sync {
-    /// Changes what should be on the node; all of it travels together.
-    fn apply(&self, changes: Vec<Change<Entry>>);
-    /// The node is connected.
-    fn is_up(&self) -> bool;
-    /// How long nothing has been heard of it; none: never met.
-    fn silence(&self) -> Option<Duration>;
-    /// How it last introduced itself.
-    fn hello(&self) -> Option<Hello>;
-    /// How busy it says it is.
-    fn load(&self) -> Load;
-    /// Revisions that the node has not taken up yet.
-    fn unapplied(&self) -> u64;
-    /// Waits until the node has made a transport.
-    fn transport_report(
-        &self,
-        transport: TransportId,
-        patience: Duration,
-    ) -> Pin<Box<dyn Future<Output = Result<TransportReport, NoReport>> + Send>>;
-    /// Asks how streams are doing.
-    fn statistics(&self, question: StatisticsQuestion, patience: Duration) -> StatisticsAnswer;
-}
+/// How long a node that is let go may take to clear up.
+const RELEASE: Duration = Duration::from_secs(5);
+/// How long one that is no longer wanted is waited for, before it is let go unseen.
+const CANCELED: Duration = Duration::from_secs(20);
 
-/// What becomes of a question about streams.
-pub type StatisticsAnswer =
-    Pin<Box<dyn Future<Output = Result<Vec<TransportStatistics>, NoReport>> + Send>>;
-
-impl Link for NodeLink {
-    fn apply(&self, changes: Vec<Change<Entry>>) {
-        self.change(|desired| {
-            for change in changes {
-                match change {
-                    Change::Put(entry) => desired.put(entry),
-                    Change::Remove(key) => desired.remove(&key),
-                };
-            }
-        });
-    }
-
-    fn is_up(&self) -> bool {
-        NodeLink::is_up(self)
-    }
-
-    fn silence(&self) -> Option<Duration> {
-        NodeLink::silence(self)
-    }
-
-    fn hello(&self) -> Option<Hello> {
-        NodeLink::hello(self)
-    }
-
-    fn load(&self) -> Load {
-        self.heartbeat().load
-    }
-
-    fn unapplied(&self) -> u64 {
-        self.revision().saturating_sub(self.heartbeat().applied)
-    }
-
-    fn transport_report(
-        &self,
-        transport: TransportId,
-        patience: Duration,
-    ) -> Pin<Box<dyn Future<Output = Result<TransportReport, NoReport>> + Send>> {
-        let link = self.clone();
-        Box::pin(async move { NodeLink::transport_report(&link, &transport, patience).await })
-    }
-
-    fn statistics(&self, question: StatisticsQuestion, patience: Duration) -> StatisticsAnswer {
-        let link = self.clone();
-        Box::pin(async move { NodeLink::statistics(&link, question, patience).await })
-    }
-}
-
-/// One media node.
-#[derive(Clone)]
-pub struct MediaNode {
-    /// The master's name for it.
-    pub id: NodeId,
-    /// Where it is dialled, as the operator wrote it.
-    pub uri: String,
-    /// The same, parsed.
-    pub address: SocketAddr,
-    /// The operator's own label.
-    pub environment_id: Option<String>,
-    /// Its link.
-    pub link: Arc<dyn Link>,
-    /// How it was at the last look.
-    pub health: Health,
-    /// When the master began to dial it.
-    pub launching_time: Millis,
-    /// When it was last connected.
-    pub connection_time: Option<Millis>,
-    /// When it was last lost.
-    pub disconnection_time: Option<Millis>,
-    /// Where its media arrive, by its own last report: the best first.
-    pub media_address: Option<SocketAddr>,
-    /// Why the last attempt to dial it failed, for people.
-    unreached: Option<String>,
-}
-
-impl MediaNode {
-    /// A node that is dialled from now on.
-    pub fn new(
-        id: NodeId,
-        uri: String,
-        address: SocketAddr,
-        link: Arc<dyn Link>,
-        now: Millis,
-    ) -> Self {
-        Self {
-            id,
-            uri,
-            address,
-            environment_id: None,
-            link,
-            health: Health::Launching,
-            launching_time: now,
-            connection_time: None,
-            disconnection_time: None,
-            media_address: None,
-            unreached: None,
-        }
-    }
-
-    /// An attempt to dial it failed. Answers whether that is news: attempts are many, and their reason is mostly the same.
-    pub fn failed_to_reach(&mut self, why: &str) -> bool {
-        let news = self.unreached.as_deref() != Some(why);
-        self.unreached = Some(why.to_owned());
-        news
-    }
-
-    /// It answered.
-    pub fn reached(&mut self) {
-        self.unreached = None;
-    }
-
-    /// Where browsers may ask for their own address when there is no better server: the node, on the port of STUN.
-    ///
-    /// Never a media port: Chromium takes every datagram from the address of a STUN server for an answer of that server
-    /// and drops it, so a call whose media came from there would never connect. Whether anybody listens does not
-    /// matter, for the node's candidates are all that is needed; the entry keeps clients from asking public servers.
-    pub fn stun_address(&self) -> SocketAddr {
-        let address = self.media_address.unwrap_or(self.address);
-        SocketAddr::new(address.ip(), STUN_PORT)
-    }
-
-    /// Its address.
-    pub fn ip(&self) -> IpAddr {
-        self.address.ip()
-    }
-}
-
-/// The port of STUN (RFC 8489 §14).
-const STUN_PORT: u16 = 3478;
-
-/// All media nodes, in the operator's order.
+/// All media nodes, in the order in which they came.
 #[derive(Default)]
 pub struct Registry {
     nodes: Vec<MediaNode>,
+    places: HashMap<NodeId, usize>,
+    /// Those of the configuration that are no longer of the cluster, or rows of an earlier life that were not dialled yet.
+    away: BTreeMap<NodeId, NodeRow>,
+    /// Whose rows must be written.
+    changed: BTreeSet<NodeId>,
+    news: Vec<Event>,
+    reconnection: Option<Duration>,
+}
+
+/// A change of a node's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthChange {
+    /// Whose.
+    pub node: NodeId,
+    /// What it was.
+    pub was: Health,
+    /// What it is.
+    pub is: Health,
+}
+
+/// What is due for a node, for it has taken long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// It was never met in time.
+    LaunchFailed,
+    /// It is not wanted, and did not come up to be told so.
+    Canceled,
+    /// It did not come back in time.
+    GivenUp,
+    /// It has cleared up, or had time enough.
+    Released,
 }
 
 impl Registry {
-    /// Adds a node.
+    /// Without nodes. One that has crashed may come back within `reconnection` (none: whenever it likes).
+    pub fn new(reconnection: Option<Duration>) -> Self {
+        Self {
+            reconnection,
+            ..Self::default()
+        }
+    }
+
+    /// Takes what an earlier life of the master kept, to be asked for with [`take_all_kept`](Self::take_all_kept).
+    pub fn restore(&mut self, rows: impl IntoIterator<Item = (String, NodeRow)>) {
+        let rows = rows.into_iter();
+        self.away
+            .extend(rows.map(|(id, row)| (NodeId::new(id), row)));
+    }
+
+    /// Everything that an earlier life knew and nobody has asked for.
+    pub fn take_all_kept(&mut self) -> BTreeMap<NodeId, NodeRow> {
+        std::mem::take(&mut self.away)
+    }
+
+    /// That one stays away, as its row says.
+    pub fn keep_away(&mut self, id: NodeId, row: NodeRow) {
+        self.changed.insert(id.clone());
+        self.away.insert(id, row);
+    }
+
+    /// That row is of no use any more.
+    pub fn forget(&mut self, id: &NodeId) {
+        self.away.remove(id);
+        self.changed.insert(id.clone());
+    }
+
+    /// The nodes of the configuration that were given up.
+    pub fn given_up(&self) -> Vec<NodeId> {
+        let given_up = |row: &NodeRow| row.removed == Some(Removal::GivenUp);
+        let away = self.away.iter().filter(|(_, row)| given_up(row));
+        away.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Adds a node. One that is new is news.
     pub fn add(&mut self, node: MediaNode) {
+        if node.status == Status::Launching && !node.known {
+            self.news.push(Event::MediaNodeStatusChanged {
+                node: node.identity(),
+                new_status: Status::Launching.as_str(),
+                old_status: None,
+            });
+        }
+        self.away.remove(&node.id);
+        self.changed.insert(node.id.clone());
+        self.places.insert(node.id.clone(), self.nodes.len());
         self.nodes.push(node);
     }
 
@@ -190,43 +115,243 @@ impl Registry {
 
     /// The node of that id.
     pub fn node(&self, id: &NodeId) -> Option<&MediaNode> {
-        self.nodes.iter().find(|node| node.id == *id)
+        let place = *self.places.get(id)?;
+        self.nodes.get(place)
     }
 
     /// The node of that id, as a place.
     pub fn node_mut(&mut self, id: &NodeId) -> Option<&mut MediaNode> {
-        self.nodes.iter_mut().find(|node| node.id == *id)
+        let place = *self.places.get(id)?;
+        self.nodes.get_mut(place)
     }
 
-    /// Looks at every node again. Answers those whose health changed, with what it was.
-    pub fn look(&mut self, crashed_after: Duration, now: Millis) -> Vec<(NodeId, Health, Health)> {
-        let mut changed = Vec::new();
+    /// The node that is dialled there.
+    pub fn at(&self, address: SocketAddr) -> Option<&MediaNode> {
+        self.nodes.iter().find(|node| node.address == address)
+    }
+
+    /// The node whose certificate names this id.
+    pub fn certified(&self, node_id: &str) -> Option<&MediaNode> {
+        let named = |node: &&MediaNode| node.node_id.as_deref() == Some(node_id);
+        self.nodes.iter().find(named)
+    }
+
+    /// A newer master has taken over at least one of the nodes.
+    pub fn superseded(&self) -> bool {
+        self.nodes.iter().any(MediaNode::superseded)
+    }
+
+    /// A node has introduced itself. If another one has that id in its certificate already, this one gets no work; answers that one.
+    pub fn met(&mut self, id: &NodeId, hello: &Hello) -> Option<NodeId> {
+        let other = self.certified(&hello.node).map(|other| other.id.clone());
+        let other = other.filter(|other| other != id);
+        let node = self.node_mut(id)?;
+        match other {
+            Some(other) => {
+                node.copy_of = Some(other.clone());
+                node.link.stop();
+                Some(other)
+            }
+            None => {
+                node.reached(hello);
+                self.changed.insert(id.clone());
+                None
+            }
+        }
+    }
+
+    /// Looks at every node again. Answers those whose health changed.
+    pub fn look(
+        &mut self,
+        now: Instant,
+        millis: Millis,
+        crashed_after: Duration,
+    ) -> Vec<HealthChange> {
+        let mut changes = Vec::new();
         for node in &mut self.nodes {
             let was = node.health;
-            let is = Health::judge(node.link.is_up(), node.link.silence(), crashed_after);
+            let is = node.judge(now, crashed_after);
             if was == is {
                 continue;
             }
             node.health = is;
             match is {
-                Health::Up => node.connection_time = Some(now),
-                _ if was == Health::Up => node.disconnection_time = Some(now),
+                Health::Up => {
+                    node.known = true;
+                    node.connection_time = Some(millis);
+                }
+                _ if was == Health::Up => {
+                    let silence = node.silence();
+                    node.lost = now.checked_sub(silence).unwrap_or(now);
+                    let silence = silence.as_millis() as Millis;
+                    node.disconnection_time = Some(millis.saturating_sub(silence));
+                }
                 _ => {}
             }
-            changed.push((node.id.clone(), was, is));
+            self.changed.insert(node.id.clone());
+            let node = node.id.clone();
+            changes.push(HealthChange { node, was, is });
         }
-        changed
+        changes
     }
 
-    /// The nodes as placement sees them.
-    pub fn candidates(&self, occupancy: impl Fn(&NodeId) -> Occupancy) -> Vec<Candidate> {
-        self.nodes
-            .iter()
-            .map(|node| Candidate {
-                id: node.id.clone(),
-                health: node.health,
-                occupancy: occupancy(&node.id),
-            })
+    /// Another process answers in the place of that node. Answers whether it had not been declared dead already.
+    pub fn restarted(&mut self, id: &NodeId, millis: Millis) -> bool {
+        let Some(node) = self.node_mut(id) else {
+            return false;
+        };
+        let alive = node.health != Health::Crashed;
+        if node.health == Health::Up {
+            node.lost = Instant::now();
+            node.disconnection_time = Some(millis);
+        }
+        node.health = Health::Crashed;
+        self.changed.insert(id.clone());
+        alive
+    }
+
+    /// Tells that it was declared dead, with what was on it.
+    pub fn tell_crashed(&mut self, id: &NodeId, sessions: Vec<SessionId>, millis: Millis) {
+        if let Some(node) = self.node(id) {
+            let told = Event::NodeCrashed {
+                node: node.identity(),
+                sessions,
+                disconnected_at: node.disconnection_time.unwrap_or(millis),
+            };
+            self.news.push(told);
+        }
+    }
+
+    /// Tells that it is back.
+    pub fn tell_recovered(&mut self, id: &NodeId) {
+        if let Some(node) = self.node(id) {
+            let node = node.identity();
+            self.news.push(Event::NodeRecovered { node });
+        }
+    }
+
+    /// Changes a node's status, and tells it. One that has ended leaves the list, and its link is given up. Answers whether it could be changed.
+    pub fn set_status(&mut self, id: &NodeId, new: Status) -> bool {
+        let Some(node) = self.node_mut(id) else {
+            return false;
+        };
+        let old = node.status;
+        if !old.may_become(new) {
+            return false;
+        }
+        node.status = new;
+        node.drain_deadline = None;
+        node.status_since = Instant::now();
+        let told = Event::MediaNodeStatusChanged {
+            node: node.identity(),
+            new_status: new.as_str(),
+            old_status: Some(old.as_str()),
+        };
+        self.news.push(told);
+        self.changed.insert(id.clone());
+        if new.is_final() {
+            self.remove(id);
+        }
+        true
+    }
+
+    /// It never came up. If the configuration names it, it is dialled again at the next start, or when nodes are looked for.
+    pub fn launch_failed(&mut self, id: &NodeId) {
+        if let Some(node) = self.node_mut(id) {
+            node.removed = Some(Removal::GivenUp);
+        }
+        self.set_status(id, Status::Failed);
+    }
+
+    /// Lets a node go for that reason, from whatever it is for now. Its sessions are over already.
+    pub fn let_go(&mut self, id: &NodeId, why: Removal) {
+        if let Some(node) = self.node_mut(id) {
+            node.removed.get_or_insert(why);
+        }
+        // On the way from launching; anything else refuses it.
+        self.set_status(id, Status::Canceled);
+        self.set_status(id, Status::Terminating);
+    }
+
+    /// When what is left on a drained node is closed; none: never.
+    pub fn set_drain_deadline(&mut self, id: &NodeId, deadline: Option<DrainDeadline>) {
+        if let Some(node) = self.node_mut(id) {
+            node.drain_deadline = deadline;
+            self.changed.insert(id.clone());
+        }
+    }
+
+    /// The nodes for which something is due.
+    pub fn due(&self, now: Instant) -> Vec<(NodeId, Due)> {
+        let is_over = |since: Instant, patience| now.saturating_duration_since(since) >= patience;
+        let due = |node: &MediaNode| match node.status {
+            Status::Launching => {
+                let late = |patience| is_over(node.status_since, patience);
+                let failed = node.launch_timeout.is_some_and(late);
+                failed.then_some(Due::LaunchFailed)
+            }
+            Status::Canceled => is_over(node.status_since, CANCELED).then_some(Due::Canceled),
+            Status::Running | Status::WaitingIdleToTerminate => {
+                let late = |patience| is_over(node.lost, patience);
+                let late = self.reconnection.is_some_and(late);
+                (node.health == Health::Crashed && late).then_some(Due::GivenUp)
+            }
+            Status::Terminating => {
+                let clear = !node.link.is_up() || node.link.unapplied() == 0;
+                (clear || is_over(node.status_since, RELEASE)).then_some(Due::Released)
+            }
+            Status::Failed | Status::Terminated => None,
+        };
+        let nodes = self.nodes.iter();
+        nodes
+            .filter_map(|node| Some((node.id.clone(), due(node)?)))
             .collect()
+    }
+
+    /// The nodes that are being drained, with when what is left on them is closed.
+    pub fn draining(&self) -> Vec<(NodeId, Option<Instant>)> {
+        let nodes = self.nodes.iter();
+        let draining = nodes.filter(|node| node.status == Status::WaitingIdleToTerminate);
+        draining
+            .map(|node| (node.id.clone(), node.drain_deadline.map(|at| at.due)))
+            .collect()
+    }
+
+    /// What applications must hear, in this order.
+    pub fn take_news(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Writes down what has changed of what must outlive us.
+    pub fn keep(&mut self, batch: &mut Batch) {
+        for id in std::mem::take(&mut self.changed) {
+            match (self.node(&id), self.away.get(&id)) {
+                (Some(node), _) => batch.put(Table::Nodes, id.as_str(), &node.row()),
+                (None, Some(row)) => batch.put(Table::Nodes, id.as_str(), row),
+                (None, None) => batch.remove(Table::Nodes, id.as_str()),
+            }
+        }
+    }
+
+    /// Writes down everything that must outlive us.
+    #[cfg(test)]
+    pub fn keep_all(&mut self, batch: &mut Batch) {
+        self.changed.extend(self.places.keys().cloned());
+        self.changed.extend(self.away.keys().cloned());
+        self.keep(batch);
+    }
+
+    fn remove(&mut self, id: &NodeId) {
+        let Some(place) = self.places.remove(id) else {
+            return;
+        };
+        let node = self.nodes.remove(place);
+        for at in self.places.values_mut().filter(|at| **at > place) {
+            *at -= 1;
+        }
+        node.link.stop();
+        if node.configured {
+            self.away.insert(node.id.clone(), node.row());
+        }
     }
 }

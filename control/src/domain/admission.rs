@@ -29,6 +29,8 @@ pub struct JoinRequest {
     pub platform: String,
     /// Its address.
     pub ip: String,
+    /// Tokens that are older can't be used any more.
+    pub tokens_since: Millis,
 }
 
 /// What a client that got in is told.
@@ -69,7 +71,7 @@ impl Domain {
     /// The session that a join is for, and the connection that its token opens, checked; nothing changes.
     ///
     /// # Errors
-    /// Code 202 or 401.
+    /// Code 202, 401, or 429 when the session is full.
     pub fn check_join(
         &self,
         request: &JoinRequest,
@@ -77,21 +79,28 @@ impl Domain {
         let id = SessionId::new(request.session.clone());
         let session = self.sessions.get(&id).ok_or_else(|| no_session(&id))?;
         if request.trusted {
+            let is_hidden = request.recorder || request.speech_to_text;
+            if !is_hidden {
+                session.expect_room(&self.bounds)?;
+            }
             return Ok((id, None));
         }
         let unauthorized = || Refused::unauthorized("join session");
         let token = token::extract(&request.token).ok_or_else(unauthorized)?;
         let (of, connection) = self.tokens.find(token).ok_or_else(unauthorized)?;
-        if *of != id || session.connection(connection).is_none() {
-            return Err(unauthorized());
+        let found = session.connection(connection).filter(|_| *of == id);
+        let made = found.ok_or_else(unauthorized)?.created_at;
+        if made < request.tokens_since {
+            return Err(Refused::unauthorized("join session: its token has expired"));
         }
+        session.expect_room(&self.bounds)?;
         Ok((id, Some(connection.clone())))
     }
 
     /// Lets a client in: others are told, and it gets the picture of the same moment.
     ///
     /// # Errors
-    /// Code 202, 401, or 104 when a second recorder wants in.
+    /// Code 202, 401, 429, or 104 when a second recorder wants in.
     pub fn join(
         &mut self,
         request: &JoinRequest,
@@ -131,7 +140,8 @@ impl Domain {
             true => Vec::new(),
             false => session.tell_others(&id, &joined),
         };
-        self.outputs.extend(news);
+        let event = session.joined(&connection);
+        self.outputs.extend(news.into_iter().chain(event));
         self.tokens.revoke(&connection.token);
         Ok(Joined {
             session: session_id,
@@ -176,6 +186,7 @@ impl Domain {
             true => Vec::new(),
             false => session.tell_others(id, &left),
         };
+        let events = session.left(&connection, reason);
         if let Some(stream) = &stream {
             session.forget_stream(stream);
         }
@@ -199,8 +210,9 @@ impl Domain {
             connection: id.clone(),
             reason,
         });
+        self.outputs.extend(events);
         if deserted {
-            self.end_session(session_id);
+            self.end_session(session_id, Some(reason));
         } else if empty {
             for helper in helpers {
                 self.evict(session_id, &helper, reason)?;

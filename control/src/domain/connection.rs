@@ -1,6 +1,6 @@
 //! One user's membership in a session, from its token to its end.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::quality::{Level, Quality};
@@ -10,7 +10,8 @@ use super::{ConnectionId, IceServer, Millis, Role, Stream, StreamId};
 pub const METADATA_SEPARATOR: &str = "%/%";
 
 /// What the application wants of a connection.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ConnectionProperties {
     /// What the user may do.
     pub role: Role,
@@ -38,19 +39,15 @@ impl Default for ConnectionProperties {
 
 /// How much video there may be of one stream, in kbit/s; 0: as much as there is. The least is only echoed: nothing here can make
 /// an encoder spend more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VideoBandwidth {
     /// Of what a user publishes.
-    #[serde(rename = "video_max_recv_bandwidth")]
     pub max_recv: u32,
     /// The same, at least.
-    #[serde(rename = "video_min_recv_bandwidth")]
     pub min_recv: u32,
     /// Of what a user is sent.
-    #[serde(rename = "video_max_send_bandwidth")]
     pub max_send: u32,
     /// The same, at least.
-    #[serde(rename = "video_min_send_bandwidth")]
     pub min_send: u32,
 }
 
@@ -93,7 +90,8 @@ pub enum ConnectionStatus {
 }
 
 /// What is known of a user since it joined.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Presence {
     /// When it joined.
     pub active_at: Millis,
@@ -110,13 +108,16 @@ pub struct Presence {
     /// The streams it receives, oldest first.
     pub subscriptions: Vec<Subscription>,
     /// The network quality that everybody was told of.
+    #[serde(skip)]
     pub quality: Quality,
     /// It was told of that of those who were there before it.
+    #[serde(skip)]
     pub knows_quality: bool,
 }
 
 /// How far publishing is.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Publication {
     /// Nothing is published.
     #[default]
@@ -128,7 +129,8 @@ pub enum Publication {
 }
 
 /// A stream that a connection receives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Subscription {
     /// The stream.
     pub stream: StreamId,
@@ -139,7 +141,8 @@ pub struct Subscription {
 }
 
 /// One user's membership in a session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Connection {
     /// Its id.
     pub id: ConnectionId,
@@ -189,6 +192,12 @@ impl Connection {
             self.id.as_str(),
             super::ids::RECORDER | super::ids::SPEECH_TO_TEXT
         )
+    }
+
+    /// It has a stream, or is about to.
+    pub fn publishes(&self) -> bool {
+        let publication = self.presence.as_ref().map(|one| &one.publication);
+        publication.is_some_and(|one| *one != Publication::None)
     }
 
     /// The stream that others may receive.

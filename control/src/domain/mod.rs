@@ -4,8 +4,11 @@
 //! [`ids::Chance`], and what others must hear comes out as [`Output`]s, in the order in which they must hear it.
 
 pub mod connection;
+pub mod event;
 pub mod ice;
 pub mod ids;
+pub mod kept;
+pub mod limits;
 pub mod notification;
 pub mod quality;
 pub mod reason;
@@ -20,12 +23,14 @@ mod admission;
 mod moderation;
 mod publishing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use connection::{Connection, ConnectionProperties, ConnectionStatus, VideoBandwidth};
+pub use event::{Happened, SessionEvent};
 pub use ice::IceServer;
 pub use ids::{Chance, ConnectionId, NodeId, SessionId, StreamId};
+pub use limits::{Bounds, Limits};
 pub use notification::{Notification, Output};
 pub use quality::Level;
 pub use reason::Reason;
@@ -35,6 +40,8 @@ pub use session::{Session, SessionProperties};
 pub use stream::{Stream, StreamProperties};
 pub use voice::Voice;
 
+use crate::store::{Kept, Table};
+
 pub use admission::{JoinRequest, Joined, Participant};
 
 /// Milliseconds since the epoch.
@@ -43,19 +50,15 @@ pub type Millis = u64;
 /// All calls of this master.
 #[derive(Debug, Default)]
 pub struct Domain {
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: Kept<SessionId, Session>,
     tokens: token::Tokens,
+    bounds: Bounds,
     incarnations: u64,
+    /// That count is written.
+    is_counted: bool,
+    /// Rows that are gone.
+    gone: Vec<(Table, String)>,
     outputs: VecDeque<Output>,
-}
-
-/// How much is on a media node; in order of how full it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Occupancy {
-    /// Publishers and subscribers.
-    pub streams: usize,
-    /// Sessions, those without any stream included.
-    pub sessions: usize,
 }
 
 impl Domain {
@@ -87,9 +90,15 @@ impl Domain {
         if self.sessions.contains_key(&id) {
             return Err(CreateSessionError::Taken);
         }
+        if self.sessions.len() >= self.bounds.sessions {
+            return Err(CreateSessionError::TooMany);
+        }
         self.incarnations += 1;
+        self.is_counted = false;
         let session = Session::new(id.clone(), self.incarnations, properties, now);
-        Ok(self.sessions.entry(id).or_insert(session))
+        self.outputs
+            .push_back(session.event(Happened::SessionCreated));
+        Ok(self.sessions.get_or_insert_with(id, || session))
     }
 
     /// The session of that id.
@@ -108,6 +117,15 @@ impl Domain {
     pub fn place(&mut self, session: &SessionId, node: NodeId) {
         if let Some(session) = self.sessions.get_mut(session) {
             session.node = Some(node);
+            session.is_changed = true;
+        }
+    }
+
+    /// Takes a session from its media node, on which nothing of it is.
+    pub fn unplace(&mut self, session: &SessionId) {
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.node = None;
+            session.is_changed = true;
         }
     }
 
@@ -121,7 +139,7 @@ impl Domain {
             self.evict(id, &connection, reason)?;
         }
         // With somebody in it, the last eviction has ended it already.
-        self.end_session(id);
+        self.end_session(id, Some(reason));
         Ok(())
     }
 
@@ -149,7 +167,7 @@ impl Domain {
             .map(|session| session.id.clone())
             .collect();
         for session in &stale {
-            self.end_session(session);
+            self.end_session(session, None);
         }
         stale.len()
     }
@@ -161,6 +179,21 @@ impl Domain {
         on_it.map(|session| session.id.clone()).collect()
     }
 
+    /// The media nodes of sessions that somebody is in.
+    pub fn nodes_in_use(&self) -> BTreeSet<NodeId> {
+        let sessions = self.sessions.values();
+        let joined = sessions.filter(|session| session.active().next().is_some());
+        joined.filter_map(|session| session.node.clone()).collect()
+    }
+
+    /// The sessions that have their place on that node and nobody in them.
+    pub fn unjoined_on(&self, node: &NodeId) -> Vec<SessionId> {
+        let sessions = self.sessions.values();
+        let on_it = sessions.filter(|session| session.node.as_ref() == Some(node));
+        let unjoined = on_it.filter(|session| session.active().next().is_none());
+        unjoined.map(|session| session.id.clone()).collect()
+    }
+
     /// The network quality of a user was found to be this. A change that is sure, and that `may_tell` allows, is told to everybody in
     /// the session; whether it was.
     pub fn look_at_quality(
@@ -170,11 +203,11 @@ impl Domain {
         level: Level,
         may_tell: bool,
     ) -> bool {
-        let Some(session) = self.sessions.get_mut(session_id) else {
+        let Some(session) = self.sessions.get_mut_unkept(session_id) else {
             return false;
         };
         let presence = session
-            .connection_mut(id)
+            .connection_mut_unkept(id)
             .and_then(|one| one.presence.as_mut());
         let change = presence.and_then(|presence| presence.quality.look(level, may_tell));
         let Some((old_value, new_value)) = change else {
@@ -199,11 +232,11 @@ impl Domain {
         id: &ConnectionId,
         may_tell: bool,
     ) -> bool {
-        let Some(session) = self.sessions.get_mut(session_id) else {
+        let Some(session) = self.sessions.get_mut_unkept(session_id) else {
             return false;
         };
         let presence = session
-            .connection_mut(id)
+            .connection_mut_unkept(id)
             .and_then(|one| one.presence.as_mut());
         let is_new = presence.filter(|one| may_tell && !one.knows_quality);
         let Some(presence) = is_new else {
@@ -228,7 +261,7 @@ impl Domain {
     /// Makes a connection that waits for its user.
     ///
     /// # Errors
-    /// Code 202 if there is no such session.
+    /// Code 202 if there is no such session, 429 if too many of its tokens are unused.
     pub fn create_connection(
         &mut self,
         session_id: &SessionId,
@@ -240,6 +273,7 @@ impl Domain {
             .sessions
             .get_mut(session_id)
             .ok_or_else(|| no_session(session_id))?;
+        session.expect_room_for_pending(&self.bounds)?;
         let id = session.free_connection_id(&properties, chance);
         let token = self.tokens.issue(session_id, &id, chance);
         let connection = Connection::pending(id, token, properties, now);
@@ -303,19 +337,6 @@ impl Domain {
             .ok_or_else(|| no_user(id))
     }
 
-    /// What is on each node, by node.
-    pub fn occupancy(&self) -> BTreeMap<NodeId, Occupancy> {
-        let mut nodes: BTreeMap<NodeId, Occupancy> = BTreeMap::new();
-        for session in self.sessions.values() {
-            if let Some(node) = &session.node {
-                let on_it = nodes.entry(node.clone()).or_default();
-                on_it.streams += session.stream_ends();
-                on_it.sessions += 1;
-            }
-        }
-        nodes
-    }
-
     fn free_session_id(&self, chance: &mut dyn Chance) -> SessionId {
         loop {
             let id = SessionId::new(ids::random("ses_", 9, chance));
@@ -325,10 +346,15 @@ impl Domain {
         }
     }
 
-    /// Forgets a session that nobody is in.
-    fn end_session(&mut self, id: &SessionId) {
-        if let Some(session) = self.sessions.remove(id) {
-            self.tokens.revoke_session(id);
+    /// Forgets a session that nobody is in. Without a reason it is as if it had never been, and applications hear nothing.
+    fn end_session(&mut self, id: &SessionId, reason: Option<Reason>) {
+        if let Some(mut session) = self.sessions.remove(id) {
+            let destroyed = reason.map(|reason| session.destroyed(reason));
+            self.outputs.extend(destroyed);
+            for connection in session.connections() {
+                self.tokens.revoke(&connection.token);
+            }
+            self.gone.extend(kept::rows(&mut session));
             self.outputs.push_back(Output::SessionGone {
                 session: id.clone(),
                 incarnation: session.incarnation,
@@ -348,6 +374,8 @@ pub enum CreateSessionError {
     Malformed,
     /// A session of that id exists.
     Taken,
+    /// There are as many as the operator allows.
+    TooMany,
 }
 
 fn no_session(id: &SessionId) -> Refused {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Code, ConnectionId, Domain, Notification, Output, Reason, Refused, SessionId, StreamId,
-    no_session,
+    Code, ConnectionId, Domain, Happened, Notification, Output, Reason, Refused, SessionId,
+    StreamId, no_session,
 };
 
 /// What marks the type of a signal: applications listen for `signal:NAME`.
@@ -38,12 +38,30 @@ impl Domain {
             kind: kind.map(with_prefix),
             data: data.map(str::to_owned),
         });
-        let news: Vec<_> = session
+        let reached = session
             .active()
-            .filter(|one| to.is_empty() || to.contains(&one.id))
-            .map(|one| Output::notify(session_id, &one.id, Arc::clone(&message)))
-            .collect();
-        self.outputs.extend(news);
+            .filter(|one| to.is_empty() || to.contains(&one.id));
+        let mut heard_by = Vec::new();
+        for one in reached {
+            let message = Arc::clone(&message);
+            self.outputs
+                .push_back(Output::notify(session_id, &one.id, message));
+            if !one.is_hidden() {
+                heard_by.push(one.id.clone());
+            }
+        }
+        let kind = kind.unwrap_or_default();
+        let event = session.event(Happened::SignalSent {
+            from: from.cloned(),
+            to: heard_by,
+            // Applications hear the type as its sender named it: clients put the mark before it, applications do not have to.
+            kind: match from {
+                Some(_) => kind.strip_prefix(SIGNAL_PREFIX).unwrap_or(kind).to_owned(),
+                None => kind.to_owned(),
+            },
+            data: data.unwrap_or_default().to_owned(),
+        });
+        self.outputs.push_back(event);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionId, Level, Millis, Reason, SessionId, Stream, StreamId};
+use super::{ConnectionId, Level, Millis, Reason, SessionEvent, SessionId, Stream, StreamId};
 
 /// A consequence of a call to the domain.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,8 @@ pub enum Output {
         /// In which stream.
         stream: StreamId,
     },
+    /// Applications must hear something.
+    Event(Box<SessionEvent>),
     /// A session is over.
     SessionGone {
         /// Its id, free again.

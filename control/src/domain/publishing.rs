@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::connection::{Publication, Subscription};
 use super::{
-    Chance, Code, ConnectionId, Domain, Millis, Notification, Output, Reason, Refused, SessionId,
-    Stream, StreamId, StreamProperties, ids, no_user,
+    Chance, Code, Connection, ConnectionId, Domain, Millis, Notification, Output, Reason, Refused,
+    SessionId, Stream, StreamId, StreamProperties, ids, no_user,
 };
 
 impl Domain {
     /// Reserves a stream for a user that wants to publish. Nobody else knows until [`Domain::complete_publish`].
     ///
     /// # Errors
-    /// Code 401 for a subscriber, 106 when a stream is there or on its way.
+    /// Code 401 for a subscriber, 106 when a stream is there or on its way, 429 when the session has too many.
     pub fn begin_publish(
         &mut self,
         session: &SessionId,
@@ -22,10 +22,10 @@ impl Domain {
         properties: &StreamProperties,
         chance: &mut dyn Chance,
     ) -> Result<StreamId, Refused> {
-        let connection = self
-            .active_session_mut(session)?
-            .connection_mut(id)
-            .ok_or_else(|| no_user(id))?;
+        let bounds = self.bounds;
+        let session = self.active_session_mut(session)?;
+        let room = session.expect_room_for_stream(&bounds);
+        let connection = session.connection_mut(id).ok_or_else(|| no_user(id))?;
         if !connection.may_publish() {
             return Err(Refused::unauthorized("publish video"));
         }
@@ -36,6 +36,7 @@ impl Domain {
             let text = format!("Connection '{id}' publishes already");
             return Err(Refused::new(Code::UserStreaming, text));
         }
+        room?;
         presence.publication = Publication::Pending(stream.clone());
         Ok(stream)
     }
@@ -72,7 +73,8 @@ impl Domain {
             stream: Box::new(stream.clone()),
         });
         let news = session.tell_others(id, &published);
-        self.outputs.extend(news);
+        let event = session.sends(&stream);
+        self.outputs.extend(news.into_iter().chain(event));
         Ok(stream)
     }
 
@@ -127,7 +129,7 @@ impl Domain {
     /// A user receives a stream from now on. Again is fine: it starts anew.
     ///
     /// # Errors
-    /// Code 102 or 105 when user or stream went away.
+    /// Code 102 or 105 when user or stream went away, 429 when the user receives too many.
     pub fn subscribe(
         &mut self,
         session_id: &SessionId,
@@ -136,8 +138,9 @@ impl Domain {
         now: Millis,
     ) -> Result<(), Refused> {
         let publisher = self.stream(session_id, stream)?.connection.clone();
-        let presence = self
-            .active_session_mut(session_id)?
+        self.check_subscribe(session_id, id, stream)?;
+        let session = self.active_session_mut(session_id)?;
+        let presence = session
             .connection_mut(id)
             .and_then(|connection| connection.presence.as_mut())
             .ok_or_else(|| no_user(id))?;
@@ -151,6 +154,8 @@ impl Domain {
                 publisher,
                 created_at: now,
             });
+            let event = session.receives(id, stream);
+            self.outputs.extend(event);
         }
         Ok(())
     }
@@ -217,15 +222,27 @@ impl Domain {
                 gone.push(one.stream.clone());
             }
         }
-        presence
-            .subscriptions
-            .retain(|one| one.publisher != *publisher);
-        self.outputs
-            .extend(gone.into_iter().map(|stream| Output::SubscriptionGone {
-                session: session_id.clone(),
-                connection: id.clone(),
-                stream,
-            }));
+        let ended = |connection: &Connection| {
+            let subscriptions = connection.subscriptions().iter();
+            let gone = subscriptions.filter(|one| one.publisher == *publisher);
+            gone.filter_map(|one| session.receives_no_more(connection, one, Reason::Unsubscribe))
+                .collect()
+        };
+        let events: Vec<_> = session.connection(id).map(ended).unwrap_or_default();
+        if let Some(presence) = session
+            .connection_mut(id)
+            .and_then(|connection| connection.presence.as_mut())
+        {
+            presence
+                .subscriptions
+                .retain(|one| one.publisher != *publisher);
+        }
+        let gone = gone.into_iter().map(|stream| Output::SubscriptionGone {
+            session: session_id.clone(),
+            connection: id.clone(),
+            stream,
+        });
+        self.outputs.extend(gone.chain(events));
         Ok(())
     }
 
@@ -274,13 +291,12 @@ impl Domain {
     ) -> Result<(), Refused> {
         let session = self.active_session_mut(session_id)?;
         let connection = session.connection(id).ok_or_else(|| no_user(id))?;
-        let stream = connection
-            .stream()
-            .map(|stream| stream.id.clone())
-            .ok_or_else(|| {
-                let text = format!("Connection '{id}' publishes nothing");
-                Refused::new(Code::UserNotStreaming, text)
-            })?;
+        let stream = connection.stream().ok_or_else(|| {
+            let text = format!("Connection '{id}' publishes nothing");
+            Refused::new(Code::UserNotStreaming, text)
+        })?;
+        let events = session.stream_ends_for_all(stream, reason);
+        let stream = stream.id.clone();
         session.forget_stream(&stream);
         let unpublished = Arc::new(Notification::ParticipantUnpublished {
             connection_id: id.clone(),
@@ -294,7 +310,7 @@ impl Domain {
             session: session_id.clone(),
             stream,
         });
-        self.outputs.extend(news);
+        self.outputs.extend(news.into_iter().chain(events));
         Ok(())
     }
 }

@@ -7,6 +7,10 @@ pub enum Reason {
     Disconnect,
     /// The user took its stream back.
     Unpublish,
+    /// The user no longer wants to receive it.
+    Unsubscribe,
+    /// Nobody is left in the session.
+    LastParticipantLeft,
     /// A moderator disconnected the user.
     ForceDisconnectByUser,
     /// The application disconnected the user.
@@ -21,6 +25,8 @@ pub enum Reason {
     NetworkDisconnect,
     /// The media node is dead.
     NodeCrashed,
+    /// The media node was taken away by force.
+    MediaServerDisconnect,
     /// The master shuts down in good order.
     OpenviduServerStopped,
 }
@@ -31,6 +37,8 @@ impl Reason {
         match self {
             Self::Disconnect => "disconnect",
             Self::Unpublish => "unpublish",
+            Self::Unsubscribe => "unsubscribe",
+            Self::LastParticipantLeft => "lastParticipantLeft",
             Self::ForceDisconnectByUser => "forceDisconnectByUser",
             Self::ForceDisconnectByServer => "forceDisconnectByServer",
             Self::ForceUnpublishByUser => "forceUnpublishByUser",
@@ -38,6 +46,7 @@ impl Reason {
             Self::SessionClosedByServer => "sessionClosedByServer",
             Self::NetworkDisconnect => "networkDisconnect",
             Self::NodeCrashed => "nodeCrashed",
+            Self::MediaServerDisconnect => "mediaServerDisconnect",
             Self::OpenviduServerStopped => "openviduServerStopped",
         }
     }

@@ -25,6 +25,8 @@ pub enum Code {
     Unauthorized = 401,
     /// There is no filter to act on.
     FilterNotApplied = 406,
+    /// There are as many as there may be.
+    Limit = 429,
     /// A signal is malformed.
     SignalFormat = 600,
     /// A signal is for somebody who is not here.

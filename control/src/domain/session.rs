@@ -1,18 +1,22 @@
 //! A call: its properties and its connections.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use scheduler::Shape;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::connection::Publication;
 use super::{
-    Chance, Connection, ConnectionId, ConnectionProperties, Millis, NodeId, Notification, Output,
-    SessionId, Stream, StreamId, Voice, ids,
+    Chance, Connection, ConnectionId, ConnectionProperties, Limits, Millis, NodeId, Notification,
+    Output, SessionId, Stream, StreamId, Voice, ids,
 };
+use crate::store::Kept;
 
 /// What the application wants of a session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SessionProperties {
     /// `ROUTED` or `RELAYED`; kept and echoed, media are always routed.
     pub media_mode: String,
@@ -24,14 +28,22 @@ pub struct SessionProperties {
     pub default_recording_properties: Value,
     /// The node that the application wants it on.
     pub media_node: Option<NodeId>,
+    /// How many users the application expects in it at its peak.
+    pub expected_connections: Option<u32>,
+    /// How many of them publish; none: all.
+    pub expected_publishers: Option<u32>,
     /// The codec that publishers must use: `VP8`, `VP9`, `H264`, or `NONE`, or the server's choice.
     pub forced_video_codec: String,
     /// Kept and echoed: nothing is ever transcoded.
     pub allow_transcoding: bool,
+    /// How much there may be in it.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// A call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
@@ -44,12 +56,18 @@ pub struct Session {
     /// The node that carries its media, once somebody joined.
     pub node: Option<NodeId>,
     /// Who is heard in it.
+    #[serde(skip)]
     pub voice: Voice,
     /// In the order of their creation, which is what the numbers tell.
-    connections: BTreeMap<u64, Connection>,
+    #[serde(skip)]
+    pub(super) connections: Kept<u64, Connection>,
     /// The numbers of the connections.
-    numbers: HashMap<ConnectionId, u64>,
-    last_number: u64,
+    #[serde(skip)]
+    pub(super) numbers: HashMap<ConnectionId, u64>,
+    pub(super) last_number: u64,
+    /// More than its connections has changed since it was written.
+    #[serde(skip)]
+    pub(super) is_changed: bool,
 }
 
 impl Session {
@@ -66,9 +84,10 @@ impl Session {
             properties,
             node: None,
             voice: Voice::default(),
-            connections: BTreeMap::new(),
+            connections: Kept::default(),
             numbers: HashMap::new(),
             last_number: 0,
+            is_changed: true,
         }
     }
 
@@ -80,6 +99,11 @@ impl Session {
     /// Those whose users are here, the hidden ones included.
     pub fn active(&self) -> impl Iterator<Item = &Connection> {
         self.connections().filter(|one| one.is_active())
+    }
+
+    /// How many connections wait for their users.
+    pub fn pending(&self) -> usize {
+        self.connections.len() - self.active().count()
     }
 
     /// The connection of that id.
@@ -94,22 +118,57 @@ impl Session {
             .find(|stream| stream.id == *id)
     }
 
-    /// Publishers and subscribers.
-    pub fn stream_ends(&self) -> usize {
-        self.active()
-            .map(|one| usize::from(one.stream().is_some()) + one.subscriptions().len())
-            .sum()
+    /// How large it is. To count sound and pictures singly takes a look at every stream; else both are taken to be everywhere.
+    pub fn shape(&self, media_lines: bool) -> Shape {
+        let count = |many: usize| u32::try_from(many).unwrap_or(u32::MAX);
+        let (mut connections, mut publishers, mut subscribers) = (0, 0, 0);
+        for one in self.active() {
+            connections += 1;
+            publishers += usize::from(one.stream().is_some());
+            subscribers += one.subscriptions().len();
+        }
+        let lines = match media_lines {
+            true => self.media_lines(),
+            false => 2 * (publishers + subscribers),
+        };
+        Shape {
+            connections: count(connections),
+            publishers: count(publishers),
+            subscribers: count(subscribers),
+            media_lines: count(lines),
+            taps: 0,
+        }
+    }
+
+    fn media_lines(&self) -> usize {
+        let streams = self.active().filter_map(Connection::stream);
+        let lines: HashMap<_, _> = streams
+            .map(|stream| {
+                let properties = &stream.properties;
+                let lines = [properties.has_audio, properties.has_video];
+                (&stream.id, lines.into_iter().filter(|has| *has).count())
+            })
+            .collect();
+        let subscriptions = self.active().flat_map(Connection::subscriptions);
+        let received = subscriptions.filter_map(|one| lines.get(&one.stream));
+        lines.values().sum::<usize>() + received.sum::<usize>()
     }
 
     pub(super) fn connection_mut(&mut self, id: &ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(self.numbers.get(id)?)
     }
 
+    /// The same, for what is not kept of it.
+    pub(super) fn connection_mut_unkept(&mut self, id: &ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut_unkept(self.numbers.get(id)?)
+    }
+
     pub(super) fn add(&mut self, connection: Connection) -> &Connection {
         self.last_number += 1;
+        self.is_changed = true;
         let number = self.last_number;
         self.numbers.insert(connection.id.clone(), number);
-        self.connections.entry(number).or_insert(connection)
+        self.connections.get_or_insert_with(number, || connection)
     }
 
     pub(super) fn remove(&mut self, id: &ConnectionId) -> Option<Connection> {
@@ -135,19 +194,22 @@ impl Session {
     /// Nobody receives this stream any longer.
     pub(super) fn forget_stream(&mut self, stream: &StreamId) {
         self.voice.forget(stream);
-        for connection in self.connections.values_mut() {
-            if let Some(presence) = &mut connection.presence {
-                presence.subscriptions.retain(|one| one.stream != *stream);
-                let own = match &presence.publication {
-                    Publication::None => false,
-                    Publication::Pending(id) => id == stream,
-                    Publication::Live(live) => live.id == *stream,
-                };
-                if own {
-                    presence.publication = Publication::None;
-                }
+        self.connections.change_some(|connection| {
+            let Some(presence) = &mut connection.presence else {
+                return false;
+            };
+            let received = presence.subscriptions.len();
+            presence.subscriptions.retain(|one| one.stream != *stream);
+            let own = match &presence.publication {
+                Publication::None => false,
+                Publication::Pending(id) => id == stream,
+                Publication::Live(live) => live.id == *stream,
+            };
+            if own {
+                presence.publication = Publication::None;
             }
-        }
+            own || presence.subscriptions.len() != received
+        });
     }
 
     /// An id that no connection of the session has: the application's own choice if it made one.

@@ -1,11 +1,13 @@
 //! A published stream: what its publisher says of it, and what changed since.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ConnectionId, Millis, StreamId};
 
 /// What a publisher says of its stream.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StreamProperties {
     /// It has sound.
     pub has_audio: bool,
@@ -33,7 +35,8 @@ impl StreamProperties {
 }
 
 /// A stream that others may receive.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Stream {
     /// Its id.
     pub id: StreamId,

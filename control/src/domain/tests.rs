@@ -42,12 +42,29 @@ impl View {
     }
 }
 
+/// Of a session that is to have this id.
+pub(super) fn properties(id: &str) -> SessionProperties {
+    SessionProperties {
+        media_mode: "ROUTED".to_owned(),
+        recording_mode: "MANUAL".to_owned(),
+        custom_session_id: id.to_owned(),
+        default_recording_properties: json!({}),
+        media_node: None,
+        expected_connections: None,
+        expected_publishers: None,
+        forced_video_codec: "NONE".to_owned(),
+        allow_transcoding: false,
+        limits: crate::domain::Limits::default(),
+    }
+}
+
 struct World {
     domain: Domain,
     chance: Seeded,
     session: SessionId,
     views: BTreeMap<ConnectionId, View>,
     gone: Vec<Output>,
+    books: event::tests::Books,
 }
 
 impl World {
@@ -58,6 +75,7 @@ impl World {
             session: SessionId::new("S"),
             views: BTreeMap::new(),
             gone: Vec::new(),
+            books: event::tests::Books::default(),
         }
     }
 
@@ -75,15 +93,7 @@ impl World {
     }
 
     fn join(&mut self) {
-        let properties = SessionProperties {
-            media_mode: "ROUTED".to_owned(),
-            recording_mode: "MANUAL".to_owned(),
-            custom_session_id: "S".to_owned(),
-            default_recording_properties: json!({}),
-            media_node: None,
-            forced_video_codec: "NONE".to_owned(),
-            allow_transcoding: false,
-        };
+        let properties = properties("S");
         // Taken is fine.
         let _ = self.domain.create_session(properties, 0, &mut self.chance);
         let connection = self
@@ -187,6 +197,10 @@ impl World {
 
     fn settle(&mut self) {
         while let Some(output) = self.domain.poll() {
+            if let Output::Event(event) = &output {
+                self.books.note(event);
+                continue;
+            }
             let Output::Notify {
                 to, notification, ..
             } = &output
@@ -211,6 +225,7 @@ impl World {
     fn check(&self) {
         let Some(session) = self.domain.session(&self.session) else {
             assert!(self.views.is_empty());
+            assert!(self.books.are_closed());
             return;
         };
         let truth: BTreeMap<_, _> = session

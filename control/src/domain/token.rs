@@ -25,6 +25,11 @@ impl Tokens {
         token
     }
 
+    /// A token that was issued before a restart.
+    pub(super) fn restore(&mut self, token: String, of: (SessionId, ConnectionId)) {
+        self.open.insert(token, of);
+    }
+
     /// What a token opens.
     pub fn find(&self, token: &str) -> Option<&(SessionId, ConnectionId)> {
         self.open.get(token)
@@ -33,11 +38,6 @@ impl Tokens {
     /// Uses a token up.
     pub fn revoke(&mut self, token: &str) {
         self.open.remove(token);
-    }
-
-    /// The tokens of a session die with it.
-    pub fn revoke_session(&mut self, session: &SessionId) {
-        self.open.retain(|_, (of, _)| of != session);
     }
 }
 

@@ -24,7 +24,7 @@ impl Voice {
 impl Domain {
     /// This is what is heard in that life of a session now. What is not published there counts for nothing.
     pub fn hear(&mut self, id: &SessionId, incarnation: u64, mut voice: Voice) {
-        let session = self.sessions.get_mut(id);
+        let session = self.sessions.get_mut_unkept(id);
         let Some(session) = session.filter(|session| session.incarnation == incarnation) else {
             return;
         };

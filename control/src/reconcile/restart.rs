@@ -7,6 +7,8 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use link::{Change, Entry, Transport, TransportId};
+use serde::{Deserialize, Serialize};
+
 use sdp::{LocalParameters, Offered, RemoteDescription, SubscribeMedia, SubscribeParameters};
 
 use super::{Overtaken, Owner, Pending, Place, Reconciler, subscribe_media};
@@ -14,7 +16,7 @@ use crate::domain::Chance;
 use crate::media;
 
 /// What a transport was agreed on with, as far as a restart must repeat it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Agreed {
     place: Place,
     /// How we described ourselves last.
@@ -31,7 +33,7 @@ pub(super) struct Agreed {
 }
 
 /// An RTP stream that we send, by the names that a restart must keep.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sent {
     kind: sdp::Kind,
     ssrc: u32,

@@ -175,6 +175,11 @@ impl World {
             .filter(|entry| matches!(entry, Entry::Transport(_)))
             .count();
         assert_eq!(self.media.owners.len(), transports);
+        assert_eq!(self.media.has_media(&self.session), transports > 0);
+        // Those that come right before and after it by name.
+        for other in ["R", "S-", "T", ""] {
+            assert!(!self.media.has_media(&SessionId::new(other)), "{other}");
+        }
     }
 }
 

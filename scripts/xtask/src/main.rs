@@ -3,6 +3,7 @@
 
 mod bench;
 mod micro;
+mod openapi;
 mod quality;
 mod run;
 mod tidy;
@@ -62,6 +63,23 @@ enum Task {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// Make the parts of a cluster fail, each node in a network namespace of its own, and tell what became of it, with figures (needs root).
+    Faults {
+        /// Only scenarios whose name contains this.
+        filter: Option<String>,
+        /// A short form of each.
+        #[arg(long)]
+        short: bool,
+        /// Write all figures to this file.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Check the REST API against the OpenAPI document that the master serves (needs python3; installs schemathesis).
+    Openapi {
+        /// Requests of each operation in each way of making them.
+        #[arg(long, default_value_t = 30)]
+        examples: u32,
+    },
     /// Fuzz every target in turn (needs cargo-fuzz).
     Fuzz {
         /// Seconds for each target.
@@ -106,6 +124,12 @@ fn perform(task: Task) -> Result<()> {
             };
             quality::quality(&root, &wishes)
         }
+        Task::Faults {
+            filter,
+            short,
+            json,
+        } => run::faults(&root, filter.as_deref(), short, json.as_deref()),
+        Task::Openapi { examples } => openapi::check(&root, examples),
         Task::Fuzz { seconds, target } => run::fuzz(&root, seconds, target.as_deref()),
     }
 }

@@ -71,6 +71,33 @@ pub fn e2e(root: &Path, filter: Option<&str>) -> Result<()> {
     step(&folder, "node", &arguments)
 }
 
+/// What becomes of a cluster whose parts fail, with release builds of the daemons.
+pub fn faults(root: &Path, filter: Option<&str>, short: bool, json: Option<&Path>) -> Result<()> {
+    let folder = root.join("tests/e2e");
+    if !folder.join("node_modules").is_dir() {
+        bail!("the clients' libraries are missing: (cd tests/e2e && npm ci)");
+    }
+    let daemons = ["--package", "control", "--package", "dataplane"];
+    let build = [&["build", "--release", "--quiet"][..], &daemons].concat();
+    step(root, "cargo", &build)?;
+    // A relative name is meant as it was typed, and not below the folder of the tests.
+    let json = json.map(std::path::absolute).transpose()?;
+    let json = json.map(|file| file.to_string_lossy().into_owned());
+    let mut arguments = vec!["faults.mjs"];
+    arguments.extend(short.then_some("--short"));
+    arguments.extend(json.iter().flat_map(|file| ["--json", file.as_str()]));
+    arguments.extend(filter);
+    let binaries = target_folder(root).join("release");
+    let binaries = binaries.to_string_lossy();
+    step_with(&folder, "node", &arguments, &[("RINGCAST_BIN", &binaries)])
+}
+
+/// Where cargo puts what it builds.
+fn target_folder(root: &Path) -> PathBuf {
+    let chosen = std::env::var_os("CARGO_TARGET_DIR");
+    chosen.map_or_else(|| root.join("target"), |folder| root.join(folder))
+}
+
 /// Each fuzz target, or `only` one, for `seconds`, after the inputs that the repository keeps. A finding fails the task;
 /// its input lies in `tests/fuzz/artifacts`.
 pub fn fuzz(root: &Path, seconds: u32, only: Option<&str>) -> Result<()> {

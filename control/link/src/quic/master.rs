@@ -9,7 +9,11 @@ use quinn::{ClientConfig, Connection, Endpoint};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer, understand};
+use super::trouble::ONLY_ASKED;
+use super::{
+    Credentials, Error, HANDSHAKE, Receiver, Sender, Trouble, close, expect_peer, peer_names,
+    understand,
+};
 use crate::desired::DesiredState;
 use crate::message::{Heartbeat, Hello, PROTOCOL_VERSION, ToMaster, ToNode, Welcome};
 use crate::pki;
@@ -22,6 +26,8 @@ use crate::statistics::{StatisticsAnswer, StatisticsQuestion, TransportStatistic
 pub const REDIAL_MIN: Duration = Duration::from_millis(100);
 /// The longest wait before dialling again.
 pub const REDIAL_MAX: Duration = Duration::from_secs(2);
+/// The wait of a master that was told of a newer one: it must not fight, but a node that starts anew forgets.
+pub const REDIAL_SUPERSEDED: Duration = Duration::from_secs(10);
 /// A node that is silent for so long is dialled anew.
 pub const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// More transports than this nobody has: what goes beyond is no honest answer.
@@ -80,6 +86,8 @@ pub enum News {
     Down {
         /// Why, for people.
         why: String,
+        /// The kind of it.
+        trouble: Trouble,
         /// It was up until now.
         was_up: bool,
     },
@@ -117,6 +125,8 @@ struct Shared {
     /// Counts the changes of what is reported.
     reported_changed: watch::Sender<u64>,
     stop: watch::Sender<bool>,
+    /// The next try to dial shall not wait.
+    impatient: Notify,
     questions: Mutex<Questions>,
 }
 
@@ -172,6 +182,24 @@ impl Dialer {
         let connecting = endpoint.connect_with(self.config.clone(), address, pki::NODE_NAME)?;
         Ok(connecting.await?)
     }
+
+    /// Dials once to see which node is there, without taking it over from anybody: the id in its certificate.
+    ///
+    /// # Errors
+    ///
+    /// If no node of our cluster answers within `patience`, or its certificate names none.
+    pub async fn identify(&self, address: SocketAddr, patience: Duration) -> Result<String, Error> {
+        let connection = timeout(patience, self.dial(address))
+            .await
+            .unwrap_or(Err(Error::Silent(patience)))?;
+        let names = peer_names(&connection);
+        connection.close(ONLY_ASKED.into(), b"only asked who is there");
+        let own = names.iter().find(|name| *name != pki::NODE_NAME);
+        own.cloned().ok_or(Error::WrongPeer {
+            expected: "any media node".to_owned(),
+            names,
+        })
+    }
 }
 
 impl NodeLink {
@@ -197,6 +225,7 @@ impl NodeLink {
             desired_changed: Notify::new(),
             reported_changed: watch::Sender::new(0),
             stop: watch::Sender::new(false),
+            impatient: Notify::new(),
             questions: Mutex::default(),
         });
         let task = Task {
@@ -359,6 +388,11 @@ impl NodeLink {
         }
     }
 
+    /// Dials now instead of waiting for the next try, if the node is away.
+    pub fn dial_now(&self) {
+        self.shared.impatient.notify_waiters();
+    }
+
     /// Hangs up and dials no more. What is on the node goes on until its transports end by themselves.
     pub fn stop(&self) {
         self.shared.stop.send_replace(true);
@@ -445,10 +479,22 @@ impl Task {
                 Err(error) => error,
             };
             let was_up = self.disconnected();
-            let why = error.to_string();
+            let (why, trouble) = (error.to_string(), error.trouble());
             tracing::debug!(node = %self.config.name, address = %self.config.address, %why, was_up, "link down");
-            self.tell(News::Down { why, was_up }).await;
-            sleep(wait).await;
+            let down = News::Down {
+                why,
+                trouble,
+                was_up,
+            };
+            self.tell(down).await;
+            let pause = match trouble {
+                Trouble::Superseded => REDIAL_SUPERSEDED,
+                _ => wait,
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.shared.impatient.notified() => {}
+            }
             wait = (wait * 2).min(REDIAL_MAX);
         }
     }

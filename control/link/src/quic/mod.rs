@@ -5,6 +5,7 @@
 
 pub mod master;
 pub mod node;
+mod trouble;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+pub use trouble::Trouble;
 pub use wire::{Receiver, Sender};
 
 use crate::applied::Superseded;
@@ -73,6 +75,9 @@ pub enum Error {
     /// The connection ended, or never came to be.
     #[error("link: {0}")]
     Connection(#[from] ConnectionError),
+    /// The master only wanted to know who is there.
+    #[error("link: the master only asked who is here")]
+    OnlyAsked,
     /// The peer ended its half of the conversation.
     #[error("link: the peer hung up")]
     HungUp,
@@ -261,14 +266,7 @@ fn transport_config(streams_from_peer: u8) -> TransportConfig {
 
 /// Checks that the peer's certificate carries `name`. That the authority has signed it, TLS has seen to.
 fn expect_peer(connection: &quinn::Connection, name: &str) -> Result<(), Error> {
-    let identity = connection
-        .peer_identity()
-        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let names = identity
-        .as_ref()
-        .and_then(|chain| chain.first())
-        .map(|first| names_in(first))
-        .unwrap_or_default();
+    let names = peer_names(connection);
     if names.iter().any(|candidate| candidate == name) {
         return Ok(());
     }
@@ -276,6 +274,18 @@ fn expect_peer(connection: &quinn::Connection, name: &str) -> Result<(), Error> 
         expected: name.to_owned(),
         names,
     })
+}
+
+/// The names in the peer's certificate.
+fn peer_names(connection: &quinn::Connection) -> Vec<String> {
+    let identity = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    identity
+        .as_ref()
+        .and_then(|chain| chain.first())
+        .map(|first| names_in(first))
+        .unwrap_or_default()
 }
 
 fn names_in(certificate: &[u8]) -> Vec<String> {

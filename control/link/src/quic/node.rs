@@ -1,11 +1,13 @@
 //! The node's end: it listens and is dialled by its master.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use quinn::{Connection, Endpoint};
+use quinn::{Connection, ConnectionError, Endpoint};
 use tokio::time::timeout;
 
+use super::trouble::{ONLY_ASKED, SUPERSEDED};
 use super::{Credentials, Error, HANDSHAKE, Receiver, Sender, close, expect_peer, understand};
+use crate::applied::Superseded;
 use crate::message::{ToMaster, ToNode, Welcome};
 use crate::pki;
 
@@ -26,6 +28,8 @@ pub struct MasterConnection {
     pub welcome: Welcome,
     /// Where it is.
     pub address: SocketAddr,
+    /// Which address of ours it dialled, if the system says so.
+    pub local: Option<IpAddr>,
     /// What we say.
     pub sender: Sender<ToMaster>,
     /// What it says.
@@ -103,7 +107,14 @@ impl Incoming {
             close(&connection, "only a master may dial a node");
             return Err(error);
         }
-        let (send, receive) = connection.accept_bi().await?;
+        let (send, receive) = connection.accept_bi().await.map_err(|error| match error {
+            ConnectionError::ApplicationClosed(close)
+                if close.error_code.into_inner() == u64::from(ONLY_ASKED) =>
+            {
+                Error::OnlyAsked
+            }
+            error => error.into(),
+        })?;
         let mut receiver = Receiver::new(receive);
         let ToNode::Welcome(welcome) = receiver.receive().await? else {
             close(&connection, "welcome comes first");
@@ -116,6 +127,7 @@ impl Incoming {
         Ok(MasterConnection {
             welcome,
             address: connection.remote_address(),
+            local: connection.local_ip().map(|ip| ip.to_canonical()),
             sender: Sender::new(send),
             receiver,
             hang_up: HangUp(connection),
@@ -127,5 +139,10 @@ impl HangUp {
     /// Ends the connection and tells the master why.
     pub fn because(&self, why: &str) {
         close(&self.0, why);
+    }
+
+    /// Ends the connection of a master that another one has taken over from, so that it can tell this from any other end.
+    pub fn superseded(&self, by: &Superseded) {
+        self.0.close(SUPERSEDED.into(), by.to_string().as_bytes());
     }
 }

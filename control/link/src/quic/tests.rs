@@ -62,7 +62,7 @@ impl FakeNode {
     /// Until the connection breaks.
     async fn serve(&mut self, mut master: MasterConnection) -> Result<(), Error> {
         if let Err(error) = self.applied.on_welcome(&master.welcome) {
-            master.hang_up.because(&error.to_string());
+            master.hang_up.superseded(&error);
             return Err(error.into());
         }
         master
@@ -332,22 +332,34 @@ async fn only_a_master_of_the_cluster_gets_in_and_only_to_the_node_it_means() {
         node_id: Some(id.into()),
         ..node_config(address)
     };
-    for (credentials, config) in [
-        (&foreign, node_config(address)),
-        (&mixed, node_config(address)),
-        (&another_node, node_config(address)),
-        (&ours, meant("node-2")),
+    for (credentials, config, kind) in [
+        (&foreign, node_config(address), Trouble::Certificate),
+        (&mixed, node_config(address), Trouble::Certificate),
+        (&another_node, node_config(address), Trouble::Certificate),
+        (&ours, meant("node-2"), Trouble::WrongPeer),
     ] {
         let (events, mut news) = mpsc::channel(16);
         let dialer = Dialer::new(credentials).expect("sockets");
         let link = NodeLink::spawn(dialer, config, DesiredState::new(), events);
         let first = next(&mut news, |_| true).await;
-        assert!(
-            matches!(&first, News::Down { was_up: false, .. }),
-            "{first:?}"
-        );
+        let News::Down {
+            trouble,
+            was_up: false,
+            ..
+        } = first
+        else {
+            panic!("{first:?}")
+        };
+        assert_eq!(trouble, kind);
         link.stop();
     }
+    let dialer = Dialer::new(&ours).expect("sockets");
+    let there = dialer.identify(address, PATIENCE).await;
+    assert_eq!(there.expect("a node of ours"), "node-1");
+    let dialer = Dialer::new(&foreign).expect("sockets");
+    let refused = dialer.identify(address, PATIENCE).await;
+    let trouble = refused.expect_err("another authority").trouble();
+    assert_eq!(trouble, Trouble::Certificate);
     // The same node, a right master, and no particular node meant.
     let (events, mut news) = mpsc::channel(16);
     let any = NodeConfig {
@@ -398,9 +410,11 @@ async fn an_older_master_is_turned_away() {
         DesiredState::new(),
         events,
     );
-    let News::Down { why, was_up: false } = next(&mut news, |_| true).await else {
+    let first = next(&mut news, |_| true).await;
+    let News::Down { why, trouble, .. } = first else {
         panic!("an older epoch got in")
     };
+    assert_eq!(trouble, Trouble::Superseded);
     assert!(why.contains("epoch 7"), "{why}");
     served.abort();
 }
@@ -421,9 +435,10 @@ async fn a_node_of_a_later_version_is_not_misunderstood() {
     let (events, mut news) = mpsc::channel(16);
     let dialer = Dialer::new(&ours).expect("sockets");
     let link = NodeLink::spawn(dialer, node_config(address), DesiredState::new(), events);
-    let News::Down { why, was_up: false } = next(&mut news, |_| true).await else {
+    let News::Down { why, trouble, .. } = next(&mut news, |_| true).await else {
         panic!("a later version got in")
     };
+    assert_eq!(trouble, Trouble::Version);
     assert!(why.contains("update this side"), "{why}");
     assert!(!link.is_up());
     served.abort();

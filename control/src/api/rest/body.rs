@@ -29,6 +29,25 @@ impl Fields {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// The field is there and null, where that says something else than nothing.
+    pub fn is_null(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(Value::is_null)
+    }
+
+    /// Nothing else is there.
+    ///
+    /// # Errors
+    /// 400 that names what is there besides.
+    pub fn expect_only(&self, of: &str, names: &[&str]) -> Result<(), Problem> {
+        match self.0.keys().find(|name| !names.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(Problem::bad(format!(
+                "'{of}' has no '{name}', only {}",
+                names.join(", ")
+            ))),
+        }
+    }
+
     /// A text.
     ///
     /// # Errors
@@ -87,7 +106,7 @@ impl Fields {
         let Some(value) = self.value(name) else {
             return Ok(default);
         };
-        let number = value.as_i64().ok_or_else(|| wrong(name, "Integer"))?;
+        let number = whole(value).ok_or_else(|| wrong(name, "Integer"))?;
         match bounds.contains(&number) {
             true => Ok(number),
             false => Err(outside(format!(
@@ -110,6 +129,14 @@ impl Fields {
             })
             .transpose()
     }
+}
+
+/// A whole number, also where it is written with a fraction of nothing: `25.0` is an integer in JSON Schema.
+fn whole(value: &Value) -> Option<i64> {
+    let float = value
+        .as_f64()
+        .filter(|float| float.fract() == 0.0 && float.abs() < 9e15);
+    value.as_i64().or_else(|| float.map(|float| float as i64))
 }
 
 fn wrong(name: &str, what: &str) -> Problem {

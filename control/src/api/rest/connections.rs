@@ -34,13 +34,20 @@ pub async fn create(
     let url = public_url(&app, &headers);
     let session = SessionId::new(session);
     app.step(|core| {
+        expect_place(core, &session)?;
         let created =
             core.domain
                 .create_connection(&session, properties, now_millis(), core.chance.as_mut());
         created
             .map(|connection| Json(render(&session, connection, &url)))
-            .map_err(|_| Problem::empty(StatusCode::NOT_FOUND))
+            .map_err(|refused| super::refusal(&refused))
     })
+}
+
+/// Nobody is given a token for a session that no node would take: who holds one finds that out too late.
+pub fn expect_place(core: &mut Core, session: &SessionId) -> Result<(), Problem> {
+    core.could_place(session)
+        .map_err(|refused| Problem::new(StatusCode::SERVICE_UNAVAILABLE, refused.message))
 }
 
 /// `GET /sessions/{sid}/connection`

@@ -25,7 +25,11 @@ pub async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
 /// `GET /openvidu/health`: can this master be used?
 pub async fn usable(State(app): State<Arc<App>>) -> StatusCode {
     let (all, disconnected) = nodes(&app);
-    match disconnected.len() < all {
+    // Nodes obey the master that was started last: whoever comes to an older one is in the wrong place.
+    let is_theirs = app.step(|core| !core.registry.superseded());
+    // Nobody can join while nothing can be kept.
+    let is_kept = app.store().failure().is_none();
+    match is_theirs && is_kept && disconnected.len() < all {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -35,7 +39,9 @@ pub async fn usable(State(app): State<Arc<App>>) -> StatusCode {
 fn nodes(app: &App) -> (usize, Vec<NodeId>) {
     app.step(|core| {
         let nodes = core.registry.nodes();
-        let lost = nodes.iter().filter(|node| !node.link.is_up());
+        let lost = nodes
+            .iter()
+            .filter(|node| !node.link.is_up() || node.copy_of.is_some());
         (nodes.len(), lost.map(|node| node.id.clone()).collect())
     })
 }

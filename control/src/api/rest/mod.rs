@@ -1,10 +1,12 @@
 //! The OpenVidu REST API under `/openvidu/api`: what applications and `openvidu-node-client` use. One file per resource.
 
 mod body;
+mod cdr;
 mod config;
 mod connections;
 mod health;
 mod media_nodes;
+mod openapi;
 mod recordings;
 pub(crate) mod sessions;
 mod signal;
@@ -12,18 +14,23 @@ mod statistics;
 mod streams;
 mod tokens;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
+use crate::api::proxies;
 use crate::app::{App, now_millis};
-use crate::auth;
+use crate::auth::Verdict;
+use crate::domain::{Code, Refused};
+use crate::store::Unwritten;
 
 pub use health::usable;
 pub use recordings::default_recording_properties;
@@ -32,8 +39,12 @@ pub use sessions::is_video_codec;
 /// The longest body that is read, bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
 
-/// The one thing that needs no secret.
-const PUBLIC_URL: &str = "/openvidu/api/config/openvidu-publicurl";
+/// What needs no secret.
+const OPEN: [&str; 3] = [
+    "/openvidu/api/config/openvidu-publicurl",
+    "/openvidu/api/openapi.json",
+    "/openvidu/health",
+];
 
 /// All of it.
 pub fn router(app: &Arc<App>) -> Router<Arc<App>> {
@@ -72,20 +83,33 @@ pub fn router(app: &Arc<App>) -> Router<Arc<App>> {
         )
         .route("/broadcast/{what}", post(recordings::disabled))
         .route("/speech-to-text/{what}", post(recordings::disabled))
-        .route("/media-nodes", get(media_nodes::list))
-        .route("/media-nodes/{node}", get(media_nodes::get))
+        .route(
+            "/media-nodes",
+            get(media_nodes::list)
+                .post(media_nodes::add)
+                .put(media_nodes::discover),
+        )
+        .route(
+            "/media-nodes/{node}",
+            get(media_nodes::get)
+                .patch(media_nodes::change)
+                .delete(media_nodes::remove),
+        )
         .route("/config", get(config::all))
         .route("/config/openvidu-version", get(config::version))
         .route("/config/openvidu-publicurl", get(config::public_url))
         .route("/config/openvidu-recording", get(config::no))
         .route("/config/openvidu-recording-path", get(config::nothing))
-        .route("/config/openvidu-cdr", get(config::no))
+        .route("/config/openvidu-cdr", get(config::cdr))
         .route("/health", get(health::health))
+        .route("/restart", post(config::restart))
+        .route("/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(|| async { Problem::empty(StatusCode::METHOD_NOT_ALLOWED) })
         .fallback(|| async { Problem::empty(StatusCode::NOT_FOUND) });
     Router::new()
         .nest("/openvidu/api", api)
         .route("/openvidu/health", get(health::usable))
+        .route("/openvidu/cdr", get(cdr::list))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn_with_state(app.clone(), guard))
 }
@@ -106,7 +130,7 @@ impl Problem {
         }
     }
 
-    /// Without a body.
+    /// Without a text.
     pub fn empty(status: StatusCode) -> Self {
         Self {
             status,
@@ -120,13 +144,24 @@ impl Problem {
     }
 }
 
+impl Problem {
+    fn with_path(self, path: &str) -> Response {
+        let body = json!({
+            "timestamp": now_millis(),
+            "status": self.status.as_u16(),
+            "error": self.status.canonical_reason().unwrap_or(""),
+            "message": self.message.unwrap_or_default(),
+            "path": path,
+        });
+        (self.status, axum::Json(body)).into_response()
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        if self.message.is_some() {
-            // The guard knows the path, which belongs into the body.
-            response.extensions_mut().insert(self);
-        }
+        // The guard knows the path, which belongs into the body.
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -134,31 +169,92 @@ impl IntoResponse for Problem {
 /// Lets nobody in without the secret, and puts bodies on errors.
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let open = path == PUBLIC_URL || path == "/openvidu/health";
-    if !open && !auth::is_application(request.headers(), app.config.secret.expose()) {
-        let challenge = HeaderValue::from_static("Basic realm=\"OPENVIDUAPP\"");
-        let mut response = StatusCode::UNAUTHORIZED.into_response();
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, challenge);
-        return response;
+    let verdict = match OPEN.contains(&path.as_str()) {
+        true => Verdict::Right,
+        false => judge(&app, &request),
+    };
+    if verdict != Verdict::Right {
+        return turned_away(&app, verdict, &path);
     }
-    let mut response = next.run(request).await;
+    let is_change = !request.method().is_safe();
+    let mut response = match app.store().failure() {
+        // What can't be kept is not begun.
+        Some(unwritten) if is_change => unavailable(&unwritten).into_response(),
+        _ => next.run(request).await,
+    };
+    // Nobody is told of what a crash may take back.
+    if let Err(unwritten) = app.committed().await
+        && is_change
+        && response.status().is_success()
+    {
+        response = unavailable(&unwritten).into_response();
+    }
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let problem = Problem::new(response.status(), "The body is longer than 1 MiB");
         response = problem.into_response();
     }
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let body = json!({
-            "timestamp": now_millis(),
-            "status": problem.status.as_u16(),
-            "error": problem.status.canonical_reason().unwrap_or(""),
-            "message": problem.message,
-            "path": path,
-        });
-        return (problem.status, axum::Json(body)).into_response();
+    match problem_of(&mut response) {
+        Some(problem) => problem.with_path(&path),
+        None => response,
     }
+}
+
+/// The answer to somebody who does not know the secret.
+fn turned_away(app: &App, verdict: Verdict, path: &str) -> Response {
+    let (status, message, name, value) = match verdict {
+        Verdict::TooMany => {
+            app.metrics.refused("wrong_secrets_per_address");
+            let text = "Too many wrong secrets from this address";
+            (
+                StatusCode::TOO_MANY_REQUESTS,
+                text,
+                header::RETRY_AFTER,
+                "10",
+            )
+        }
+        Verdict::Wrong | Verdict::Right => {
+            let text = "The secret is missing or wrong";
+            let challenge = "Basic realm=\"OPENVIDUAPP\"";
+            (
+                StatusCode::UNAUTHORIZED,
+                text,
+                header::WWW_AUTHENTICATE,
+                challenge,
+            )
+        }
+    };
+    let mut response = Problem::new(status, message).with_path(path);
     response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
+    response
+}
+
+/// What went wrong, if something did. Whatever refuses a request before any of ours sees it speaks plain text: here it becomes a body like all others.
+fn problem_of(response: &mut Response) -> Option<Problem> {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        return Some(problem);
+    }
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_plain = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
+    (response.status().is_client_error() && is_plain)
+        .then(|| Problem::new(response.status(), "The request can't be read"))
+}
+
+/// Whether the request comes from somebody who knows the secret.
+fn judge(app: &App, request: &Request) -> Verdict {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
+    let address = proxies::client(&app.config.trusted_proxies, peer, request.headers());
+    let verdict = app.door.request(request.headers(), address, Instant::now());
+    if verdict == Verdict::Wrong && request.headers().contains_key(header::AUTHORIZATION) {
+        tracing::warn!(%address, "wrong secret");
+    }
+    verdict
+}
+
+fn unavailable(unwritten: &Unwritten) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, unwritten.to_string())
 }
 
 /// The query flag that asks for statistics.
@@ -167,6 +263,14 @@ const WEB_RTC_STATS: &str = "webRtcStats";
 /// Query flags as the node client sends them: anything but `true` is false.
 fn flag(query: &std::collections::HashMap<String, String>, name: &str, default: bool) -> bool {
     query.get(name).map_or(default, |value| value == "true")
+}
+
+/// What the domain refused, where an unknown session is 404.
+fn refusal(refused: &Refused) -> Problem {
+    match refused.code {
+        Code::Limit => Problem::new(StatusCode::TOO_MANY_REQUESTS, refused.message.clone()),
+        _ => Problem::empty(StatusCode::NOT_FOUND),
+    }
 }
 
 /// A list as applications expect it.

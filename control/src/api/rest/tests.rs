@@ -17,6 +17,11 @@ use crate::domain::{ConnectionId, JoinRequest, SessionId, StreamProperties};
 use crate::server::routes;
 use crate::testing::{SECRET, master, master_with};
 
+mod disk;
+mod limits;
+mod media_nodes;
+mod placement;
+
 const API: &str = "/openvidu/api";
 
 struct Rest {
@@ -497,6 +502,17 @@ async fn configuration_health_and_nodes() {
     assert_eq!(config["VERSION"], "2.32.2");
     assert_eq!(config["OPENVIDU_PUBLICURL"], "https://call.example:4443");
     assert!(!config.to_string().contains(SECRET));
+    assert!(config.get("OPENVIDU_WEBHOOK_EVENTS").is_none());
+    let (app, _) = master_with("webhook_endpoint = 'https://hook.example'");
+    let routes_of_it = routes(&app, None);
+    let told = Rest {
+        app,
+        routes: routes_of_it,
+    };
+    let (_, config) = told.call("GET", "/config", Value::Null).await;
+    let all = json!(told.app.config.webhook_events_or_all());
+    assert_eq!(config["OPENVIDU_WEBHOOK_EVENTS"], all, "none named: all");
+    assert!(all.to_string().contains("sessionCreated"));
     let (_, version) = rest
         .call("GET", "/config/openvidu-version", Value::Null)
         .await;

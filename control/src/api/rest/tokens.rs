@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::body::Fields;
@@ -25,10 +25,11 @@ pub async fn create(
     let properties = connections::properties(&fields)?;
     let url = public_url(&app, &headers);
     app.step(|core| {
+        connections::expect_place(core, &session)?;
         let connection = core
             .domain
             .create_connection(&session, properties, now_millis(), core.chance.as_mut())
-            .map_err(|_| Problem::empty(StatusCode::NOT_FOUND))?;
+            .map_err(|refused| super::refusal(&refused))?;
         let token = token_url(&url, &session, &connection.token);
         let mut value = json!({
             "id": token,

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{Code, ConnectionId, Notification, Reason, Refused, Stream};
+use crate::store::Unwritten;
 
 /// The longest frame that is read, bytes.
 pub const FRAME_MAX: usize = 1024 * 1024;
@@ -103,6 +104,13 @@ pub fn success(id: &Value, result: &impl Serialize) -> String {
 pub fn failure(id: &Value, refused: &Refused) -> String {
     let error = json!({"code": refused.code as i64, "message": refused.to_string()});
     json!({"id": id, "error": error, "jsonrpc": "2.0"}).to_string()
+}
+
+/// The same answer, but what it tells of could not be kept.
+pub fn unwritten(answer: &str, why: &Unwritten) -> String {
+    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+    let refused = Refused::new(Code::Generic, format!("Not done: {why}"));
+    failure(answer.get("id").unwrap_or(&Value::Null), &refused)
 }
 
 /// A message that nobody asked for.

@@ -4,6 +4,7 @@
 //! so that a media node's slowness never delays a pong, and nothing overtakes what came before it.
 
 pub mod frame;
+pub mod notices;
 pub mod sessions;
 
 pub mod force;
@@ -27,6 +28,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::api::proxies;
 use crate::app::{App, Core};
 use crate::domain::{Code, Refused};
 use frame::Request;
@@ -49,27 +51,18 @@ pub async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if !app.step(|core| core.admit(peer.ip())) {
-        app.metrics.refused("sockets_per_address");
+    let address = proxies::client(&app.config.trusted_proxies, peer.ip(), &headers);
+    if let Err(limit) = app.sockets().take(address) {
+        app.metrics.refused(limit);
         return StatusCode::TOO_MANY_REQUESTS.into_response();
     }
-    let admitted = socket::Admitted::new(app.clone(), peer.ip());
-    let client = client_address(&headers, peer);
+    let admitted = socket::Admitted::new(app.clone(), address);
+    let client = address.to_string();
     upgrade
         .read_buffer_size(READ_BUFFER)
         .max_message_size(frame::FRAME_MAX)
         .max_frame_size(frame::FRAME_MAX)
         .on_upgrade(move |socket| socket::serve(admitted, client, socket))
-}
-
-/// The address that applications are shown: a proxy's word is good enough for that, and for nothing else.
-fn client_address(headers: &HeaderMap, peer: SocketAddr) -> String {
-    headers
-        .get("x-real-ip")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<IpAddr>().ok())
-        .unwrap_or(peer.ip())
-        .to_string()
 }
 
 /// One request, on its way to its answer.
@@ -87,6 +80,11 @@ struct Call {
 impl Call {
     /// Handles the request to its end.
     async fn handle(self) {
+        if let Some(unwritten) = self.app.store().failure().filter(|_| self.is_change()) {
+            // What can't be kept is not begun.
+            let text = format!("Not done: {unwritten}");
+            return self.refuse(Refused::new(Code::Generic, text));
+        }
         let member = self.app.step(|core| core.rpc.member(self.socket));
         match (self.request.method.as_str(), member) {
             ("joinRoom", None) => session::join(&self),
@@ -143,6 +141,21 @@ impl Call {
                 ),
             )),
         }
+    }
+
+    /// It makes something that must be kept.
+    fn is_change(&self) -> bool {
+        !matches!(
+            self.request.method.as_str(),
+            "connect"
+                | "sessionStatus"
+                | "closeSession"
+                | "leaveRoom"
+                | "unpublishVideo"
+                | "unsubscribeFromVideo"
+                | "onIceCandidate"
+                | "videoData"
+        )
     }
 
     /// A stream is negotiated anew: by its publisher if it is the member's own, else by a subscriber.

@@ -228,6 +228,7 @@ fn complete(
     let live =
         core.domain
             .complete_publish(&member.0, &member.1, stream, properties, now_millis())?;
+    core.reshape(&member.0);
     tracing::info!(session = %member.0, stream = %live.id, "published");
     Ok(result(&live, &negotiated.answer))
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::sessions::Member;
 use super::{Call, frame, object};
 use crate::app::{App, Core, now_millis};
-use crate::auth;
+use crate::auth::Verdict;
 use crate::domain::{
     Code, ConnectionId, JoinRequest, Joined, Millis, Participant, Reason, Refused, Role, SessionId,
     ids,
@@ -28,7 +28,7 @@ pub fn join(call: &Call) {
     if !allowed {
         app.metrics.refused("joins_per_address");
         let text = "Too many joins from this address";
-        return call.refuse(Refused::new(Code::Generic, text));
+        return call.refuse(Refused::new(Code::Limit, text));
     }
     let join = match request(call) {
         Ok(join) => join,
@@ -45,6 +45,7 @@ pub fn join(call: &Call) {
         let joined = core
             .domain
             .join(&join, now_millis(), core.chance.as_mut())?;
+        core.reshape(&session);
         let rpc = rpc_id(core);
         let member = (joined.session.clone(), joined.id.clone());
         core.rpc.join(call.socket, rpc.clone(), member);
@@ -91,7 +92,7 @@ pub fn connect_again(call: &Call) {
 
 /// `sessionStatus`: is this still the master that the client joined?
 pub fn status(call: &Call) {
-    let life = call.app.life;
+    let life = call.app.facts.life;
     call.finish(|_| Ok(object([("life", json!(life))])));
 }
 
@@ -114,9 +115,25 @@ fn request(call: &Call) -> Result<JoinRequest, Refused> {
     let text = |name| request.optional_text(name).unwrap_or("").to_owned();
     let secret = request.optional_text("secret").unwrap_or("");
     let trusted = !secret.is_empty();
-    if trusted && !auth::same(secret, call.app.config.secret.expose()) {
-        return Err(Refused::unauthorized("join session: wrong secret"));
+    if trusted {
+        match call.app.door.secret(secret, call.peer, Instant::now()) {
+            Verdict::Right => {}
+            Verdict::Wrong => {
+                tracing::warn!(address = %call.peer, "wrong secret");
+                return Err(Refused::unauthorized("join session: wrong secret"));
+            }
+            Verdict::TooMany => {
+                call.app.metrics.refused("wrong_secrets_per_address");
+                let text = "Too many wrong secrets from this address";
+                return Err(Refused::new(Code::Limit, text));
+            }
+        }
     }
+    let lifetime = call.app.config.token_lifetime.as_millis() as Millis;
+    let tokens_since = match lifetime {
+        0 => 0,
+        lifetime => now_millis().saturating_sub(lifetime),
+    };
     Ok(JoinRequest {
         session: request.text("session")?.to_owned(),
         token: text("token"),
@@ -126,6 +143,7 @@ fn request(call: &Call) -> Result<JoinRequest, Refused> {
         metadata: text("metadata"),
         platform: text("platform"),
         ip: call.client.clone(),
+        tokens_since,
     })
 }
 
@@ -175,7 +193,7 @@ fn join_result(app: &App, joined: Joined, rpc: String, servers: Value) -> JoinRe
         video_simulcast: app.config.video_simulcast,
         record: joined.record,
         custom_ice_servers: servers,
-        life: app.life,
+        life: app.facts.life,
     }
 }
 

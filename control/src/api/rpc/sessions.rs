@@ -3,15 +3,18 @@
 //! A notification is kept until the client's WebSocket has acknowledged it (a pong that echoes its number, RFC 6455 §5.5.3), so that
 //! what was written to a dead socket is not lost: it is sent again on the next one. Sans-IO but for the senders it holds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::Utf8Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::frame;
+use super::notices::{Notice, Notices, To};
 use crate::domain::{ConnectionId, Notification, SessionId, StreamId};
+use crate::store::{Batch, Error, Loaded, Table};
 
 /// Most notifications that a client may have unheard. One more and it is evicted.
 pub const UNHEARD_MAX: usize = 1000;
@@ -21,6 +24,9 @@ pub const UNHEARD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const SOCKET_QUEUE: usize = UNHEARD_MAX + 512;
 /// How long an evicted client may take to close its socket.
 pub const EVICTION_GRACE: Duration = Duration::from_secs(10);
+
+/// How many RPC sessions are written at once only for what they have confirmed.
+const STALE_AT_ONCE: usize = 500;
 
 /// A WebSocket of this process. Never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +38,16 @@ pub type RpcId = String;
 /// Whose RPC session it is.
 pub type Member = (SessionId, ConnectionId);
 
-/// What a socket's task has to write.
+/// What a socket's task has to write, and when it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// The batch that must be on the disk before.
+    pub after: u64,
+    /// What to write.
+    pub frame: Frame,
+}
+
+/// What a socket is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// An answer.
@@ -57,7 +72,7 @@ pub type Lane = Arc<tokio::sync::Mutex<()>>;
 
 #[derive(Debug)]
 struct Socket {
-    frames: mpsc::Sender<Frame>,
+    frames: mpsc::Sender<Numbered>,
     rpc: Option<RpcId>,
 }
 
@@ -69,10 +84,13 @@ struct RpcSession {
     unheard: VecDeque<Unheard>,
     /// Of all in `unheard`.
     unheard_bytes: usize,
-    next: u64,
+    /// The last notification before it joined, the last that it has confirmed, and the last that is meant for it: after that it was
+    /// put out.
+    since: u64,
+    heard: u64,
+    until: Option<u64>,
     /// When it is over if nothing happens: a lost client's grace, or an evicted one's.
     deadline: Option<Instant>,
-    evicted: bool,
 }
 
 #[derive(Debug)]
@@ -90,9 +108,39 @@ pub struct RpcSessions {
     sockets: HashMap<SocketId, Socket>,
     sessions: HashMap<RpcId, RpcSession>,
     by_member: HashMap<Member, RpcId>,
+    by_session: HashMap<SessionId, BTreeSet<RpcId>>,
+    notices: Notices,
+    /// What is to be written of them.
+    touched: BTreeSet<RpcId>,
+    /// Of these only what they have confirmed: nobody waits for that.
+    stale: BTreeSet<RpcId>,
     last_socket: u64,
-    /// The last notification and its text: it mostly goes to many.
-    last_text: Option<(Arc<Notification>, Utf8Bytes)>,
+    /// What this step says, in order.
+    said: Vec<(mpsc::Sender<Numbered>, Frame, SocketId)>,
+    /// The last notification: it mostly goes to many.
+    last: Option<Saying>,
+}
+
+/// A notification that others may hear too.
+#[derive(Debug)]
+struct Saying {
+    notification: Arc<Notification>,
+    session: SessionId,
+    number: u64,
+    text: Utf8Bytes,
+    urgency: Urgency,
+    to: Vec<RpcId>,
+}
+
+/// What is kept of an RPC session.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    session: SessionId,
+    connection: ConnectionId,
+    since: u64,
+    heard: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<u64>,
 }
 
 /// What became overdue.
@@ -104,7 +152,7 @@ pub enum Overdue {
 
 impl RpcSessions {
     /// A socket opened.
-    pub fn open(&mut self, frames: mpsc::Sender<Frame>) -> SocketId {
+    pub fn open(&mut self, frames: mpsc::Sender<Numbered>) -> SocketId {
         self.last_socket += 1;
         let id = SocketId(self.last_socket);
         self.sockets.insert(id, Socket { frames, rpc: None });
@@ -125,7 +173,7 @@ impl RpcSessions {
     /// connection is gone, and another may have its id by now.
     pub fn member(&self, socket: SocketId) -> Option<(Member, Lane)> {
         let rpc = self.sockets.get(&socket)?.rpc.as_ref()?;
-        let session = self.sessions.get(rpc).filter(|one| !one.evicted)?;
+        let session = self.sessions.get(rpc).filter(|one| !one.is_evicted())?;
         Some((session.member.clone(), session.lane.clone()))
     }
 
@@ -153,11 +201,12 @@ impl RpcSessions {
             lane: Lane::default(),
             unheard: VecDeque::new(),
             unheard_bytes: 0,
-            next: 1,
+            since: self.notices.last(),
+            heard: 0,
+            until: None,
             deadline: None,
-            evicted: false,
         };
-        self.sessions.insert(rpc, session);
+        self.add(rpc, session);
     }
 
     /// The lane of an RPC session's requests, while it lives.
@@ -172,17 +221,14 @@ impl RpcSessions {
         let open = self.sockets.get_mut(&socket)?;
         open.rpc = Some(rpc.to_owned());
         let old = session.socket.replace(socket);
-        if !session.evicted {
+        if !session.is_evicted() {
             session.deadline = None;
         }
-        if let Some(old) = old.filter(|old| *old != socket)
-            && let Some(old) = self.sockets.remove(&old)
-        {
-            let _ = old
-                .frames
-                .try_send(Frame::Close(1000, "Replaced by a new connection"));
+        let member = session.member.clone();
+        if let Some(old) = old.filter(|old| *old != socket) {
+            self.close(old, 1000, "Replaced by a new connection");
         }
-        Some(session.member.clone())
+        Some(member)
     }
 
     /// Sends again what a client that came back has not heard. An announced stream that it receives already it has heard of: a
@@ -191,12 +237,16 @@ impl RpcSessions {
         let Some(session) = self.session_of(socket) else {
             return;
         };
-        session.unheard.retain(|unheard| {
-            unheard
-                .announces
-                .as_ref()
-                .is_none_or(|stream| !received.contains(stream))
-        });
+        let known: Vec<_> = session
+            .unheard
+            .iter()
+            .filter(|one| {
+                let announces = one.announces.as_ref();
+                announces.is_some_and(|stream| received.contains(stream))
+            })
+            .map(|one| one.number)
+            .collect();
+        session.unheard.retain(|one| !known.contains(&one.number));
         session.unheard_bytes = session.unheard.iter().map(|one| one.text.len()).sum();
         let frames: Vec<_> = session
             .unheard
@@ -208,6 +258,9 @@ impl RpcSessions {
         for frame in frames {
             self.write(socket, frame);
         }
+        for number in known {
+            self.notices.settled(number);
+        }
     }
 
     /// Answers a request on the socket it came by; an answer to a socket that is gone is forgotten, as its client has.
@@ -217,63 +270,104 @@ impl RpcSessions {
 
     /// Tells a client something, now or when it comes back. Answers false when it has too much unheard already.
     pub fn notify(&mut self, member: &Member, notification: &Arc<Notification>) -> bool {
-        let text = self.text_of(notification);
-        let Some(session) = self
-            .by_member
-            .get(member)
-            .and_then(|rpc| self.sessions.get_mut(rpc))
-        else {
+        let Some(rpc) = self.by_member.get(member).cloned() else {
+            return true;
+        };
+        let (number, text, urgency) = self.say(&member.0, notification);
+        let Some(session) = self.sessions.get_mut(&rpc) else {
             return true;
         };
         let bytes = session.unheard_bytes + text.len();
         if session.unheard.len() >= UNHEARD_MAX || bytes > UNHEARD_BYTES_MAX {
             return false;
         }
-        let urgency = match **notification {
-            Notification::ParticipantJoined { .. } => Urgency::CanWait,
-            _ => Urgency::Prompt,
-        };
-        let number = session.next;
-        session.next += 1;
         session.unheard_bytes = bytes;
         session.unheard.push_back(Unheard {
             number,
             text: text.clone(),
             urgency,
-            announces: match &**notification {
-                Notification::ParticipantPublished { stream, .. } => Some(stream.id.clone()),
-                _ => None,
-            },
+            announces: announced(notification).cloned(),
         });
-        if let Some(socket) = session.socket {
+        let socket = session.socket;
+        self.notices.told(number);
+        if let Some(saying) = &mut self.last {
+            saying.to.push(rpc);
+        }
+        if let Some(socket) = socket {
             self.write(socket, Frame::Notification(number, text, urgency));
         }
         true
     }
 
-    /// What a notification says; written once for all who hear it.
-    fn text_of(&mut self, notification: &Arc<Notification>) -> Utf8Bytes {
-        match &self.last_text {
-            Some((last, text)) if Arc::ptr_eq(last, notification) => text.clone(),
-            _ => {
-                let text = Utf8Bytes::from(frame::notification(notification));
-                self.last_text = Some((Arc::clone(notification), text.clone()));
-                text
-            }
+    /// The number of a notification, and its words; both are made once for all who hear it.
+    fn say(
+        &mut self,
+        session: &SessionId,
+        notification: &Arc<Notification>,
+    ) -> (u64, Utf8Bytes, Urgency) {
+        if let Some(last) = &self.last
+            && Arc::ptr_eq(&last.notification, notification)
+            && last.session == *session
+        {
+            return (last.number, last.text.clone(), last.urgency);
         }
+        self.said_it();
+        let number = self.notices.number();
+        let text = Utf8Bytes::from(frame::notification(notification));
+        let urgency = match **notification {
+            Notification::ParticipantJoined { .. } => Urgency::CanWait,
+            _ => Urgency::Prompt,
+        };
+        self.last = Some(Saying {
+            notification: Arc::clone(notification),
+            session: session.clone(),
+            number,
+            text: text.clone(),
+            urgency,
+            to: Vec::new(),
+        });
+        (number, text, urgency)
+    }
+
+    /// Everybody who hears the last notification has been told.
+    fn said_it(&mut self) {
+        let Some(said) = self.last.take() else { return };
+        if said.to.is_empty() {
+            return;
+        }
+        let everybody = self.by_session.get(&said.session);
+        let count = everybody.map_or(0, BTreeSet::len);
+        let to = match everybody {
+            Some(everybody) if said.to.len() * 2 > count => {
+                let told: HashSet<_> = said.to.iter().collect();
+                let others = everybody.iter().filter(|one| !told.contains(one));
+                To::AllBut(others.cloned().collect())
+            }
+            _ => To::Only(said.to),
+        };
+        let notice = Notice {
+            session: said.session,
+            text: said.text.to_string(),
+            can_wait: said.urgency == Urgency::CanWait,
+            announces: announced(&said.notification).cloned(),
+            to,
+        };
+        self.notices.keep(said.number, notice);
     }
 
     /// The client has heard everything up to this number.
     pub fn heard(&mut self, socket: SocketId, number: u64) {
-        if let Some(session) = self.session_of(socket) {
-            while session
-                .unheard
-                .front()
-                .is_some_and(|one| one.number <= number)
-            {
-                let heard = session.unheard.pop_front();
-                session.unheard_bytes -= heard.map_or(0, |one| one.text.len());
-            }
+        let Some(rpc) = self.sockets.get(&socket).and_then(|open| open.rpc.clone()) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(&rpc) else {
+            return;
+        };
+        while let Some(one) = session.unheard.pop_front_if(|one| one.number <= number) {
+            session.unheard_bytes -= one.text.len();
+            session.heard = one.number;
+            self.notices.settled(one.number);
+            self.stale.insert(rpc.clone());
         }
     }
 
@@ -285,7 +379,7 @@ impl RpcSessions {
             return None;
         }
         session.socket = None;
-        if session.evicted {
+        if session.is_evicted() {
             // It was told to go, and it did; or it will be told again if it comes back in time.
             if session.unheard.is_empty() {
                 self.forget(&rpc);
@@ -309,8 +403,9 @@ impl RpcSessions {
             return;
         };
         if let Some(session) = self.sessions.get_mut(&rpc) {
-            session.evicted = true;
+            session.until = Some(self.notices.last());
             session.deadline = Some(now + EVICTION_GRACE);
+            self.touched.insert(rpc);
         }
     }
 
@@ -326,7 +421,8 @@ impl RpcSessions {
     /// Closes a socket from our side.
     pub fn close(&mut self, socket: SocketId, code: u16, reason: &'static str) {
         if let Some(open) = self.sockets.remove(&socket) {
-            let _ = open.frames.try_send(Frame::Close(code, reason));
+            self.said
+                .push((open.frames, Frame::Close(code, reason), socket));
         }
     }
 
@@ -336,7 +432,7 @@ impl RpcSessions {
             .sessions
             .iter()
             .filter(|(_, session)| session.deadline.is_some_and(|deadline| deadline <= now))
-            .map(|(rpc, session)| (rpc.clone(), session.member.clone(), session.evicted))
+            .map(|(rpc, session)| (rpc.clone(), session.member.clone(), session.is_evicted()))
             .collect();
         let mut overdue = Vec::new();
         for (rpc, member, evicted) in due {
@@ -351,8 +447,26 @@ impl RpcSessions {
         overdue
     }
 
+    fn add(&mut self, rpc: RpcId, session: RpcSession) {
+        self.said_it();
+        let of_session = self.by_session.entry(session.member.0.clone());
+        of_session.or_default().insert(rpc.clone());
+        self.touched.insert(rpc.clone());
+        self.sessions.insert(rpc, session);
+    }
+
     fn forget(&mut self, rpc: &str) -> Option<SocketId> {
+        // Nobody may be missing among those who heard the last notification.
+        self.said_it();
         let session = self.sessions.remove(rpc)?;
+        for unheard in &session.unheard {
+            self.notices.settled(unheard.number);
+        }
+        self.touched.insert(rpc.to_owned());
+        let of_session = self.by_session.get_mut(&session.member.0);
+        if of_session.is_some_and(|all| all.remove(rpc) && all.is_empty()) {
+            self.by_session.remove(&session.member.0);
+        }
         if self
             .by_member
             .get(&session.member)
@@ -371,14 +485,21 @@ impl RpcSessions {
         self.sessions.get_mut(rpc)
     }
 
-    /// Queues a frame. A socket that does not take it is dropped, which ends its task: the client will come back or be lost.
     fn write(&mut self, socket: SocketId, frame: Frame) {
-        if let Some(open) = self.sockets.get(&socket)
-            && open.frames.try_send(frame).is_err()
-        {
-            // The task finds its queue closed, and reports the socket closed like any other.
-            tracing::debug!(?socket, "socket queue is full");
-            self.close_queue(socket);
+        if let Some(open) = self.sockets.get(&socket) {
+            self.said.push((open.frames.clone(), frame, socket));
+        }
+    }
+
+    /// Queues what was said in this step: it may be heard once that batch is on the disk. A socket that does not take it is dropped,
+    /// which ends its task: the client will come back or be lost.
+    pub fn flush(&mut self, after: u64) {
+        for (frames, frame, socket) in std::mem::take(&mut self.said) {
+            if frames.try_send(Numbered { after, frame }).is_err() {
+                // The task finds its queue closed, and reports the socket closed like any other.
+                tracing::debug!(?socket, "socket queue is full");
+                self.close_queue(socket);
+            }
         }
     }
 
@@ -387,6 +508,145 @@ impl RpcSessions {
             let (closed, _) = mpsc::channel(1);
             open.frames = closed;
         }
+    }
+}
+
+impl RpcSession {
+    /// It was put out, and is told so.
+    fn is_evicted(&self) -> bool {
+        self.until.is_some()
+    }
+}
+
+/// The stream that a notification announces.
+fn announced(notification: &Notification) -> Option<&StreamId> {
+    match notification {
+        Notification::ParticipantPublished { stream, .. } => Some(&stream.id),
+        _ => None,
+    }
+}
+
+/// RPC sessions as rows.
+impl RpcSessions {
+    /// Writes what this step changed, and with it what nobody waits for. That alone is written only when `anyway`.
+    pub fn keep(&mut self, batch: &mut Batch, anyway: bool) {
+        self.said_it();
+        self.notices.write(batch);
+        for rpc in std::mem::take(&mut self.touched) {
+            self.stale.remove(&rpc);
+            self.keep_one(&rpc, batch);
+        }
+        if batch.is_empty() && !anyway {
+            return;
+        }
+        self.notices.tidy(batch);
+        for _ in 0..STALE_AT_ONCE {
+            let Some(rpc) = self.stale.pop_first() else {
+                break;
+            };
+            self.keep_one(&rpc, batch);
+        }
+    }
+
+    /// Everything is to be written again.
+    #[cfg(test)]
+    pub fn touch_all(&mut self) {
+        self.touched.extend(self.sessions.keys().cloned());
+    }
+
+    /// What each has not confirmed.
+    #[cfg(test)]
+    pub fn unheard(&self) -> std::collections::BTreeMap<RpcId, Vec<(u64, String)>> {
+        let sessions = self.sessions.iter().map(|(rpc, session)| {
+            let unheard = session.unheard.iter();
+            let unheard = unheard.map(|one| (one.number, one.text.to_string()));
+            (rpc.clone(), unheard.collect())
+        });
+        sessions.collect()
+    }
+
+    fn keep_one(&self, rpc: &RpcId, batch: &mut Batch) {
+        let Some(session) = self.sessions.get(rpc) else {
+            return batch.remove(Table::RpcSessions, rpc);
+        };
+        let kept = Kept {
+            session: session.member.0.clone(),
+            connection: session.member.1.clone(),
+            since: session.since,
+            heard: session.heard,
+            until: session.until,
+        };
+        batch.put(Table::RpcSessions, rpc, &kept);
+    }
+
+    /// Everybody who was connected to a predecessor: away, and free to come back until the deadline.
+    ///
+    /// # Errors
+    /// [`Error::Row`] when a row is not what we write.
+    pub fn restored(loaded: &mut Loaded, deadline: Instant) -> Result<Self, Error> {
+        let mut all = Self::default();
+        let notices = loaded.parse::<Notice>(Table::Notices)?.into_iter();
+        let notices = notices.filter_map(|(key, notice)| Some((key.parse().ok()?, notice)));
+        let notices: Vec<(u64, Notice)> = notices.collect();
+        for (rpc, kept) in loaded.parse::<Kept>(Table::RpcSessions)? {
+            let last = kept.since.max(kept.heard).max(kept.until.unwrap_or(0));
+            all.notices.skip_to(last);
+            let member = (kept.session, kept.connection);
+            if kept.until.is_none() {
+                all.by_member.insert(member.clone(), rpc.clone());
+            }
+            let session = RpcSession {
+                member,
+                socket: None,
+                lane: Lane::default(),
+                unheard: VecDeque::new(),
+                unheard_bytes: 0,
+                since: kept.since,
+                heard: kept.heard,
+                until: kept.until,
+                deadline: Some(deadline),
+            };
+            all.add(rpc, session);
+        }
+        all.touched.clear();
+        for (number, notice) in notices {
+            all.notices.skip_to(number);
+            all.tell_again(number, &notice);
+        }
+        Ok(all)
+    }
+
+    /// Those who were told by a predecessor and had not confirmed it will hear it when they come back.
+    fn tell_again(&mut self, number: u64, notice: &Notice) {
+        let text = notice.words();
+        let mut is_open = false;
+        for rpc in self.by_session.get(&notice.session).into_iter().flatten() {
+            let Some(session) = self.sessions.get_mut(rpc) else {
+                continue;
+            };
+            let was_there = session.since.max(session.heard) < number
+                && session.until.is_none_or(|until| number <= until);
+            if !was_there || !notice.to.is_for(rpc) {
+                continue;
+            }
+            session.unheard_bytes += text.len();
+            session.unheard.push_back(Unheard {
+                number,
+                text: text.clone(),
+                urgency: notice.urgency(),
+                announces: notice.announces.clone(),
+            });
+            self.notices.told(number);
+            is_open = true;
+        }
+        if !is_open {
+            self.notices.drop_row(number);
+        }
+    }
+
+    /// Everybody who has an RPC session and was not put out.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.by_member.keys()
     }
 }
 
@@ -399,12 +659,21 @@ mod tests {
         (SessionId::new("S"), ConnectionId::new("con_A"))
     }
 
-    fn joined(room: usize) -> (RpcSessions, SocketId, mpsc::Receiver<Frame>) {
+    fn joined(room: usize) -> (RpcSessions, SocketId, mpsc::Receiver<Numbered>) {
         let mut rpc = RpcSessions::default();
         let (sender, frames) = mpsc::channel(room);
         let socket = rpc.open(sender);
         rpc.join(socket, "secret".to_owned(), member());
         (rpc, socket, frames)
+    }
+
+    /// The next frame, whatever is on the disk.
+    fn heard(
+        rpc: &mut RpcSessions,
+        frames: &mut mpsc::Receiver<Numbered>,
+    ) -> Result<Frame, mpsc::error::TryRecvError> {
+        rpc.flush(0);
+        frames.try_recv().map(|numbered| numbered.frame)
     }
 
     fn left() -> Arc<Notification> {
@@ -423,7 +692,10 @@ mod tests {
         assert!(rpc.is_open(socket));
         assert_eq!(rpc.overdue(now + EVICTION_GRACE), []);
         assert!(!rpc.is_open(socket));
-        assert_eq!(frames.try_recv(), Ok(Frame::Close(1000, "Evicted")));
+        assert_eq!(
+            heard(&mut rpc, &mut frames),
+            Ok(Frame::Close(1000, "Evicted"))
+        );
         assert_eq!(rpc.resume(socket, "secret"), None);
     }
 
@@ -432,9 +704,12 @@ mod tests {
         let (mut rpc, socket, mut frames) = joined(1);
         assert!(rpc.notify(&member(), &left()));
         assert!(rpc.notify(&member(), &left()));
-        assert!(matches!(frames.try_recv(), Ok(Frame::Notification(1, ..))));
+        assert!(matches!(
+            heard(&mut rpc, &mut frames),
+            Ok(Frame::Notification(1, ..))
+        ));
         let closed = mpsc::error::TryRecvError::Disconnected;
-        assert_eq!(frames.try_recv(), Err(closed), "its task ends");
+        assert_eq!(heard(&mut rpc, &mut frames), Err(closed), "its task ends");
         let deadline = Instant::now();
         assert_eq!(rpc.closed(socket, deadline), Some(member()));
         let (sender, mut frames) = mpsc::channel(8);
@@ -442,7 +717,7 @@ mod tests {
         assert_eq!(rpc.resume(socket, "secret"), Some(member()));
         rpc.replay(socket, &HashSet::new());
         for number in 1..=2 {
-            let frame = frames.try_recv();
+            let frame = heard(&mut rpc, &mut frames);
             assert!(matches!(frame, Ok(Frame::Notification(n, ..)) if n == number));
         }
         assert_eq!(rpc.overdue(deadline), [], "it came back in time");
@@ -464,7 +739,7 @@ mod tests {
         let socket = rpc.open(sender);
         assert_eq!(rpc.resume(socket, "secret"), Some(member()));
         rpc.replay(socket, &HashSet::new());
-        assert!(frames.try_recv().is_err());
+        assert!(heard(&mut rpc, &mut frames).is_err());
     }
 
     #[test]

@@ -13,9 +13,10 @@ use tokio::time::{sleep_until, timeout};
 
 use super::Call;
 use super::frame::{self, Request};
-use super::sessions::{Frame, SOCKET_QUEUE, SocketId, Urgency};
+use super::sessions::{Frame, Numbered, SOCKET_QUEUE, SocketId, Urgency};
 use crate::app::App;
 use crate::domain::{Code, Reason, Refused};
+use crate::store::{Store, Unwritten};
 
 /// Most requests of one socket that wait for their turn.
 const REQUESTS_MAX: usize = 256;
@@ -47,8 +48,7 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.app
-            .step(|core| core.sockets_by_address.give_back(self.address));
+        self.app.sockets().give_back(self.address);
     }
 }
 
@@ -72,15 +72,23 @@ pub async fn serve(admitted: Admitted, client: String, mut socket: WebSocket) {
     let mut life = Life::new();
     let mut waiting = Waiting::new();
     let end = loop {
+        let held = waiting.held.as_ref().map(|one| one.after);
         tokio::select! {
-            frame = to_write.recv() => {
+            frame = to_write.recv(), if held.is_none() => {
                 let Some(frame) = frame else { break End::Lost };
-                if waiting.is_full_with(frame) && write(&mut socket, &mut waiting, &mut to_write).await.is_err() {
+                let is_full = waiting.is_full_with(frame, app.store());
+                if is_full && write(&app, &mut socket, &mut waiting, &mut to_write).await.is_err() {
+                    break End::Lost;
+                }
+            }
+            written = committed(&app, held), if held.is_some() => {
+                let is_full = waiting.release(written);
+                if is_full && write(&app, &mut socket, &mut waiting, &mut to_write).await.is_err() {
                     break End::Lost;
                 }
             }
             () = sleep_until(waiting.deadline().into()), if !waiting.frames.is_empty() => {
-                if write(&mut socket, &mut waiting, &mut to_write).await.is_err() {
+                if write(&app, &mut socket, &mut waiting, &mut to_write).await.is_err() {
                     break End::Lost;
                 }
             }
@@ -159,9 +167,16 @@ async fn take_turns(
     }
 }
 
+/// Waits until what a frame tells of is on the disk.
+async fn committed(app: &App, number: Option<u64>) -> Result<(), Unwritten> {
+    app.store().committed(number.unwrap_or(0)).await
+}
+
 /// Frames that wait to be written together, and what the client was last asked to confirm.
 struct Waiting {
     frames: Vec<Frame>,
+    /// The first frame that tells of what is not on the disk yet; nothing overtakes it.
+    held: Option<Numbered>,
     written_at: Option<Instant>,
     /// The numbers of the last notification that was written, of the last that the client has confirmed, and of the one that it was
     /// asked to confirm and has not.
@@ -174,6 +189,7 @@ impl Waiting {
     fn new() -> Self {
         Self {
             frames: Vec::new(),
+            held: None,
             written_at: None,
             last_notification: 0,
             confirmed: 0,
@@ -182,7 +198,42 @@ impl Waiting {
     }
 
     /// Takes a frame; says whether it is time to write.
-    fn is_full_with(&mut self, frame: Frame) -> bool {
+    fn is_full_with(&mut self, numbered: Numbered, store: &Store) -> bool {
+        if !store.is_committed(numbered.after) {
+            self.held = Some(numbered);
+            return false;
+        }
+        self.take(numbered.frame)
+    }
+
+    /// What the held frame tells of is on the disk, or can't be written; says whether it is time to write.
+    fn release(&mut self, written: Result<(), Unwritten>) -> bool {
+        let Some(Numbered { frame, .. }) = self.held.take() else {
+            return false;
+        };
+        match (written, frame) {
+            (Err(why), Frame::Answer(text)) => {
+                self.take(Frame::Answer(frame::unwritten(&text, &why)))
+            }
+            // A call goes on as well as it can.
+            (_, frame) => self.take(frame),
+        }
+    }
+
+    /// The next frame that may be written.
+    fn next_of(&mut self, more: &mut mpsc::Receiver<Numbered>, store: &Store) -> Option<Frame> {
+        if self.held.is_some() {
+            return None;
+        }
+        let next = more.try_recv().ok()?;
+        if store.is_committed(next.after) {
+            return Some(next.frame);
+        }
+        self.held = Some(next);
+        None
+    }
+
+    fn take(&mut self, frame: Frame) -> bool {
         let can_wait = matches!(frame, Frame::Notification(_, _, Urgency::CanWait));
         self.frames.push(frame);
         !can_wait || self.deadline() <= Instant::now()
@@ -212,13 +263,14 @@ struct Stuck;
 
 /// Writes what waits and all that has come behind it, and asks the client's WebSocket to confirm the notifications among them.
 async fn write(
+    app: &App,
     socket: &mut WebSocket,
     waiting: &mut Waiting,
-    more: &mut mpsc::Receiver<Frame>,
+    more: &mut mpsc::Receiver<Numbered>,
 ) -> Result<(), Stuck> {
     let mut first = std::mem::take(&mut waiting.frames).into_iter();
     let mut together = 0;
-    while let Some(frame) = first.next().or_else(|| more.try_recv().ok()) {
+    while let Some(frame) = first.next().or_else(|| waiting.next_of(more, app.store())) {
         let text = match frame {
             Frame::Answer(text) => text.into(),
             Frame::Notification(number, text, _) => {
@@ -360,17 +412,57 @@ mod tests {
         Frame::Notification(1, "{}".into(), urgency)
     }
 
+    #[tokio::test]
+    async fn nothing_overtakes_what_waits_for_the_disk() {
+        let (store, _) = Store::in_memory().expect("memory");
+        let (frames, mut more) = mpsc::channel(8);
+        let numbered = |after, text: &str| Numbered {
+            after,
+            frame: Frame::Answer(text.to_owned()),
+        };
+        let mut waiting = Waiting::new();
+        assert!(waiting.is_full_with(numbered(0, "now"), &store));
+        assert!(!waiting.is_full_with(numbered(1, "held"), &store));
+        frames.try_send(numbered(0, "behind")).expect("room");
+        assert_eq!(waiting.next_of(&mut more, &store), None);
+        let mut batch = crate::store::Batch::default();
+        batch.put(crate::store::Table::Facts, "k", &1);
+        store.submit(batch);
+        assert!(waiting.release(store.committed(1).await));
+        assert_eq!(waiting.frames.len(), 2, "in their order");
+        let behind = Frame::Answer("behind".to_owned());
+        assert_eq!(waiting.next_of(&mut more, &store), Some(behind));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_no_success() {
+        let mut waiting = Waiting::new();
+        waiting.held = Some(Numbered {
+            after: 1,
+            frame: Frame::Answer(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#.to_owned()),
+        });
+        assert!(waiting.release(Err(Unwritten("the disk is full".into()))));
+        let Some(Frame::Answer(text)) = waiting.frames.pop() else {
+            panic!("it is answered");
+        };
+        let answer: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(answer["id"], 7);
+        assert!(answer.get("result").is_none());
+        let message = answer["error"]["message"].as_str().expect("a text");
+        assert!(message.contains("the disk is full"));
+    }
+
     #[test]
     fn what_can_wait_does_so_only_shortly_after_something_was_written() {
         let mut waiting = Waiting::new();
-        assert!(waiting.is_full_with(notification(Urgency::CanWait)));
+        assert!(waiting.take(notification(Urgency::CanWait)));
         waiting.written_at = Some(Instant::now());
-        assert!(!waiting.is_full_with(notification(Urgency::CanWait)));
-        assert!(waiting.is_full_with(notification(Urgency::Prompt)));
-        assert!(waiting.is_full_with(Frame::Answer("{}".to_owned())));
+        assert!(!waiting.take(notification(Urgency::CanWait)));
+        assert!(waiting.take(notification(Urgency::Prompt)));
+        assert!(waiting.take(Frame::Answer("{}".to_owned())));
         assert_eq!(waiting.frames.len(), 4, "none overtakes another");
         waiting.written_at = Instant::now().checked_sub(GATHERING);
-        assert!(waiting.is_full_with(notification(Urgency::CanWait)));
+        assert!(waiting.take(notification(Urgency::CanWait)));
     }
 
     #[test]

@@ -201,6 +201,7 @@ async fn open(
 ) -> Result<(crate::reconcile::Pending, sdp::LocalParameters), Refused> {
     transport::open(app, member, |core, place| {
         core.domain.stream(&member.0, stream)?;
+        core.domain.check_subscribe(&member.0, &member.1, stream)?;
         let chance = core.chance.as_mut();
         Ok(core
             .media
@@ -246,5 +247,7 @@ fn commit(
         )
         .map_err(|overtaken| transport::endpoint(&overtaken.to_string()))?;
     core.domain
-        .subscribe(&member.0, &member.1, stream, now_millis())
+        .subscribe(&member.0, &member.1, stream, now_millis())?;
+    core.reshape(&member.0);
+    Ok(())
 }

@@ -11,16 +11,19 @@ use tokio::sync::mpsc;
 
 use super::Call;
 use super::frame::Request;
-use super::sessions::{Frame, SOCKET_QUEUE, SocketId};
+use super::sessions::{Frame, Numbered, SOCKET_QUEUE, SocketId};
 use crate::app::{App, now_millis};
 use crate::domain::{
     ConnectionProperties, CreateSessionError, Reason, Role, SessionId, SessionProperties,
 };
 use crate::testing::{FakeNode, SECRET, master, master_with};
 
+mod again;
 mod away;
 mod ending;
 mod force;
+mod limits;
+mod placement;
 mod quality;
 mod restart;
 
@@ -40,7 +43,7 @@ const SENDRECV_OFFER: &str =
 struct Client {
     app: Arc<App>,
     socket: SocketId,
-    frames: mpsc::Receiver<Frame>,
+    frames: mpsc::Receiver<Numbered>,
     next: u64,
     id: String,
     rpc: String,
@@ -111,7 +114,7 @@ impl Client {
     }
 
     fn next_frame(&mut self) -> Option<Value> {
-        match self.frames.try_recv().ok()? {
+        match self.frames.try_recv().ok()?.frame {
             Frame::Answer(text) => Some(serde_json::from_str(&text).expect("JSON")),
             Frame::Notification(_, text, _) => Some(serde_json::from_str(&text).expect("JSON")),
             Frame::Close(code, reason) => Some(json!({"close": code, "reason": reason})),
@@ -178,8 +181,11 @@ fn session(app: &Arc<App>) -> SessionId {
             custom_session_id: "S".to_owned(),
             default_recording_properties: json!({}),
             media_node: None,
+            expected_connections: None,
+            expected_publishers: None,
             forced_video_codec: app.config.forced_video_codec.clone(),
             allow_transcoding: false,
+            limits: crate::domain::Limits::default(),
         };
         let made = core
             .domain
@@ -653,7 +659,7 @@ async fn guessed_secrets_count_as_joins() {
     for _ in 0..10 {
         assert_eq!(guesser.error("joinRoom", params.clone()).await, 401);
     }
-    assert_eq!(guesser.error("joinRoom", params).await, 999);
+    assert_eq!(guesser.error("joinRoom", params).await, 429);
 }
 
 #[tokio::test]
@@ -663,7 +669,10 @@ async fn small_methods_are_answered() {
     for method in ["onIceCandidate", "videoData"] {
         assert_eq!(a.good(method, json!({"candidate": ""})).await, json!({}));
     }
-    assert_eq!(a.good("sessionStatus", json!({})).await["life"], app.life);
+    assert_eq!(
+        a.good("sessionStatus", json!({})).await["life"],
+        app.facts.life
+    );
     assert_eq!(a.error("applyFilter", json!({})).await, 406);
     assert_eq!(a.error("subscribeToSpeechToText", json!({})).await, 996);
     assert_eq!(a.error("madeUp", json!({})).await, 801);

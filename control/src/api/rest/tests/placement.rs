@@ -1,0 +1,184 @@
+//! Where sessions go, and what applications are told where they can't.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::cluster::MediaNode;
+use crate::cluster::load::Sample;
+use crate::domain::NodeId;
+use crate::testing::FakeNode;
+
+/// What a node with room for 1000 packets a second says after so many packets.
+fn page(packets: u32) -> Sample {
+    Sample::parse(&format!(
+        "ringcast_node_ready 1\n\
+         ringcast_node_packets_total{{direction=\"in\"}} {packets}\n\
+         ringcast_node_capacity_packets_per_second 1000000\n\
+         process_cpu_seconds_total {}\n",
+        f64::from(packets) / 1e6,
+    ))
+}
+
+/// The node has used that share of what it can for two seconds, until now.
+fn loaded(app: &App, node: &str, load: f64) {
+    let node = NodeId::new(node);
+    app.step(|core| {
+        let now = Instant::now();
+        let before = now.checked_sub(Duration::from_secs(2));
+        let before = before.expect("this machine is up for two seconds");
+        core.loads.sampled(before, &node, before, page(0), 1);
+        let after = page((load * 2e6) as u32);
+        core.loads.sampled(now, &node, now, after, 1);
+    });
+}
+
+/// Another node, `media_2`.
+fn second(app: &App) -> Arc<FakeNode> {
+    let node = FakeNode::new("media_2");
+    let address = ([127, 0, 0, 2], 7443).into();
+    let (id, uri) = (NodeId::new("media_2"), "quic://127.0.0.2:7443".to_owned());
+    app.step(|core| {
+        core.registry
+            .add(MediaNode::new(id, uri, address, node.clone(), 0));
+        core.look_at_nodes(Instant::now(), Duration::from_secs(3));
+    });
+    node
+}
+
+async fn create(rest: &Rest, session: &str, more: Value) -> (u16, Value) {
+    let mut body = json!({"customSessionId": session});
+    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+        body.extend(more);
+    }
+    rest.call("POST", "/sessions", body).await
+}
+
+async fn connect(rest: &Rest, session: &str) -> (u16, Value) {
+    let path = format!("/sessions/{session}/connection");
+    rest.call("POST", &path, json!({})).await
+}
+
+fn place(app: &App, session: &str) -> Result<String, i64> {
+    let placed = app.step(|core| core.place(&SessionId::new(session)));
+    placed
+        .map(|node| node.to_string())
+        .map_err(|refused| refused.code as i64)
+}
+
+#[tokio::test]
+async fn a_full_cluster_creates_sessions_and_lets_nobody_in() {
+    let rest = Rest::new();
+    assert_eq!(create(&rest, "early", json!({})).await.0, 200);
+    assert_eq!(place(&rest.app, "early"), Ok("media_1".to_owned()));
+    loaded(&rest.app, "media_1", 1.5);
+    // Creation takes no node.
+    assert_eq!(create(&rest, "S", json!({})).await.0, 200);
+    let (status, problem) = connect(&rest, "S").await;
+    assert_eq!(status, 503);
+    let why = "Session 'S' cannot be placed: every media node is full";
+    assert_eq!(problem["message"], why);
+    let token = json!({"session": "S"});
+    assert_eq!(rest.status("POST", "/tokens", token.clone()).await, 503);
+    assert_eq!(place(&rest.app, "S"), Err(204));
+    // Who is inside stays, and others may come to it.
+    assert_eq!(connect(&rest, "early").await.0, 200);
+    assert_eq!(connect(&rest, "unknown").await.0, 404);
+    rest.app.step(|core| rest.app.metrics.observe(core));
+    let metrics = rest.app.metrics.render();
+    for line in [
+        "ringcast_master_placements_total{outcome=\"all_full\"} 1",
+        "ringcast_master_placements_foreseen_total{outcome=\"all_full\"} 2",
+        "ringcast_master_placements_total{outcome=\"placed\"} 1",
+        "ringcast_master_nodes_for_placement{standing=\"full\"} 1",
+        "ringcast_master_placement_duration_seconds_count 2",
+        "ringcast_master_node_sessions{node=\"media_1\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    // There is room again.
+    loaded(&rest.app, "media_1", 0.5);
+    assert_eq!(rest.status("POST", "/tokens", token).await, 200);
+    assert_eq!(connect(&rest, "S").await.0, 200);
+    assert_eq!(place(&rest.app, "S"), Ok("media_1".to_owned()));
+}
+
+#[tokio::test]
+async fn sessions_go_where_the_metrics_say_that_room_is() {
+    let rest = Rest::new();
+    let _other = second(&rest.app);
+    for (busy, idle) in [("media_1", "media_2"), ("media_2", "media_1")] {
+        loaded(&rest.app, busy, 0.9);
+        loaded(&rest.app, idle, 0.2);
+        for number in 0..10 {
+            let session = format!("{busy}-{number}");
+            assert_eq!(create(&rest, &session, json!({})).await.0, 200);
+            assert_eq!(place(&rest.app, &session), Ok(idle.to_owned()));
+        }
+    }
+    let (_, node) = rest.call("GET", "/media-nodes/media_2", Value::Null).await;
+    assert_eq!(node["load"], 90.0);
+}
+
+#[tokio::test]
+async fn an_application_may_name_the_node_and_the_size() {
+    let rest = Rest::new();
+    let _other = second(&rest.app);
+    loaded(&rest.app, "media_1", 0.1);
+    loaded(&rest.app, "media_2", 0.8);
+    let wanted = json!({"mediaNode": {"id": "media_2"}});
+    assert_eq!(create(&rest, "there", wanted).await.0, 200);
+    assert_eq!(place(&rest.app, "there"), Ok("media_2".to_owned()));
+    let unknown = json!({"mediaNode": {"id": "media_9"}});
+    assert_eq!(create(&rest, "nowhere", unknown).await.0, 200);
+    let (status, problem) = connect(&rest, "nowhere").await;
+    assert_eq!(status, 503);
+    let text = problem["message"].as_str().unwrap_or_default();
+    assert!(text.contains("'media_9' is not available"), "{text}");
+    let grown = |app: &App| {
+        app.step(|core| {
+            let view = core.loads.view(Instant::now(), &NodeId::new("media_1"));
+            view.map_or(0.0, |view| view.growth.transports)
+        })
+    };
+    let before = grown(&rest.app);
+    let large = json!({"expectedConnections": 100, "expectedPublishers": 2});
+    assert_eq!(create(&rest, "large", large).await.0, 200);
+    assert_eq!(place(&rest.app, "large"), Ok("media_1".to_owned()));
+    // Two who send, to 99 each; some of it has decayed already.
+    let expected = grown(&rest.app) - before;
+    assert!((199.0..=200.0).contains(&expected), "{expected}");
+    for wrong in [json!(0), json!(-1), json!("many"), json!(2.5)] {
+        let body = json!({"expectedConnections": wrong});
+        assert_eq!(rest.status("POST", "/sessions", body).await, 400);
+    }
+}
+
+#[tokio::test]
+async fn strategies_count_what_the_master_knows() {
+    for strategy in ["sessions", "streams", "connections", "mediaObjects"] {
+        let (app, _first) = master_with(&format!("load_strategy = '{strategy}'"));
+        let _second = second(&app);
+        let routes = routes(&app, None);
+        let rest = Rest { app, routes };
+        // What their metrics say does not matter, nor that it is old.
+        loaded(&rest.app, "media_1", 0.8);
+        let mut nodes = Vec::new();
+        for number in 0..8 {
+            let session = number.to_string();
+            assert_eq!(create(&rest, &session, json!({})).await.0, 200);
+            nodes.push(place(&rest.app, &session));
+        }
+        let on_first = nodes
+            .iter()
+            .filter(|node| **node == Ok("media_1".to_owned()));
+        assert_eq!(on_first.count(), 4, "{strategy}");
+    }
+    let (app, _first) = master_with("load_strategy = 'manual'");
+    let routes = routes(&app, None);
+    let rest = Rest { app, routes };
+    assert_eq!(create(&rest, "S", json!({})).await.0, 200);
+    assert_eq!(place(&rest.app, "S"), Err(204));
+    let named = json!({"mediaNode": "media_1"});
+    assert_eq!(create(&rest, "named", named).await.0, 200);
+    assert_eq!(place(&rest.app, "named"), Ok("media_1".to_owned()));
+}

@@ -1,0 +1,377 @@
+//! Operators' commands: they look at a running master and its media nodes, and change what the nodes are for.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::remote::{Access, Answer, Remote};
+use super::table::{cell, length, table};
+use crate::app::now_millis;
+use crate::cluster::Status;
+
+/// `status` of a cluster that has lost media nodes.
+const EXIT_UNSTABLE: u8 = 3;
+/// `status` of a cluster without media nodes.
+const EXIT_DOWN: u8 = 4;
+
+/// What operators can do.
+#[derive(Debug, Subcommand)]
+pub enum Operation {
+    /// List the media nodes.
+    Nodes(Whom),
+    /// List the sessions.
+    Sessions(Whom),
+    /// Show how the cluster is. Exits with 0 when it is up, 3 when media nodes are away, 4 when there is none.
+    Status(Whom),
+    /// Have a media node take no new sessions, and end when it is empty.
+    Drain {
+        /// The node.
+        id: String,
+        /// Close what is left on it after so long, such as 10m; without this, a drained node keeps no deadline either.
+        #[arg(long)]
+        deadline: Option<String>,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Have a drained media node take sessions again.
+    Undrain {
+        /// The node.
+        id: String,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Add a media node that runs already, and wait until it takes sessions.
+    Add {
+        /// Where it listens: quic://IP:PORT, IP:PORT or IP.
+        uri: String,
+        /// A label of your own.
+        #[arg(long)]
+        environment_id: Option<String>,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Remove a media node, if there is no session on it.
+    Remove {
+        /// The node.
+        id: String,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        whom: Whom,
+    },
+}
+
+/// Which master.
+#[derive(Args, Debug)]
+pub struct Whom {
+    #[command(flatten)]
+    access: Access,
+}
+
+/// What becomes of the sessions on a node that is removed.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub struct How {
+    /// Close its sessions.
+    #[arg(long)]
+    now: bool,
+    /// Drain it first if there are sessions on it.
+    #[arg(long)]
+    when_empty: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When no master answers, or it refuses, with its reason.
+pub fn run(operation: Operation) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(operate(operation))
+}
+
+async fn operate(operation: Operation) -> anyhow::Result<ExitCode> {
+    match operation {
+        Operation::Nodes(whom) => nodes(&whom.access).await?,
+        Operation::Sessions(whom) => sessions(&whom.access).await?,
+        Operation::Status(whom) => return status(&whom.access).await,
+        Operation::Drain { id, deadline, whom } => {
+            let to = Status::WaitingIdleToTerminate;
+            let body = json!({"status": to, "deadline": deadline});
+            order(&whom.access, &id, &body, "is drained").await?;
+        }
+        Operation::Undrain { id, whom } => {
+            let body = json!({"status": Status::Running});
+            order(&whom.access, &id, &body, "takes sessions").await?;
+        }
+        Operation::Add {
+            uri,
+            environment_id,
+            whom,
+        } => add(&whom.access, &uri, environment_id).await?,
+        Operation::Remove { id, how, whom } => remove(&whom.access, &id, &how).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn nodes(access: &Access) -> anyhow::Result<()> {
+    let answer = Remote::new(access)?
+        .get("/media-nodes?extra-info=true")
+        .await?;
+    if access.json {
+        return print(&format!("{answer:#}\n"));
+    }
+    let rows: Vec<_> = content(&answer).map(node_row).collect();
+    let header = [
+        "ID",
+        "STATUS",
+        "HEALTH",
+        "SESSIONS",
+        "LOAD",
+        "URI",
+        "ENVIRONMENT",
+        "NOTE",
+    ];
+    print(&table(&header, &rows))
+}
+
+fn node_row(node: &Value) -> Vec<String> {
+    let info = &node["ringcastInfo"];
+    let left = |at: u64| format!("closed in {}", length(at.saturating_sub(now_millis())));
+    let note = match (&info["copyOf"], &info["unreached"], &node["deadline"]) {
+        (Value::String(other), ..) => format!("refused: it shows the certificate of {other}"),
+        (_, Value::String(why), _) => why.clone(),
+        (.., deadline) => deadline.as_u64().map_or_else(String::new, left),
+    };
+    let cells = [
+        &node["id"],
+        &node["status"],
+        &info["health"],
+        &info["sessions"],
+        &node["load"],
+        &node["uri"],
+        &node["environmentId"],
+    ];
+    let mut row: Vec<_> = cells.into_iter().map(cell).collect();
+    row.push(note);
+    row
+}
+
+async fn sessions(access: &Access) -> anyhow::Result<()> {
+    let answer = Remote::new(access)?.get("/sessions").await?;
+    if access.json {
+        return print(&format!("{answer:#}\n"));
+    }
+    let now = now_millis();
+    let rows: Vec<_> = content(&answer)
+        .map(|session| {
+            let connections = || content(&session["connections"]);
+            let count = |what: &str| -> usize {
+                let lists = connections().filter_map(|one| one[what].as_array());
+                lists.map(Vec::len).sum()
+            };
+            let created = session["createdAt"].as_u64().unwrap_or(now);
+            vec![
+                cell(&session["id"]),
+                cell(&session["mediaNodeId"]),
+                connections().count().to_string(),
+                count("publishers").to_string(),
+                count("subscribers").to_string(),
+                length(now.saturating_sub(created)),
+            ]
+        })
+        .collect();
+    let header = [
+        "SESSION",
+        "NODE",
+        "CONNECTIONS",
+        "PUBLISHERS",
+        "SUBSCRIBERS",
+        "AGE",
+    ];
+    print(&table(&header, &rows))
+}
+
+async fn status(access: &Access) -> anyhow::Result<ExitCode> {
+    let remote = Remote::new(access)?;
+    let health = remote.ask(Method::GET, "/health", &Value::Null).await?;
+    let Some(word) = health.body["status"].as_str() else {
+        return Err(health.into_error("health"));
+    };
+    let nodes = remote.get("/media-nodes?extra-info=true").await?;
+    let version = remote.get("/config/openvidu-version").await?;
+    let on_nodes = content(&nodes).filter_map(|node| node["ringcastInfo"]["sessions"].as_u64());
+    let sessions: u64 = on_nodes.sum();
+    let count = |status: Status| {
+        let same = |node: &&Value| node["status"] == json!(status);
+        content(&nodes).filter(same).count()
+    };
+    let counts = Status::ALL.map(|status| (status.as_str(), count(status)));
+    let away = &health.body["disconnectedMediaNodes"];
+    let shown = json!({
+        "url": remote.url(),
+        "status": word,
+        "openviduVersion": version,
+        "mediaNodes": counts.iter().filter(|(_, count)| *count > 0).copied().collect::<std::collections::BTreeMap<_, _>>(),
+        "disconnectedMediaNodes": away,
+        "sessions": sessions,
+    });
+    match access.json {
+        true => print(&format!("{shown:#}\n"))?,
+        false => print(&status_text(&shown))?,
+    }
+    Ok(match word {
+        "UP" => ExitCode::SUCCESS,
+        "UNSTABLE" => ExitCode::from(EXIT_UNSTABLE),
+        _ => ExitCode::from(EXIT_DOWN),
+    })
+}
+
+fn status_text(shown: &Value) -> String {
+    let nodes = shown["mediaNodes"].as_object().into_iter().flatten();
+    let nodes: Vec<_> = nodes
+        .map(|(word, count)| format!("{count} {word}"))
+        .collect();
+    let nodes = match nodes.is_empty() {
+        true => "none".to_owned(),
+        false => nodes.join(", "),
+    };
+    let away = shown["disconnectedMediaNodes"].as_array().into_iter();
+    let away: Vec<_> = away.flatten().map(cell).collect();
+    let mut text = format!(
+        "master    {} (OpenVidu {})\nstatus    {}\nnodes     {nodes}\n",
+        cell(&shown["url"]),
+        cell(&shown["openviduVersion"]),
+        cell(&shown["status"]),
+    );
+    if !away.is_empty() {
+        text += &format!("away      {}\n", away.join(", "));
+    }
+    text + &format!("sessions  {} on nodes\n", cell(&shown["sessions"]))
+}
+
+async fn order(access: &Access, id: &str, body: &Value, done: &str) -> anyhow::Result<()> {
+    let answer = Remote::new(access)?
+        .ask(Method::PATCH, &path(id)?, body)
+        .await?;
+    match answer.status {
+        StatusCode::OK => say(access, &answer, &format!("{id} {done}")),
+        StatusCode::NO_CONTENT => say(access, &answer, &format!("{id} {done} already")),
+        _ => Err(refused(answer, id)),
+    }
+}
+
+async fn add(access: &Access, uri: &str, environment_id: Option<String>) -> anyhow::Result<()> {
+    let body = json!({"uri": uri, "environmentId": environment_id});
+    let answer = Remote::new(access)?
+        .ask(Method::POST, "/media-nodes?wait=true", &body)
+        .await?;
+    match answer.status {
+        StatusCode::OK => {
+            let (id, status) = (cell(&answer.body["id"]), cell(&answer.body["status"]));
+            say(access, &answer, &format!("{id} is {status}"))
+        }
+        _ => Err(answer.into_error(uri)),
+    }
+}
+
+async fn remove(access: &Access, id: &str, how: &How) -> anyhow::Result<()> {
+    let strategy = match (how.now, how.when_empty) {
+        (true, _) => "now",
+        (_, true) => "when-no-sessions",
+        _ => "if-no-sessions",
+    };
+    let path = format!("{}?wait=true&deletion-strategy={strategy}", path(id)?);
+    let answer = Remote::new(access)?
+        .ask(Method::DELETE, &path, &Value::Null)
+        .await?;
+    match answer.status {
+        StatusCode::NO_CONTENT | StatusCode::OK => {
+            say(access, &answer, &format!("{id} is removed"))
+        }
+        StatusCode::ACCEPTED => {
+            let text = format!("{id} has sessions: it is drained, and removed when it is empty");
+            say(access, &answer, &text)
+        }
+        StatusCode::CONFLICT => bail!(
+            "{id} has sessions: --when-empty drains it first, --now closes them (see `ringcast-master sessions`)"
+        ),
+        _ => Err(refused(answer, id)),
+    }
+}
+
+fn refused(answer: Answer, id: &str) -> anyhow::Error {
+    match answer.status {
+        StatusCode::NOT_FOUND => anyhow::anyhow!("there is no media node '{id}'"),
+        _ => answer.into_error(id),
+    }
+}
+
+/// The path of a node. Ids of nodes are plain: whatever is not, none has.
+fn path(id: &str) -> anyhow::Result<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    match !id.is_empty() && id.bytes().all(plain) {
+        true => Ok(format!("/media-nodes/{id}")),
+        false => bail!("'{id}' is no id of a media node"),
+    }
+}
+
+fn say(access: &Access, answer: &Answer, text: &str) -> anyhow::Result<()> {
+    match (access.json, &answer.body) {
+        (true, Value::Null) => {
+            let status = answer.status.as_u16();
+            print(&format!(
+                "{:#}\n",
+                json!({"httpStatus": status, "message": text})
+            ))
+        }
+        (true, body) => print(&format!("{body:#}\n")),
+        (false, _) => print(&format!("{text}\n")),
+    }
+}
+
+fn content(list: &Value) -> impl Iterator<Item = &Value> {
+    list["content"].as_array().into_iter().flatten()
+}
+
+/// Whoever reads no further (`| head`) has read enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_node_is_in_its_row() {
+        let node = |info: Value, deadline: Value| {
+            let node = json!({"id": "media_1", "status": "running", "load": 1.5, "uri": "quic://h", "ringcastInfo": info, "deadline": deadline});
+            node_row(&node).pop().expect("a note")
+        };
+        assert_eq!(node(json!({}), Value::Null), "");
+        assert_eq!(
+            node(json!({"unreached": "nothing heard"}), Value::Null),
+            "nothing heard"
+        );
+        assert!(node(json!({"copyOf": "media_2"}), Value::Null).contains("media_2"));
+        let soon = now_millis() + 90_500;
+        assert_eq!(node(json!({}), json!(soon)), "closed in 1m30s");
+    }
+
+    #[test]
+    fn ids_cannot_change_the_path() {
+        assert_eq!(path("media_1").expect("good"), "/media-nodes/media_1");
+        for bad in ["", "a/b", "a?wait=true", "a b", "ä"] {
+            assert!(path(bad).is_err(), "{bad}");
+        }
+    }
+}
