@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-const ALONE = ['06_loss', '15_operators', '18_runs', '19_quality', '21_voice', '22_paths', '23_priority'];
+const ALONE = ['06_loss', '15_operators', '18_runs', '19_quality', '21_voice', '22_paths', '23_priority', '25_cluster', '29_floods'];
 
 const here = path.dirname(new URL(import.meta.url).pathname);
 const args = process.argv.slice(2);

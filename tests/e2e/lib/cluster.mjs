@@ -5,7 +5,10 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { impairer } from './impairer.mjs';
 import { scrape } from './metrics.mjs';
+import { linkRelay } from './relay.mjs';
+import { metricsProxy } from './metrics_proxy.mjs';
 import { freeTcpPort, freeUdpBlock, hostAddress } from './net.mjs';
+import { startNetwork } from './netns.mjs';
 import { sleep, until } from './wait.mjs';
 
 const root = path.join(path.dirname(new URL(import.meta.url).pathname), '../../..');
@@ -25,26 +28,55 @@ export async function children(pid) {
 }
 
 // A master and its nodes, as processes of their own on free ports. Whatever the test does, `stop` ends them all.
+// With `isolated` each node has a network namespace and an address of its own (root only), and faults between it and the rest: `node.host`.
+// With `proxied` the master reads each node's metrics through a proxy: `node.proxy`.
+// With `relayed` the master reaches each node by a relay that loses and delays: `node.relay`. `masterInside` is a program under which the master runs.
 // `advertise` lists the addresses that browsers are told, in place of this machine's own; `media` and `engine` are more of those sections of the nodes' configuration.
-export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, faults = [], advertise = null, media = {}, engine = {}, master = {} } = {}) {
+export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, isolated = false, proxied = false, relayed = false, masterInside = [], faults = [], advertise = null, media = {}, engine = {}, limits = {}, master = {} } = {}) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
   const secret = 'E2E_SECRET';
   const running = [];
-  const cluster = { dir, secret, pki: path.join(dir, 'pki'), nodes: [], impairer: null };
+  const cluster = { dir, secret, pki: path.join(dir, 'pki'), nodes: [], impairer: null, network: null };
+  // Whoever ends this test in the middle leaves no process behind.
+  const sweep = () => { for (const { pid, over } of running) if (!over()) process.kill(pid, 'SIGKILL'); };
+  process.once('exit', sweep);
   cluster.stop = async () => {
     cluster.impairer?.close();
+    for (const node of cluster.nodes) {
+      node.proxy?.close();
+      await node.relay?.close();
+    }
     await Promise.all(running.map((p) => p.stop()));
+    process.off('exit', sweep);
+    await cluster.network?.close();
     if (!process.env.RINGCAST_KEEP) fs.rmSync(dir, { recursive: true, force: true });
   };
   try {
     const ids = [...Array(nodes)].map((_, i) => `media_${i + 1}`);
     await run(path.join(binaries(), 'ringcast-master'), ['pki', 'init', '--dir', path.join(dir, 'pki'), '--nodes', ids.join(',')]);
-    for (const id of ids) {
-      const node = await startNode({ id, dir, workers, driver, impaired, faults, advertise: advertise ?? [hostAddress()], media, engine, running });
+    if (isolated) cluster.network = await startNetwork();
+    const launchNode = async (id) => {
+      const host = isolated ? await cluster.network.host() : null;
+      const node = await startNode({ id, dir, workers, driver, impaired, host, faults, advertise: advertise ?? [host?.address ?? hostAddress()], media, engine, limits, running });
       cluster.nodes.push(node);
+      return node;
+    };
+    // A node that no master knows yet.
+    cluster.anotherNode = async () => {
+      const id = `media_${cluster.nodes.length + 1}`;
+      await run(path.join(binaries(), 'ringcast-master'), ['pki', 'node', '--dir', path.join(dir, 'pki'), '--id', id]);
+      return launchNode(id);
+    };
+    for (const id of ids) {
+      const node = await launchNode(id);
+      if (proxied) node.proxy = await metricsProxy(node.admin);
+      if (relayed) {
+        node.relay = await linkRelay({ host: '127.0.0.1', port: node.linkPort });
+        node.uri = `quic://127.0.0.1:${node.relay.port}`;
+      }
       if (impaired) cluster.impairer = await impairer({ listenBase: node.advertisedPorts[0], targetBase: node.mediaPorts[0], count: workers, target: node.address });
     }
-    await startMaster(cluster, { dir, secret, mediaServer, master, running });
+    await startMaster(cluster, { dir, secret, mediaServer, master, running, inside: masterInside });
     return cluster;
   } catch (error) {
     await cluster.stop();
@@ -55,15 +87,17 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
 // Lines of a TOML section.
 const entries = (values) => Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('');
 
-async function startNode({ id, dir, workers, driver, impaired, faults, advertise, media, engine, running }) {
-  const base = await freeUdpBlock(workers);
+async function startNode({ id, dir, workers, driver, impaired, host, faults, advertise, media, engine, limits, running }) {
+  // In a namespace of its own every port is free.
+  const base = host ? 20_000 : await freeUdpBlock(workers);
   const advertisedBase = impaired ? await freeUdpBlock(workers) : base;
-  const [linkPort, adminPort] = [await freeUdpBlock(1), await freeTcpPort()];
+  const [linkPort, adminPort] = host ? [7443, 9090] : [await freeUdpBlock(1), await freeTcpPort()];
+  const ip = host?.address ?? '127.0.0.1';
   const file = path.join(dir, `${id}.toml`);
   fs.writeFileSync(file, `
 node_id = "${id}"
 [link]
-listen = "127.0.0.1:${linkPort}"
+listen = "${ip}:${linkPort}"
 pki = "${path.join(dir, 'pki')}"
 [media]
 base_port = ${base}
@@ -73,21 +107,22 @@ workers = ${workers}
 pin = false
 driver = "${driver}"
 ${entries(media)}[engine]
-${entries(engine)}[admin]
-listen = "127.0.0.1:${adminPort}"
+${entries(engine)}[limits]
+${entries(limits)}[admin]
+listen = "${ip}:${adminPort}"
 [faults]
 drop_rtp = ${faults.includes('drop-rtp')}
 nack = ${!faults.includes('no-nack')}
 `);
-  const admin = `127.0.0.1:${adminPort}`;
+  const admin = `${ip}:${adminPort}`;
   // Also once more, when it has ended: a supervisor does the same.
   const launch = async () => {
-    const child = await start('ringcast-node', ['--config', file], path.join(dir, `${id}.log`), running);
+    const child = await start('ringcast-node', ['--config', file], path.join(dir, `${id}.log`), running, host?.exec);
     Object.assign(node, { pid: child.pid, log: child.log, kill: child.kill, signal: child.signal, ended: child.ended });
     await until(`${id} is alive`, () => child.alive() && fetch(`http://${admin}/healthz/live`).then((r) => r.ok, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
   };
   const node = {
-    id, address: advertise[0], admin, linkPort, launch,
+    id, address: advertise[0], admin, linkPort, uri: `quic://${ip}:${linkPort}`, host, launch,
     mediaPorts: [...Array(workers)].map((_, i) => base + i),
     advertisedPorts: [...Array(workers)].map((_, i) => advertisedBase + i),
     metrics: () => scrape(admin),
@@ -97,14 +132,14 @@ nack = ${!faults.includes('no-nack')}
   return node;
 }
 
-async function startMaster(cluster, { dir, secret, mediaServer, master, running }) {
+async function startMaster(cluster, { dir, secret, mediaServer, master, running, inside }) {
   const [httpPort, adminPort] = [await freeTcpPort(), await freeTcpPort()];
   const settings = {
     listen: `127.0.0.1:${httpPort}`, admin_listen: `127.0.0.1:${adminPort}`, plain_http: true, secret,
     data_dir: path.join(dir, 'master'), pki_dir: path.join(dir, 'pki'), media_server: mediaServer, ...master,
   };
   const toml = Object.entries(settings).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
-  for (const node of cluster.nodes) toml.push('[[nodes]]', `id = "${node.id}"`, `uri = "quic://127.0.0.1:${node.linkPort}"`);
+  for (const node of cluster.nodes) toml.push('[[nodes]]', `id = "${node.id}"`, `uri = "${node.uri}"`, ...(node.proxy ? [`metrics = "${node.proxy.url}"`] : []));
   const file = path.join(dir, 'master.toml');
   fs.writeFileSync(file, `${toml.join('\n')}\n`);
   const url = `http://localhost:${httpPort}`;
@@ -119,7 +154,7 @@ async function startMaster(cluster, { dir, secret, mediaServer, master, running 
     return { status: answer.status, body: parsed };
   };
   const launchMaster = async () => {
-    const child = await start('ringcast-master', ['--config', file], path.join(dir, 'master.log'), running);
+    const child = await start('ringcast-master', ['--config', file], path.join(dir, 'master.log'), running, inside);
     Object.assign(cluster, { masterPid: child.pid, masterLog: child.log, killMaster: child.kill, signalMaster: child.signal, masterEnded: child.ended });
     await until('the cluster is up', () => child.alive() && rest('GET', '/health').then((r) => r.status === 200, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
   };
@@ -137,9 +172,11 @@ async function startMaster(cluster, { dir, secret, mediaServer, master, running 
   });
 }
 
-async function start(program, args, logFile, running) {
+async function start(program, args, logFile, running, inside = []) {
   const out = fs.openSync(logFile, 'a');
-  const child = spawn(path.join(binaries(), program), args, { stdio: ['ignore', out, out], env: { ...process.env, RUST_BACKTRACE: '1' } });
+  // `ip netns exec` becomes the program, so the process is ours as well.
+  const [command, ...words] = [...inside, path.join(binaries(), program), ...args];
+  const child = spawn(command, words, { stdio: ['ignore', out, out], env: { ...process.env, RUST_BACKTRACE: '1' } });
   fs.closeSync(out);
   const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
   const log = () => fs.readFileSync(logFile, 'utf8').split('\n').slice(-40).join('\n');
@@ -149,6 +186,7 @@ async function start(program, args, logFile, running) {
   };
   const handle = {
     pid: child.pid, log, alive, ended,
+    over: () => child.exitCode !== null || child.signalCode !== null,
     kill: async () => { child.kill('SIGKILL'); await ended; },
     signal: (name) => child.kill(name),
     stop: async () => {

@@ -30,9 +30,9 @@ async function nodeOf(cluster, sessionId) {
   return node;
 }
 
-async function join(cluster, sessionId, name) {
+async function join(cluster, sessionId, name, token = null) {
   const who = await participant(browser, page.url, name);
-  await who.call('join', await cluster.token(sessionId), { name });
+  await who.call('join', token ?? await cluster.token(sessionId), { name });
   return who;
 }
 
@@ -46,7 +46,7 @@ async function refusal(promise) {
 describe('two nodes', () => {
   let cluster, left, right;
   const people = {};
-  before(async () => { cluster = await startCluster({ nodes: 2, workers: 1 }); });
+  before(async () => { cluster = await startCluster({ nodes: 2, workers: 1, master: { load_strategy: 'streams' } }); });
   after(() => cluster?.stop());
 
   test('a session goes where the fewest streams are', async () => {
@@ -98,11 +98,13 @@ describe('two nodes', () => {
   });
 
   test('without any node nobody gets in, and everybody is told why', async () => {
+    const token = await cluster.token('late');
     await right.kill();
     await Promise.all([people.b, people.d].map((who) => crashSeen(who, SILENCE_MS + 2_500)));
     const health = await cluster.rest('GET', '/health');
     assert.deepEqual([health.status, health.body.status], [503, 'DOWN']);
-    const late = await refusal(join(cluster, 'late', 'late'));
+    assert.match((await refusal(join(cluster, 'later', 'later'))).message, /503.*no media node/i);
+    const late = await refusal(join(cluster, 'late', 'late', token));
     assert.match(late.message, /204.*no media node/i);
     assert.ok(late.millis < PATIENCE_MS / 2, `refused after ${late.millis} ms`);
     for (const who of [people.b, people.d]) await who.close();
@@ -124,7 +126,7 @@ describe('a node that stands still', () => {
       await Promise.all([a, b].map((who) => crashSeen(who, SILENCE_MS + 2_500)));
       t.diagnostic(`told after ${Date.now() - at} ms`);
       const joining = await refusal(join(cluster, 'meanwhile', 'meanwhile'));
-      assert.match(joining.message, /204/);
+      assert.match(joining.message, /503.*no media node/i);
       assert.ok(joining.millis < PATIENCE_MS / 2, `refused after ${joining.millis} ms`);
       const asked = Date.now();
       assert.equal((await cluster.rest('GET', '/sessions/frozen')).status, 404);
@@ -158,7 +160,7 @@ describe('a node that stands still', () => {
       assert.match(publishing.message, /303|204/);
       assert.ok(publishing.millis < PATIENCE_MS, `refused after ${publishing.millis} ms`);
       const joining = await refusal(join(cluster, 'elsewhere', 'elsewhere'));
-      assert.match(joining.message, /204/);
+      assert.match(joining.message, /503.*no media node/i);
       const frozen = await framesOf(b, a.streamId);
       await sleep(500);
       assert.equal(await framesOf(b, a.streamId), frozen, 'the control: the node does stand still');
@@ -181,7 +183,8 @@ test('sessions that begin at once are spread over idle nodes, although nobody pu
     for (let n = 0; n < 6; n += 1) await (await rpcSocket(cluster, `burst${n}`)).join(await cluster.token(`burst${n}`));
     const { body } = await cluster.rest('GET', '/sessions');
     const on = (id) => body.content.filter((s) => s.mediaNodeId === id).length;
-    assert.deepEqual(cluster.nodes.map((n) => on(n.id)), [3, 3]);
+    // Even, but for what idle processes do by themselves.
+    assert.ok(cluster.nodes.every((n) => on(n.id) >= 2), `${cluster.nodes.map((n) => on(n.id))}`);
   } finally {
     await cluster.stop();
   }
@@ -211,17 +214,23 @@ describe('a process that is started again', () => {
     await leave(await callOf(COLORS.blue));
   });
 
-  test('a master: who was in is told, the node lets go of what nobody knows, and the next call is as good', async (t) => {
+  test('a master: the call goes on under the next one, which knows everything, and the next call is as good', async (t) => {
     const people = await callOf(COLORS.green);
+    const [a, b] = people;
+    const before = await framesOf(b, a.streamId);
     await cluster.killMaster();
-    await cluster.launchMaster();
     const at = Date.now();
-    // The client tries again every three seconds; the second master answers that it knows nothing of it.
-    await Promise.all(people.map((who) => crashSeen(who, 12_000)));
-    t.diagnostic(`told ${Date.now() - at} ms after the start`);
+    await cluster.launchMaster();
+    t.diagnostic(`it answers ${Date.now() - at} ms after the start`);
+    const { body } = await cluster.rest('GET', '/sessions');
+    assert.deepEqual(body.content.map((s) => [s.sessionId, s.mediaNodeId, s.connections.numberOfElements]), [['again', node.id, 2]]);
+    // The client tries again every three seconds.
+    await until('they can talk again', async () => { await a.call('signal', { type: 'here', data: 'yes' }).catch(() => {}); return (await b.call('eventsOf', 'signal')).length > 0; }, { timeout: 12_000, every: 500 });
+    for (const who of people) assert.deepEqual(await ends(who), [], `${who.name} is still in`);
+    const rate = ((await framesOf(b, a.streamId)) - before) * 1_000 / (Date.now() - at);
+    assert.ok(rate > 10, `${rate.toFixed(1)} frames per second all the while`);
+    await leave(people);
     await until('the node is empty', async () => (await gauge(node, 'transports')) === 0, { timeout: 3_000 });
-    assert.equal((await cluster.rest('GET', '/sessions')).body.numberOfElements, 0);
-    for (const who of people) await who.close();
     await leave(await callOf(COLORS.yellow));
   });
 });

@@ -1,5 +1,6 @@
 // The page at `/` as its users see it when not all is well.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { launchChromium } from '../lib/browser.mjs';
@@ -79,7 +80,7 @@ test('four tiles stand in two rows, as large as the window lets them', async () 
   for (const page of pages) await page.close();
 });
 
-test('after a restart of the master users are asked to join again, and can', async () => {
+test('after a restart of the master the call is as it was; after one that has lost its state users are asked to join again, and can', async () => {
   const [a, b] = [await open('A', { session: 'again' }), await open('B', { session: 'again' })];
   for (const page of [a, b]) await join(page);
   await until('they see each other', async () => (await shown(a)) === 2 && (await shown(b)) === 2);
@@ -88,6 +89,15 @@ test('after a restart of the master users are asked to join again, and can', asy
   const time = () => a.$eval('.tile:not(.own) video', (video) => video.currentTime);
   const before = await time();
   await until('the call goes on', async () => (await time()) > before + 1);
+  await cluster.launchMaster();
+  for (const page of [a, b]) await until('it is connected again', () => page.$eval('#toast', (one) => one.hidden || one.textContent.includes('Connected again')), { timeout: 15_000 });
+  const c = await open('C', { session: 'again' });
+  await join(c);
+  await until('the third sees two, and is seen', async () => (await shown(c)) === 3 && (await shown(a)) === 3 && (await shown(b)) === 3);
+  assert.equal(await error(a), '', 'nobody is asked anything');
+  await c.close();
+  await cluster.killMaster();
+  fs.rmSync(path.join(cluster.dir, 'master'), { recursive: true });
   await cluster.launchMaster();
   for (const page of [a, b]) await until('it is asked to join again', async () => (await error(page)).includes('Join again'), { timeout: 15_000 });
   for (const page of [a, b]) await join(page);

