@@ -25,7 +25,9 @@ use crate::domain::{
 use crate::events::{self, Event, Ledger};
 use crate::metrics::Metrics;
 use crate::nodes::dialling::Dials;
-use crate::reconcile::{Place, Reconciler, restored_desired, write_desired};
+use crate::reconcile::{
+    Held, Orders, Place, Reconciler, Removals, restored_desired, write_desired,
+};
 use crate::store::{self, Batch, Facts, Loaded, Store, Table, Unwritten};
 
 /// Demonstration tokens that one address may have in a second, averaged.
@@ -77,6 +79,8 @@ pub struct Core {
     pub events: Ledger,
     /// What a predecessor wanted on nodes that are not dialled yet.
     desired_before: BTreeMap<NodeId, BTreeMap<Key, Entry>>,
+    /// What is to be taken off nodes once the disk has it.
+    pub held: Held,
     /// In this step is written what nobody waits for.
     is_tick: bool,
     store: Store,
@@ -126,6 +130,7 @@ impl App {
             batch: Batch::default(),
             desired_before,
             events: Ledger::new(facts.cluster.clone(), facts.epoch, events::targets(&config)),
+            held: Held::default(),
             is_tick: false,
             store: store.clone(),
             metrics: metrics.clone(),
@@ -177,17 +182,40 @@ impl App {
 
     /// One step: changes something, and carries the consequences on.
     pub fn step<T>(&self, step: impl FnOnce(&mut Core) -> T) -> T {
-        // A panic inside a step aborts the process in release builds; in tests the state is looked at no more.
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut core = self.core();
         let result = step(&mut core);
         core.settle(Instant::now());
         result
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        // A panic inside a step aborts the process in release builds; in tests the state is looked at no more.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Room for sockets. Its own lock, for a flood of sockets that are refused should hold up no call.
     pub fn sockets(&self) -> MutexGuard<'_, Places> {
         // What it guards is whole at every moment.
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has taken off nodes what is over, as soon as that is written down. Never ends.
+    pub async fn carry_removals(&self) {
+        let mut endings = self.store.endings();
+        loop {
+            endings.next().await;
+            self.core().carry_removals();
+        }
+    }
+
+    /// Waits for the disk, and has taken off nodes what is over.
+    #[cfg(test)]
+    pub fn wait_and_carry_removals(&self) {
+        let submitted = self.store.submitted();
+        while self.store.failure().is_none() && !self.store.is_committed(submitted) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.core().carry_removals();
     }
 
     /// What is done at intervals, a few times a second.
@@ -229,24 +257,38 @@ impl Core {
         self.tell_of_nodes();
         self.carry_outputs(now);
         self.registry.keep(&mut self.batch);
-        let mut by_node: BTreeMap<NodeId, Vec<Change<Entry>>> = BTreeMap::new();
-        for (node, change) in self.media.take_changes() {
-            write_desired(&mut self.batch, &node, &change);
-            by_node.entry(node).or_default().push(change);
+        let changes = self.media.take_changes();
+        for (node, change) in &changes {
+            write_desired(&mut self.batch, node, change);
         }
-        for (id, changes) in by_node {
-            match self.registry.node(&id) {
-                Some(node) => node.link.apply(changes),
-                None => self.change_before(&id, changes),
-            }
-        }
+        let (orders, removals) = self.held.split(changes);
+        self.order(orders);
+        let removals = self.remove_before(removals);
         self.domain.write(&mut self.batch);
         self.media.write(&mut self.batch);
         self.rpc
             .keep(&mut self.batch, std::mem::take(&mut self.is_tick));
         let number = self.store.submit(self.batch.take());
+        self.held.wait(number, removals);
         self.events.submitted(number);
         self.rpc.flush(number);
+    }
+
+    /// Has taken off nodes what the disk knows by now to be over.
+    pub fn carry_removals(&mut self) {
+        let orders = self
+            .held
+            .take_written(|number| self.store.is_committed(number));
+        self.order(orders);
+    }
+
+    fn order(&mut self, orders: Orders) {
+        for (id, changes) in orders {
+            match self.registry.node(&id) {
+                Some(node) => node.link.apply(changes),
+                None => self.change_before(&id, changes),
+            }
+        }
     }
 
     /// Has applications told of this, if what this step changes comes to pass.
@@ -271,7 +313,19 @@ impl Core {
         }
     }
 
-    /// The same for a node that is not dialled yet.
+    /// Has nothing wait that is to be taken off nodes that are not dialled yet: nobody hears of it. Answers the rest.
+    fn remove_before(&mut self, removals: Removals) -> Removals {
+        let mut rest = Removals::new();
+        for (node, keys) in removals {
+            match self.registry.node(&node) {
+                Some(_) => drop(rest.insert(node, keys)),
+                None => self.change_before(&node, keys.into_iter().map(Change::Remove).collect()),
+            }
+        }
+        rest
+    }
+
+    /// Changes what is to be on a node that is not dialled yet.
     fn change_before(&mut self, node: &NodeId, changes: Vec<Change<Entry>>) {
         let Some(entries) = self.desired_before.get_mut(node) else {
             return;

@@ -239,6 +239,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     ));
     let ticking = app.clone();
     tokio::spawn(every(TICK, move || ticking.tick()));
+    let carrying = app.clone();
+    tokio::spawn(async move { carrying.carry_removals().await });
     tokio::spawn(load_watch::watch(app.clone(), scrapes));
     if let Some(period) = quality {
         tokio::spawn(network_quality::watch(app.clone(), period));

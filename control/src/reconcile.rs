@@ -3,6 +3,7 @@
 //! Ids, ICE credentials and SSRCs are chosen here, so that an order can be repeated to the same effect. Sans-IO: what has to
 //! change on nodes is drained by [`Reconciler::take_changes`]; who listens to a transport is told by the node's reports.
 
+mod held;
 mod kept;
 mod restart;
 
@@ -18,6 +19,7 @@ use crate::domain::{Chance, ConnectionId, NodeId, SessionId, StreamId, ids};
 use crate::media;
 use crate::store::Kept;
 
+pub use held::{Held, Orders, Removals};
 pub use kept::{restored_desired, write_desired};
 use restart::Agreed;
 pub use restart::NoRestart;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use link::desired::DesiredState;
@@ -37,6 +37,8 @@ pub struct FakeNode {
     pub stopped: AtomicBool,
     /// What should be on it.
     pub desired: Mutex<DesiredState>,
+    /// Who waits with what is to be taken off it.
+    master: Mutex<Weak<App>>,
     /// The link is there.
     pub up: AtomicBool,
     /// Where it says that its metrics are.
@@ -59,6 +61,7 @@ impl FakeNode {
             silence: Mutex::new(Duration::from_secs(2)),
             stopped: AtomicBool::new(false),
             desired: Mutex::new(DesiredState::new()),
+            master: Mutex::default(),
             up: AtomicBool::new(true),
             metrics: Mutex::default(),
             answers: AtomicBool::new(true),
@@ -68,11 +71,15 @@ impl FakeNode {
         })
     }
 
+    /// It is a node of this master.
+    pub fn belong_to(&self, master: &Arc<App>) {
+        *self.master.lock().expect("no test panicked with it") = Arc::downgrade(master);
+    }
+
     /// How many transports, publishers and subscribers should be on it.
     pub fn counts(&self) -> (usize, usize, usize) {
-        let desired = self.desired.lock().expect("no test panicked with it");
         let mut counts = (0, 0, 0);
-        for entry in desired.entries() {
+        for entry in self.entries() {
             match entry {
                 Entry::Transport(_) => counts.0 += 1,
                 Entry::Publisher(_) => counts.1 += 1,
@@ -82,8 +89,12 @@ impl FakeNode {
         counts
     }
 
-    /// A copy of what should be on it.
+    /// A copy of what should be on it, with all written down that was changed so far.
     pub fn entries(&self) -> Vec<Entry> {
+        let master = self.master.lock().expect("no test panicked with it");
+        if let Some(master) = master.upgrade() {
+            master.wait_and_carry_removals();
+        }
         let desired = self.desired.lock().expect("no test panicked with it");
         desired.entries().cloned().collect()
     }
@@ -244,6 +255,7 @@ fn master_of(toml: &str, state: (Store, Loaded), seed: u64) -> (Arc<App>, Arc<Fa
     let address = ([127, 0, 0, 1], 7443).into();
     let uri = "quic://127.0.0.1:7443".to_owned();
     let known = MediaNode::new(id, uri, address, node.clone(), 0);
+    node.belong_to(&app);
     app.step(|core| {
         core.chance = Box::new(Seeded(seed));
         core.registry.add(known);

@@ -68,6 +68,10 @@ impl Core {
     pub fn tend_nodes(&mut self, now: Instant, crashed_after: Duration) {
         let millis = now_millis();
         for (node, due) in self.registry.due(now) {
+            // What it has still to be told is not written down yet.
+            if due == Due::Released && self.held.waits_for(&node) {
+                continue;
+            }
             self.overdue(&node, due);
         }
         self.look_at_drained(now);

@@ -14,7 +14,7 @@ pub use batch::{Batch, Row, Table};
 pub use facts::Facts;
 pub use file::{Error, Loaded, Reader};
 pub use kept::Kept;
-pub use writer::{Commits, Store, Unwritten};
+pub use writer::{Commits, Endings, Store, Unwritten};
 
 #[cfg(test)]
 mod tests;

@@ -213,6 +213,11 @@ impl Store {
         }
     }
 
+    /// Tells of every commit that ends from now on.
+    pub fn endings(&self) -> Endings {
+        Endings(self.shared.progress.clone())
+    }
+
     /// Why nothing can be written at the moment, if so: changes should be refused then.
     pub fn failure(&self) -> Option<Unwritten> {
         let failure = self.shared.progress.borrow().failure.clone();
@@ -235,6 +240,19 @@ impl Store {
     /// What the writer has done so far.
     pub fn commits(&self) -> &Commits {
         &self.shared.commits
+    }
+}
+
+/// Commits that end.
+pub struct Endings(watch::Receiver<Progress>);
+
+impl Endings {
+    /// Waits until one has ended that was not told of, well or not; several may be told of at once.
+    pub async fn next(&mut self) {
+        // It fails when the writer has ended: nothing more will come.
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

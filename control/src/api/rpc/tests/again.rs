@@ -299,6 +299,26 @@ proptest! {
 }
 
 #[tokio::test]
+async fn what_is_over_is_taken_off_the_node_once_that_is_written_down() {
+    let (app, node) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    a.publish().await;
+    let there = || node.desired.lock().expect("nobody else").entries().count();
+    let before = there();
+    assert!(before > 0);
+    app.step(|core| {
+        let (session, connection) = (SessionId::new("S"), ConnectionId::new(a.id.clone()));
+        let gone = core
+            .domain
+            .evict(&session, &connection, Reason::ForceDisconnectByServer);
+        assert!(gone.is_ok());
+    });
+    assert_eq!(there(), before, "the disk may not have it yet");
+    app.wait_and_carry_removals();
+    assert_eq!(there(), 0);
+}
+
+#[tokio::test]
 async fn a_publisher_that_was_not_answered_leaves_nothing_on_the_node() {
     let dir = Dir::new("unanswered");
     let (app, node) = master_in(&dir, 7);
@@ -316,6 +336,6 @@ async fn a_publisher_that_was_not_answered_leaves_nothing_on_the_node() {
     assert_eq!(node.counts().0, before.0 + 1);
     written(&app).await;
     let copy = dir.copy();
-    let (_, next_node) = master_in(&copy, 8);
+    let (_next, next_node) = master_in(&copy, 8);
     assert_eq!(next_node.counts(), before);
 }

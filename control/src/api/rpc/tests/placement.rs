@@ -5,8 +5,9 @@ use crate::cluster::MediaNode;
 use crate::domain::NodeId;
 
 /// Another node, `media_2`.
-fn second(app: &App) -> Arc<FakeNode> {
+fn second(app: &Arc<App>) -> Arc<FakeNode> {
     let node = FakeNode::new("media_2");
+    node.belong_to(app);
     let address = ([127, 0, 0, 2], 7443).into();
     let (id, uri) = (NodeId::new("media_2"), "quic://127.0.0.2:7443".to_owned());
     app.step(|core| {
