@@ -1,15 +1,17 @@
-// Runs the test files: each starts its own cluster and browsers. Those that measure what people see have the machine for themselves; of the
-// others, which mostly wait, several run side by side.
-//   node run.mjs [--lanes N] [part of a file name]
+// Runs the test files: each starts its own cluster and browsers. Those that measure what people see have the machine for themselves; those that
+// measure and need little of it share it with one of their kind; of the others several run side by side.
+//   node run.mjs [--whole] [--lanes N] [part of a file name]
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-const ALONE = ['06_loss', '15_operators', '18_runs', '19_quality', '21_voice', '22_paths', '23_priority', '25_cluster', '29_floods'];
+const ALONE = ['18_runs', '19_quality', '23_priority', '25_cluster', '29_floods'];
+const LIGHT = ['06_loss', '15_operators', '21_voice', '22_paths'];
 
 const here = path.dirname(new URL(import.meta.url).pathname);
 const args = process.argv.slice(2);
+if (args.includes('--whole')) process.env.RINGCAST_WHOLE = '1';
 const at = args.indexOf('--lanes');
 const lanes = at < 0 ? Math.max(1, Math.min(4, os.availableParallelism())) : Number(args.splice(at, 2)[1]);
 const filter = args.find((arg) => !arg.startsWith('--')) ?? '';
@@ -45,10 +47,17 @@ function run(file, { aside }) {
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => { for (const child of running) child.kill(signal); process.exit(130); });
 
 const started = Date.now();
-const isAlone = (file) => lanes === 1 || ALONE.some((name) => file.startsWith(name));
-for (const file of files.filter(isAlone)) await run(file, { aside: false });
-const rest = files.filter((file) => !isAlone(file));
-await Promise.all(Array.from({ length: lanes }, async () => { while (rest.length > 0) await run(rest.shift(), { aside: true }); }));
+const isOneOf = (names) => (file) => names.some((name) => file.startsWith(name));
+const [isAlone, isLight] = [isOneOf(ALONE), isOneOf(LIGHT)];
+
+// Those files, `width` at a time.
+async function runAll(files, width) {
+  await Promise.all(Array.from({ length: width }, async () => { while (files.length > 0) await run(files.shift(), { aside: width > 1 }); }));
+}
+
+await runAll(files.filter(isAlone), 1);
+await runAll(files.filter(isLight), Math.min(lanes, 2));
+await runAll(files.filter((file) => !isAlone(file) && !isLight(file)), lanes);
 console.log(`end-to-end: ${files.length - failed.length} of ${files.length} files ok, ${((Date.now() - started) / 1000).toFixed(0)} s`);
 if (failed.length > 0) {
   console.log(`failed: ${failed.sort().join(', ')}`);

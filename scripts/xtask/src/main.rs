@@ -37,6 +37,9 @@ enum Task {
     E2e {
         /// Only the files whose name contains this.
         filter: Option<String>,
+        /// Also what takes long.
+        #[arg(long)]
+        whole: bool,
     },
     /// A few seconds of load through debug builds: everything must arrive as it was sent.
     Bench,
@@ -105,7 +108,7 @@ fn perform(task: Task) -> Result<()> {
     match task {
         Task::Tidy => tidy::check(&root),
         Task::Ci => run::ci(&root),
-        Task::E2e { filter } => run::e2e(&root, filter.as_deref()),
+        Task::E2e { filter, whole } => run::e2e(&root, filter.as_deref(), whole),
         Task::Bench => bench::bench(&root),
         Task::Micro { write } => micro::run(&root, write),
         Task::Quality {

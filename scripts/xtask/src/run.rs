@@ -63,10 +63,11 @@ pub fn ci(root: &Path) -> Result<()> {
     }
 }
 
-/// The end-to-end tests, or those whose file name contains `filter`.
-pub fn e2e(root: &Path, filter: Option<&str>) -> Result<()> {
+/// The end-to-end tests, or those whose file name contains `filter`; `whole`: also what takes long.
+pub fn e2e(root: &Path, filter: Option<&str>, whole: bool) -> Result<()> {
     let folder = root.join("tests/e2e");
     let mut arguments = vec!["run.mjs"];
+    arguments.extend(whole.then_some("--whole"));
     arguments.extend(filter);
     step(&folder, "node", &arguments)
 }

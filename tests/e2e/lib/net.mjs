@@ -14,13 +14,19 @@ export function freeTcpPort() {
   });
 }
 
+// Blocks that this process has dealt out: whoever got one may not have bound it yet.
+const dealt = new Set();
+
 // The first of `count` neighbouring UDP ports that are free, below the range from which the kernel deals out its own.
 export async function freeUdpBlock(count) {
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const base = 10_000 + Math.floor(Math.random() * 20_000);
+    const ports = Array.from({ length: count }, (_, i) => base + i);
+    if (ports.some((port) => dealt.has(port))) continue;
     const held = [];
     try {
-      for (let i = 0; i < count; i += 1) held.push(await bindUdp(base + i));
+      for (const port of ports) held.push(await bindUdp(port));
+      for (const port of ports) dealt.add(port);
       return base;
     } catch {
       // taken: try elsewhere

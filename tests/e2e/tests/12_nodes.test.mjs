@@ -6,6 +6,7 @@ import { COLORS, assertReceives, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { rpcSocket } from '../lib/rpc.mjs';
 import { sleep, until } from '../lib/wait.mjs';
+import { onlyWhole } from '../lib/whole.mjs';
 
 // The master's default: after so much silence a node has crashed.
 const SILENCE_MS = 3_000;
@@ -112,7 +113,7 @@ describe('two nodes', () => {
 });
 
 describe('a node that stands still', () => {
-  test('for too long: nothing hangs, its sessions end, and it comes back empty', async (t) => {
+  test('for too long: nothing hangs, its sessions end, and it comes back empty', onlyWhole, async (t) => {
     const cluster = await startCluster({ workers: 1 });
     const [node] = cluster.nodes;
     try {
@@ -190,7 +191,7 @@ test('sessions that begin at once are spread over idle nodes, although nobody pu
   }
 });
 
-describe('a process that is started again', () => {
+describe('a process that is started again', onlyWhole, () => {
   let cluster, node;
   before(async () => { cluster = await startCluster({ workers: 1 }); [node] = cluster.nodes; });
   after(() => cluster?.stop());
@@ -235,7 +236,7 @@ describe('a process that is started again', () => {
   });
 });
 
-test('a master that stands still blames nobody but itself', async () => {
+test('a master that stands still blames nobody but itself', onlyWhole, async () => {
   const cluster = await startCluster({ workers: 1 });
   try {
     const a = await enter({ cluster, browser, page, sessionId: 'pause', name: 'a', color: COLORS.red });

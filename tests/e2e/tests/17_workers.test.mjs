@@ -5,6 +5,7 @@ import { launchChromium, servePage } from '../lib/browser.mjs';
 import { COLORS, assertReceives, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { until } from '../lib/wait.mjs';
+import { onlyWhole } from '../lib/whole.mjs';
 
 let browser, page;
 before(async () => { browser = await launchChromium(); page = await servePage(); });
@@ -22,7 +23,7 @@ async function audience(cluster, sessionId, color) {
 }
 
 for (const driver of ['uring', 'mmsg']) {
-  describe(`driver ${driver}`, () => {
+  describe(`driver ${driver}`, driver === 'uring' ? {} : onlyWhole, () => {
     let cluster;
     before(async () => { cluster = await startCluster({ driver, workers: 2, media: { session_worker_transports: 1 } }); });
     after(() => cluster?.stop());

@@ -6,6 +6,7 @@ import { launchChromium, launchFirefox, servePage } from '../lib/browser.mjs';
 import { COLORS, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { sleep } from '../lib/wait.mjs';
+import { onlyWhole } from '../lib/whole.mjs';
 
 let chromium, firefox, page;
 before(async () => { [chromium, firefox, page] = await Promise.all([launchChromium(), launchFirefox(), servePage()]); });
@@ -73,7 +74,7 @@ function assertHappy(result) {
   }
 }
 
-test('four video packets of five leave in runs of three or more, and both browsers show the pictures', async (t) => {
+test('four video packets of five leave in runs of three or more, and both browsers show the pictures', onlyWhole, async (t) => {
   const padded = await measureUntil('300us', 0.8, (words) => t.diagnostic(`padding, gathering: ${words}`));
   const usual = await measureUntil('0s', 0.7, (words) => t.diagnostic(`padding alone, as it is by default: ${words}`));
   const plain = await measure(0, '0s');

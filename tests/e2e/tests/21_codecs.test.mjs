@@ -5,6 +5,7 @@ import { launchChromium, participant, servePage } from '../lib/browser.mjs';
 import { COLORS, assertReceives, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { sleep, until } from '../lib/wait.mjs';
+import { onlyWhole } from '../lib/whole.mjs';
 
 let browser, page, cluster;
 before(async () => { browser = await launchChromium(); page = await servePage(); cluster = await startCluster(); });
@@ -58,7 +59,7 @@ for (const simulcast of [true, false]) {
   });
 }
 
-test('a browser keeps to the ceiling of its connection', async (t) => {
+test('a browser keeps to the ceiling of its connection', onlyWhole, async (t) => {
   const publish = { width: 960, height: 540, grain: true, color: COLORS.green, simulcast: false };
   const connection = { kurentoOptions: { videoMaxRecvBandwidth: 300 } };
   const rates = [];

@@ -5,6 +5,7 @@ import { launchChromium, launchFirefox, servePage } from '../lib/browser.mjs';
 import { assertReceives, enter } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { sleep, until } from '../lib/wait.mjs';
+import { onlyWhole } from '../lib/whole.mjs';
 
 let browser, page;
 before(async () => { browser = await launchChromium(); page = await servePage(); });
@@ -64,7 +65,7 @@ describe('who speaks', () => {
     try { await conversation(cluster, t); } finally { await cluster.stop(); }
   });
 
-  test('and on two', async (t) => {
+  test('and on two', onlyWhole, async (t) => {
     const cluster = await startCluster({ workers: 2, media: { session_worker_transports: 1 } });
     try { await conversation(cluster, t); } finally { await cluster.stop(); }
   });

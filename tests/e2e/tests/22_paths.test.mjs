@@ -5,6 +5,7 @@ import { launchChromium, launchFirefox, servePage } from '../lib/browser.mjs';
 import { COLORS, assertReceives, enter } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { sleep, until } from '../lib/wait.mjs';
+import { onlyWhole } from '../lib/whole.mjs';
 
 let browser, page;
 before(async () => { browser = await launchChromium(); page = await servePage(); });
@@ -174,7 +175,7 @@ describe('a restart of ICE', () => {
   });
 });
 
-test('Firefox restarts ICE too, at either end', { timeout: 90_000 }, async (t) => {
+test('Firefox restarts ICE too, at either end', { timeout: 90_000, ...onlyWhole }, async (t) => {
   const cluster = await startCluster({ workers: 1 });
   const firefox = await launchFirefox();
   try {

@@ -5,6 +5,7 @@ import { launchChromium, servePage } from '../lib/browser.mjs';
 import { COLORS, enter } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { sleep, until } from '../lib/wait.mjs';
+import { onlyWhole } from '../lib/whole.mjs';
 
 // The smallest picture that has three encodings; with grain they take all that encoders may use: 200, 450 and 1200 kbit/s.
 const OPTIONS = { width: 960, height: 540, fps: 15, simulcast: true, grain: true };
@@ -54,7 +55,7 @@ async function shownOf(sessionId, screens) {
 const percentAt = (widths, width) => 100 * widths.filter((one) => one === width).length / widths.length;
 
 for (const [name, screens] of [['published after the camera', [false, true]], ['published before it: the control', [true, false]]]) {
-  test(`a screen keeps its picture, ${name}`, { timeout: 180_000 }, async (t) => {
+  test(`a screen keeps its picture, ${name}`, { timeout: 180_000, ...onlyWhole }, async (t) => {
     const shown = await shownOf(`priority-${screens.indexOf(true)}`, screens);
     const [screen, camera] = [shown[screens.indexOf(true)], shown[screens.indexOf(false)]];
     const [whole, wholeOfCamera] = [screen, camera].map((widths) => percentAt(widths, 960));

@@ -1,6 +1,6 @@
 // What becomes of a cluster when its parts fail: the scenarios of `faults.mjs` in their short form.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { SCENARIOS, perform } from '../faults/all.mjs';
 import { follow } from '../faults/scene.mjs';
 import { canIsolate } from '../lib/netns.mjs';
@@ -9,12 +9,23 @@ import { checkOrder } from '../lib/webhook.mjs';
 
 const skip = (await canIsolate()) ? false : 'nodes get network namespaces of their own, for which one must be root';
 
-for (const scenario of SCENARIOS) {
-  test(`${scenario.name}: ${scenario.what}`, { skip }, async (t) => {
-    const { rows, error } = await perform(scenario, { short: true, log: (line) => t.diagnostic(line) });
-    for (const { measure, value, unit, target } of rows) t.diagnostic(`${measure}: ${value} ${unit} ${target && `(${target})`}`);
-    if (error) throw error;
-    assert.deepEqual(rows.filter((row) => row.met === false), []);
+// These measure times of a few milliseconds, and have the machine for themselves; the others mostly wait.
+const MEASURED = ['deaths', 'crowd', 'masses'];
+const isMeasured = ({ name }) => MEASURED.includes(name);
+
+for (const [title, concurrency, scenarios] of [
+  ['three at a time', 3, SCENARIOS.filter((one) => !isMeasured(one))],
+  ['one after the other', 1, SCENARIOS.filter(isMeasured)],
+]) {
+  describe(title, { concurrency }, () => {
+    for (const scenario of scenarios) {
+      test(`${scenario.name}: ${scenario.what}`, { skip }, async (t) => {
+        const { rows, error } = await perform(scenario, { short: true, log: (line) => t.diagnostic(line) });
+        for (const { measure, value, unit, target } of rows) t.diagnostic(`${measure}: ${value} ${unit} ${target && `(${target})`}`);
+        if (error) throw error;
+        assert.deepEqual(rows.filter((row) => row.met === false), []);
+      });
+    }
   });
 }
 
