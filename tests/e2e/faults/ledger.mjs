@@ -2,6 +2,9 @@
 //
 // Each worker changes things of its own, so that of each thing the changes are one after the other.
 
+import { publishOnPaper } from '../lib/paper.mjs';
+import { rpcSocket } from '../lib/rpc.mjs';
+
 export class Ledger {
   constructor() { this.changes = new Map(); }
 
@@ -74,6 +77,41 @@ export async function ask(rest, ledger, name) {
 export async function askAll(rest, ledger, name, workers = 8) {
   const gone = (error) => { if (!/fetch failed|ECONN|socket|terminated/i.test(`${error.message} ${error.cause?.code ?? ''}`)) throw error; };
   await Promise.all([...Array(workers)].map((_, w) => ask(rest, ledger, `${name}_${w}`).catch(gone)));
+}
+
+// People come and publish, in sessions of their own, until the master is gone: { session, connection, stream } of all that were told yes.
+export async function joinAll(master, name, workers = 3) {
+  const joined = [];
+  await Promise.all([...Array(workers)].map(async (_, w) => {
+    for (let n = 0; ; n += 1) {
+      const session = `${name}_${w}_${n}`;
+      try {
+        const made = await master.rest('POST', '/sessions', { customSessionId: session });
+        const { body: { token } } = await master.rest('POST', `/sessions/${session}/connection`, {});
+        if (made.status !== 200 || !token) return;
+        const rpc = await rpcSocket(master, session);
+        const { id: connection } = await Promise.race([rpc.join(token), rpc.gone]);
+        const one = { session, connection, stream: null };
+        joined.push(one);
+        one.stream = (await Promise.race([publishOnPaper(rpc), rpc.gone])).id;
+      } catch {
+        return; // it is gone, and who was not answered counts for nothing
+      }
+    }
+  }));
+  return joined;
+}
+
+// Who of these is not in, or does not publish, as it was told. Their sockets are gone, and they may still come back.
+export async function missing(rest, joined) {
+  const gone = [];
+  for (const { session, connection, stream } of joined) {
+    const { status, body } = await rest('GET', `/sessions/${session}/connection/${connection}`);
+    const streams = status === 200 ? body.publishers?.map((one) => one.streamId) ?? [] : [];
+    if (status !== 200 || body.status !== 'active') gone.push(`${connection} in ${session}`);
+    else if (stream && !streams.includes(stream)) gone.push(`${stream} of ${connection} in ${session}`);
+  }
+  return gone;
 }
 
 // What a master knows, in the words of a ledger.

@@ -10,7 +10,8 @@ import { sleep } from './wait.mjs';
 
 const run = promisify(execFile);
 
-export async function loneMaster() {
+// `options` are those of its command line that all its lives have.
+export async function loneMaster(options = []) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-lone-'));
   const [port, admin] = [await freeTcpPort(), await freeTcpPort()];
   const secret = 'LONE';
@@ -38,10 +39,10 @@ pin = false
 listen = "127.0.0.1:${await freeTcpPort()}"
 `);
   const node = spawn(path.join(binaries(), 'ringcast-node'), ['--config', path.join(dir, 'node.toml')], { stdio: 'ignore' });
-  const master = { dir, data: path.join(dir, 'data'), rest, child: null };
+  const master = { dir, data: path.join(dir, 'data'), rest, httpPort: port, child: null };
   // `before` is a program and its arguments under which it runs, `ready` what it must answer.
   master.launch = async ({ data = master.data, before = [], ready = '/health' } = {}) => {
-    const args = ['--listen', `127.0.0.1:${port}`, '--admin-listen', `127.0.0.1:${admin}`, '--plain-http', '--secret', secret, '--data-dir', data, '--pki-dir', pki, '--node', `media_1=quic://127.0.0.1:${linkPort}`];
+    const args = ['--listen', `127.0.0.1:${port}`, '--admin-listen', `127.0.0.1:${admin}`, '--plain-http', '--secret', secret, '--data-dir', data, '--pki-dir', pki, '--node', `media_1=quic://127.0.0.1:${linkPort}`, ...options];
     const [program, ...all] = [...before, path.join(binaries(), 'ringcast-master'), ...args];
     const out = fs.openSync(path.join(dir, 'master.log'), 'a');
     const child = spawn(program, all, { stdio: ['ignore', out, out] });

@@ -6,15 +6,18 @@ export async function paperParticipant(cluster, sessionId, { name = 'paper', tok
   const rpc = await rpcSocket(cluster, sessionId);
   try {
     const joined = await rpc.join(token ?? await cluster.token(sessionId), name);
-    rpc.publish = async () => (await rpc.call('publishVideo', {
-      sdpOffer: offer(), doLoopback: false, hasAudio: true, hasVideo: false, audioActive: true, videoActive: false, typeOfVideo: 'CUSTOM',
-    })).id;
+    rpc.publish = async () => (await publishOnPaper(rpc)).id;
     return Object.assign(rpc, { joined, name });
   } catch (error) {
     rpc.close();
     throw error;
   }
 }
+
+// Publishes sound on a socket that has joined.
+export const publishOnPaper = (rpc) => rpc.call('publishVideo', {
+  sdpOffer: offer(), doLoopback: false, hasAudio: true, hasVideo: false, audioActive: true, videoActive: false, typeOfVideo: 'CUSTOM',
+});
 
 // One audio that would be sent if anybody were there.
 function offer() {

@@ -15,7 +15,13 @@ export async function rpcSocket(cluster, sessionId, { path = '/openvidu' } = {})
   });
   socket.on('error', () => {}); // `closed` says what matters
   socket.on('close', (code, reason) => { state.closed = { code, reason: reason.toString() }; });
-  await until('the socket is open', () => socket.readyState === WebSocket.OPEN, { timeout: 5_000, every: 10 });
+  await until('the socket is open', () => {
+    if (state.closed) throw new Error(`the socket was closed before it was open: ${state.closed.code}`);
+    return socket.readyState === WebSocket.OPEN;
+  }, { timeout: 5_000, every: 10 });
+  // Fails when the socket is closed, for whoever waits for something else as well.
+  state.gone = new Promise((_, reject) => { socket.once('close', () => reject(new Error('the socket is closed'))); });
+  state.gone.catch(() => {});
   // The whole answer, whatever it is.
   state.ask = (method, params, timeout = 10_000) => new Promise((resolve, reject) => {
     const id = next++;

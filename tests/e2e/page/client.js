@@ -72,6 +72,9 @@ window.client = (() => {
     draw();
     const timer = setInterval(draw, 1000 / fps);
     const track = canvas.captureStream(fps).getVideoTracks()[0];
+    // The client reckons encodings by the size of a track, and some Firefoxes do not tell that of a canvas.
+    const settings = track.getSettings();
+    if (!settings.width) track.getSettings = () => ({ ...settings, width, height });
     return { track, stop: () => { clearInterval(timer); track.stop(); canvas.remove(); } };
   }
 

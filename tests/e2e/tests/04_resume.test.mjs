@@ -36,6 +36,7 @@ test('a cut socket is resumed without loss', async () => {
     proxy.refuse(false);
     await until('b is back', async () => (await b.call('events')).some((e) => e.type === 'reconnected'));
     await until('b catches up', async () => (await b.call('events')).filter((e) => e.type === 'signal').length >= 5);
+    await until('b hears that c came and went', async () => (await b.call('events')).some((e) => e.type === 'connectionDestroyed' && e.connectionId === c.connectionId));
     const events = await b.call('events');
     assert.deepEqual(events.filter((e) => e.type === 'signal').map((e) => e.data), ['0', '1', '2', '3', '4']);
     assert.equal(events.filter((e) => e.type === 'connectionCreated' && e.connectionId === c.connectionId).length, 1);
