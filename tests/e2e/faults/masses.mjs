@@ -13,7 +13,8 @@ const PATIENCE_MS = 10_000;
 const IN_A_SESSION = 4;
 
 export async function run({ short, figure, log }) {
-  const [sessions, rate] = short ? [50, 100] : [2_500, 500];
+  const [sessions, usual] = short ? [50, 100] : [2_500, 500];
+  const rate = Number(process.env.RINGCAST_JOIN_RATE ?? usual);
   const { cluster, close } = await startScene({ nodes: 1, master: { sockets_per_address_max: 20_000, sockets_max: 20_000, joins_per_address_rate: 10_000 } });
   const people = [];
   try {

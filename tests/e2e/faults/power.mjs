@@ -24,7 +24,7 @@ export async function run({ short, figure, log }) {
     process.kill(pid, 'SIGKILL');
     await master.ended;
     await asked;
-    const all = operations(trace, master.data);
+    const all = await operations(trace, master.data);
     const [syncs, writes] = [all.filter((one) => one.sync).length, all.filter((one) => one.write).length];
     log(`${ledger.answered()} changes answered, ${writes} writes, ${syncs} syncs`);
     assert.ok(syncs > 10 && writes > syncs, 'it was written and synced');

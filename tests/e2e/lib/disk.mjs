@@ -3,16 +3,18 @@
 // `strace` tells every write and every sync of the process, with their times and contents.
 import fs from 'node:fs';
 import path from 'node:path';
+import readline from 'node:readline';
 
 const SECTOR = 512;
 
 export const STRACE = (output) => ['strace', '-f', '-ttt', '-T', '-y', '-xx', '-s', '1000000', '-e', 'trace=pwrite64,fdatasync,fsync,ftruncate', '-o', output];
 
 // The operations of a trace, in their order: { at, end, file, write: {offset, bytes} | sync | truncate }, times in ms.
-export function operations(trace, directory) {
+export async function operations(trace, directory) {
   const operations = [];
   const open = new Map();
-  for (const line of fs.readFileSync(trace, 'utf8').split('\n')) {
+  // A trace of half a minute is longer than a string may be.
+  for await (const line of readline.createInterface({ input: fs.createReadStream(trace) })) {
     // PID TIME CALL(...) = RESULT <SECONDS>, or in two halves when another thread came between.
     const [, pid, time, rest] = /^(\d+)\s+(\d+\.\d+)\s+(.*)$/.exec(line) ?? [];
     if (!rest) continue;
