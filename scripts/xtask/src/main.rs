@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod boards;
 mod micro;
 mod openapi;
 mod quality;
@@ -43,6 +44,12 @@ enum Task {
     },
     /// A few seconds of load through debug builds: everything must arrive as it was sent.
     Bench,
+    /// Write the Grafana boards of scripts/grafana.
+    Boards {
+        /// Compare what is there with what would be written instead.
+        #[arg(long)]
+        check: bool,
+    },
     /// Count the instructions of each stage of the packet path, and compare them with those in the repository (needs valgrind).
     Micro {
         /// Make these counts the ones to compare with.
@@ -110,6 +117,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Ci => run::ci(&root),
         Task::E2e { filter, whole } => run::e2e(&root, filter.as_deref(), whole),
         Task::Bench => bench::bench(&root),
+        Task::Boards { check } => boards::run(&root, check),
         Task::Micro { write } => micro::run(&root, write),
         Task::Quality {
             filter,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tidy;
+use crate::{boards, tidy};
 
 /// Crypto libraries that must not enter what we ship: aws-lc-rs is the one.
 const UNWANTED_CRYPTO: [&str; 3] = ["ring", "openssl-sys", "mbedtls"];
@@ -24,10 +24,11 @@ pub fn workspace_root() -> Result<PathBuf> {
     Ok(root.to_path_buf())
 }
 
-/// Formatting, tidy, lints, dependency policy, tests.
+/// Formatting, tidy, boards, lints, dependency policy, tests.
 pub fn ci(root: &Path) -> Result<()> {
     step(root, "cargo", &["fmt", "--all", "--check"])?;
     tidy::check(root)?;
+    boards::run(root, true)?;
     step(
         root,
         "cargo",

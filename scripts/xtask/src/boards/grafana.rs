@@ -1,0 +1,329 @@
+//! Grafana's classic JSON: boards of rows of panels of queries.
+
+use serde_json::{Value, json};
+
+/// The JSON that Grafana 10 writes, which everything since reads.
+const SCHEMA_VERSION: u32 = 39;
+/// Width of a board in Grafana's units.
+const COLUMNS: u32 = 24;
+/// The board that a node's name leads to.
+const NODE_LINK: &str = "/d/ringcast-node?${datasource:queryparam}&${cluster:queryparam}&var-node=${__field.labels.node}&${__url_time_range}";
+
+/// A board.
+pub struct Board {
+    /// Its name in addresses, and of its file; links rely on it.
+    pub uid: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// Whether nodes can be chosen.
+    pub by_node: bool,
+    /// From top to bottom.
+    pub rows: Vec<Row>,
+}
+
+/// Panels below a title.
+pub struct Row {
+    title: &'static str,
+    panels: Vec<Panel>,
+}
+
+/// A row.
+pub fn row<const N: usize>(title: &'static str, panels: [Panel; N]) -> Row {
+    let panels = panels.into();
+    Row { title, panels }
+}
+
+/// Something to look at.
+pub struct Panel {
+    kind: &'static str,
+    title: &'static str,
+    about: &'static str,
+    unit: &'static str,
+    size: (u32, u32),
+    queries: Vec<(String, &'static str)>,
+    is_stacked: bool,
+    max: Option<f64>,
+    thresholds: Vec<(f64, &'static str)>,
+    is_by_node: bool,
+}
+
+/// Lines over time. `unit` is Grafana's word for it; `about` says what one sees.
+pub fn series(title: &'static str, unit: &'static str, about: &'static str) -> Panel {
+    Panel::new("timeseries", (8, 8), title, unit, about)
+}
+
+/// One number for each query.
+pub fn stat(title: &'static str, unit: &'static str, about: &'static str) -> Panel {
+    Panel::new("stat", (3, 4), title, unit, about)
+}
+
+/// How a histogram's observations spread over time.
+pub fn heatmap(title: &'static str, unit: &'static str, about: &'static str) -> Panel {
+    Panel::new("heatmap", (8, 8), title, unit, about)
+}
+
+impl Panel {
+    fn new(
+        kind: &'static str,
+        size: (u32, u32),
+        title: &'static str,
+        unit: &'static str,
+        about: &'static str,
+    ) -> Self {
+        Self {
+            kind,
+            title,
+            about,
+            unit,
+            size,
+            queries: Vec::new(),
+            is_stacked: false,
+            max: None,
+            thresholds: Vec::new(),
+            is_by_node: false,
+        }
+    }
+
+    /// Asks this. `@cluster` and `@node` stand for the labels that are chosen, `@rate` for the time that a rate is taken over.
+    pub fn ask(mut self, expression: &str, legend: &'static str) -> Self {
+        let expression = expression
+            .replace("@node", "cluster=~\"$cluster\",node=~\"$node\"")
+            .replace("@cluster", "cluster=~\"$cluster\"")
+            .replace("@rate", "$__rate_interval");
+        self.queries.push((expression, legend));
+        self
+    }
+
+    /// Lines lie on each other: their sum means something.
+    pub fn stacked(mut self) -> Self {
+        self.is_stacked = true;
+        self
+    }
+
+    /// The axis ends there.
+    pub fn up_to(mut self, max: f64) -> Self {
+        self.max = Some(max);
+        self
+    }
+
+    /// From there on it has that colour.
+    pub fn from(mut self, value: f64, colour: &'static str) -> Self {
+        self.thresholds.push((value, colour));
+        self
+    }
+
+    /// Its lines are nodes: each leads to the node's board.
+    pub fn by_node(mut self) -> Self {
+        self.is_by_node = true;
+        self
+    }
+
+    fn json(&self, id: u32, x: u32, y: u32) -> Value {
+        let (w, h) = self.size;
+        let refs = ('A'..='Z').map(String::from);
+        let targets = self
+            .queries
+            .iter()
+            .zip(refs)
+            .map(|((expression, legend), name)| {
+                json!({
+                    "datasource": datasource(),
+                    "expr": expression,
+                    "format": if self.kind == "heatmap" { "heatmap" } else { "time_series" },
+                    "instant": self.kind == "stat",
+                    "legendFormat": legend,
+                    "range": self.kind != "stat",
+                    "refId": name,
+                })
+            });
+        json!({
+            "datasource": datasource(),
+            "description": self.about,
+            "fieldConfig": { "defaults": self.defaults(), "overrides": [] },
+            "gridPos": { "h": h, "w": w, "x": x, "y": y },
+            "id": id,
+            "options": self.options(),
+            "targets": targets.collect::<Vec<_>>(),
+            "title": self.title,
+            "type": self.kind,
+        })
+    }
+
+    fn defaults(&self) -> Value {
+        let mut steps = vec![json!({ "color": "green", "value": null })];
+        let more = self.thresholds.iter();
+        steps.extend(more.map(|(value, colour)| json!({ "color": colour, "value": value })));
+        let mut defaults = json!({
+            "color": { "mode": if self.kind == "stat" { "thresholds" } else { "palette-classic" } },
+            "min": 0,
+            "thresholds": { "mode": "absolute", "steps": steps },
+            "unit": self.unit,
+        });
+        if self.kind == "timeseries" {
+            defaults["custom"] = json!({
+                "fillOpacity": if self.is_stacked { 30 } else { 5 },
+                "lineWidth": 1,
+                "showPoints": "never",
+                "spanNulls": false,
+                "stacking": { "group": "A", "mode": if self.is_stacked { "normal" } else { "none" } },
+                "thresholdsStyle": { "mode": if self.thresholds.is_empty() { "off" } else { "line" } },
+            });
+        }
+        if let Some(max) = self.max {
+            defaults["max"] = json!(max);
+        }
+        if self.is_by_node {
+            defaults["links"] =
+                json!([{ "title": "Node ${__field.labels.node}", "url": NODE_LINK }]);
+        }
+        defaults
+    }
+
+    fn options(&self) -> Value {
+        match self.kind {
+            "stat" => json!({
+                "colorMode": "value",
+                "graphMode": "none",
+                "justifyMode": "auto",
+                "orientation": "auto",
+                "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
+                "textMode": "auto",
+            }),
+            "heatmap" => json!({
+                "calculate": false,
+                "cellGap": 1,
+                "color": { "exponent": 0.5, "mode": "scheme", "scheme": "Oranges", "steps": 64 },
+                "legend": { "show": true },
+                "rowsFrame": { "layout": "auto" },
+                "tooltip": { "mode": "single", "showColorScale": false, "yHistogram": false },
+                "yAxis": { "axisPlacement": "left", "unit": self.unit },
+            }),
+            _ => json!({
+                "legend": { "calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom", "showLegend": true },
+                "tooltip": { "mode": "multi", "sort": "desc" },
+            }),
+        }
+    }
+}
+
+impl Board {
+    /// The file.
+    pub fn text(&self) -> String {
+        let board = json!({
+            "annotations": { "list": [] },
+            "description": self.about,
+            "editable": false,
+            "fiscalYearStartMonth": 0,
+            "graphTooltip": 1,
+            "id": null,
+            "links": links(),
+            "panels": self.panels(),
+            "refresh": "30s",
+            "schemaVersion": SCHEMA_VERSION,
+            "tags": ["ringcast"],
+            "templating": { "list": self.variables() },
+            "time": { "from": "now-1h", "to": "now" },
+            "timepicker": {},
+            "timezone": "browser",
+            "title": self.title,
+            "uid": self.uid,
+            "version": 1,
+        });
+        format!("{board:#}\n")
+    }
+
+    /// Panels fill each row from left to right, and begin a new line where they don't fit.
+    fn panels(&self) -> Vec<Value> {
+        let mut panels = Vec::new();
+        let (mut id, mut y) = (0, 0);
+        for row in &self.rows {
+            id += 1;
+            panels.push(json!({
+                "collapsed": false,
+                "gridPos": { "h": 1, "w": COLUMNS, "x": 0, "y": y },
+                "id": id,
+                "panels": [],
+                "title": row.title,
+                "type": "row",
+            }));
+            y += 1;
+            let (mut x, mut height) = (0, 0);
+            for panel in &row.panels {
+                if x + panel.size.0 > COLUMNS {
+                    (x, y, height) = (0, y + height, 0);
+                }
+                id += 1;
+                panels.push(panel.json(id, x, y));
+                x += panel.size.0;
+                height = height.max(panel.size.1);
+            }
+            y += height;
+        }
+        panels
+    }
+
+    fn variables(&self) -> Vec<Value> {
+        let mut variables = vec![
+            json!({
+                "current": {},
+                "hide": 0,
+                "label": "Prometheus",
+                "name": "datasource",
+                "query": "prometheus",
+                "refresh": 1,
+                "regex": "",
+                "type": "datasource",
+            }),
+            choice(
+                "cluster",
+                "Cluster",
+                "label_values(ringcast_master_build_info, cluster)",
+            ),
+        ];
+        if self.by_node {
+            let query = "label_values(ringcast_node_build_info{cluster=~\"$cluster\"}, node)";
+            variables.push(choice("node", "Node", query));
+        }
+        variables
+    }
+}
+
+/// Whose values are found by asking. "All" is also what has no such label.
+fn choice(name: &str, label: &str, query: &str) -> Value {
+    json!({
+        "allValue": ".*",
+        "current": { "selected": true, "text": ["All"], "value": ["$__all"] },
+        "datasource": datasource(),
+        "definition": query,
+        "hide": 0,
+        "includeAll": true,
+        "label": label,
+        "multi": true,
+        "name": name,
+        "query": { "query": query, "refId": "variables" },
+        "refresh": 2,
+        "regex": "",
+        "sort": 1,
+        "type": "query",
+    })
+}
+
+/// To the other boards, with what is chosen here.
+fn links() -> Value {
+    json!([{
+        "asDropdown": false,
+        "icon": "external link",
+        "includeVars": true,
+        "keepTime": true,
+        "tags": ["ringcast"],
+        "targetBlank": false,
+        "title": "Ringcast",
+        "type": "dashboards",
+    }])
+}
+
+fn datasource() -> Value {
+    json!({ "type": "prometheus", "uid": "${datasource}" })
+}

@@ -1,0 +1,110 @@
+//! How the cluster does, at a glance.
+
+use super::grafana::{Board, Row, row, series, stat};
+
+/// The board.
+pub fn board() -> Board {
+    Board {
+        uid: "ringcast-overview",
+        title: "Ringcast / Overview",
+        about: "How the cluster does, at a glance: who is there, how full it is, and whether people get what they were promised.",
+        by_node: false,
+        rows: vec![now(), room(), media(), promises(), nodes()],
+    }
+}
+
+fn now() -> Row {
+    row("Now", [
+        stat("Alerts", "short", "Alerts of Ringcast that are firing. The runbook says what each means.")
+            .ask(r#"count(ALERTS{@cluster,alertname=~"Ringcast.*",alertstate="firing"}) or vector(0)"#, "")
+            .from(1.0, "red"),
+        stat("Nodes up", "short", "Media nodes that answer the master.")
+            .ask(r#"sum(ringcast_master_nodes{@cluster,state="up"})"#, ""),
+        stat("Nodes away", "short", "Media nodes that were there and are silent, or that were never met.")
+            .ask(r#"sum(ringcast_master_nodes{@cluster,state!="up"})"#, "")
+            .from(1.0, "red"),
+        stat("Load", "percentunit", "How full the nodes are on average; at 100 % nobody takes sessions.")
+            .ask("max(cluster:ringcast_node_load:avg{@cluster})", "")
+            .from(0.7, "orange").from(0.9, "red"),
+        stat("Sessions", "short", "Sessions that exist, joined or not.")
+            .ask("sum(ringcast_master_sessions{@cluster})", ""),
+        stat("People", "short", "Connections that have joined.")
+            .ask(r#"sum(ringcast_master_connections{@cluster,status="active"})"#, ""),
+        stat("Published", "short", "Streams that are published.")
+            .ask(r#"sum(ringcast_master_streams{@cluster,end="publisher"})"#, ""),
+        stat("Subscribed", "short", "Subscriptions to published streams.")
+            .ask(r#"sum(ringcast_master_streams{@cluster,end="subscriber"})"#, ""),
+    ])
+}
+
+fn room() -> Row {
+    row("Room", [
+        series("Load", "percentunit", "How full each node is: the largest of its components against its own limit, with what was placed since its last report.")
+            .ask("ringcast_master_node_load_ratio{@cluster}", "{{node}}").by_node(),
+        series("Forecast", "percentunit", "The average load now, and in two hours if it grows on as in the last hour.")
+            .ask("cluster:ringcast_node_load:avg{@cluster}", "{{cluster}} now")
+            .ask("clamp_min(predict_linear(cluster:ringcast_node_load:avg{@cluster}[1h], 2 * 3600), 0)", "{{cluster}} in two hours")
+            .from(0.9, "red"),
+        series("Nodes for placement", "short", "Nodes by what they are to placement. Only open and stale ones take sessions.")
+            .ask("sum by (standing) (ringcast_master_nodes_for_placement{@cluster})", "{{standing}}").stacked(),
+        series("Sessions by node", "short", "Sessions that the master placed on each node.")
+            .ask("ringcast_master_node_sessions{@cluster}", "{{node}}").by_node().stacked(),
+        series("Busiest worker", "percentunit", "The greatest share of its core that a worker of each node uses.")
+            .ask("ringcast_node_busiest_worker_ratio{@cluster}", "{{node}}").by_node().up_to(1.0),
+        series("Transports", "short", "Peer connections that carry media, by node.")
+            .ask(r#"ringcast_node_transports{@cluster,state="connected"}"#, "{{node}}").by_node().stacked(),
+    ])
+}
+
+fn media() -> Row {
+    row("Media", [
+        series("Packets", "pps", "Datagrams from (in) and to (out) peers, all nodes together.")
+            .ask("sum by (direction) (rate(ringcast_node_packets_total{@cluster}[@rate]))", "{{direction}}"),
+        series("Bits", "bps", "Payload of those datagrams.")
+            .ask("8 * sum by (direction) (rate(ringcast_node_bytes_total{@cluster}[@rate]))", "{{direction}}"),
+        series("Time in the node, 99 %", "s", "How long 99 of 100 packets stay in each node at most.")
+            .ask("node:ringcast_node_forward_latency_seconds:p99_5m{@cluster}", "{{node}}").by_node().from(0.01, "red"),
+        series("Drops that are our fault", "pps", "Packets that nodes threw away because they could not cope.")
+            .ask(r#"sum by (reason) (node:ringcast_node_packets_dropped:rate5m{@cluster,reason=~"stale|queue_full|no_burst|too_long|no_loan|key_exhausted|injected"})"#, "{{reason}}"),
+        series("Drops of the kernel", "pps", "Packets that came faster than a node took them.")
+            .ask("sum by (node) (rate(ringcast_node_driver_kernel_drops_total{@cluster}[@rate]))", "{{node}}").by_node(),
+        series("Refused of strangers", "pps", "Packets of people who have nothing to do with the cluster.")
+            .ask(r#"sum by (reason) (node:ringcast_node_packets_dropped:rate5m{@cluster,reason=~"unknown_protocol|stranger|stun_malformed|stun_unknown_ufrag|stun_unauthentic|dtls_flood|unauthentic|replay"})"#, "{{reason}}"),
+    ])
+}
+
+fn promises() -> Row {
+    row("Promises", [
+        series("Joins that fail", "percentunit", "Share of the requests to join, publish and subscribe that fail by our fault; 0.1 % is allowed.")
+            .ask("cluster:ringcast_joins_failed:ratio_rate5m{@cluster}", "{{cluster}}, 5 minutes")
+            .ask("cluster:ringcast_joins_failed:ratio_rate1h{@cluster}", "{{cluster}}, an hour")
+            .ask("cluster:ringcast_joins_failed:ratio_rate6h{@cluster}", "{{cluster}}, six hours")
+            .from(0.0144, "red"),
+        series("Placements that fail", "percentunit", "Share of sessions that got no node; 0.1 % is allowed.")
+            .ask("cluster:ringcast_placements_failed:ratio_rate5m{@cluster}", "{{cluster}}, 5 minutes")
+            .ask("cluster:ringcast_placements_failed:ratio_rate1h{@cluster}", "{{cluster}}, an hour")
+            .ask("cluster:ringcast_placements_failed:ratio_rate6h{@cluster}", "{{cluster}}, six hours")
+            .from(0.0144, "red"),
+        series("Time to join, 99 %", "s", "How long 99 of 100 answers to a join take at most.")
+            .ask(r#"histogram_quantile(0.99, sum by (cluster, le) (rate(ringcast_master_rpc_duration_seconds_bucket{@cluster,method="joinRoom"}[@rate])))"#, "{{cluster}}")
+            .from(1.0, "red"),
+    ])
+}
+
+fn nodes() -> Row {
+    row("Nodes", [
+        series("Health", "short", "Nodes by what their silence means.")
+            .ask("sum by (state) (ringcast_master_nodes{@cluster})", "{{state}}").stacked(),
+        series("Status", "short", "Nodes by what they are for, in OpenVidu's words.")
+            .ask("sum by (status) (ringcast_master_node_statuses{@cluster})", "{{status}}").stacked(),
+        series("Out of reach", "short", "Nodes without a link, by what is in its way.")
+            .ask("sum by (trouble) (ringcast_master_nodes_unreached{@cluster})", "{{trouble}}").stacked(),
+        series("Silence", "s", "Time since the master last heard of each node; after three seconds it counts as crashed.")
+            .ask("ringcast_master_link_lag_seconds{@cluster}", "{{node}}").by_node().from(3.0, "red"),
+        series("Versions", "short", "Daemons by version.")
+            .ask("count by (version) (ringcast_node_build_info{@cluster})", "nodes {{version}}")
+            .ask("count by (version) (ringcast_master_build_info{@cluster})", "masters {{version}}").stacked(),
+        series("Certificates", "s", "Time until the link certificate of each node ends.")
+            .ask("ringcast_node_link_certificate_expiry_timestamp_seconds{@cluster} - time()", "{{node}}").by_node(),
+    ])
+}
