@@ -1,15 +1,23 @@
-// What operators see in Prometheus: the rules and alerts of scripts/prometheus do what they say.
+// What operators see in Prometheus and Grafana: the alerts of scripts/prometheus come when they should, and every query of these rules and of the
+// boards of scripts/grafana finds something at a real Prometheus server that reads a real cluster.
 import assert from 'node:assert/strict';
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import dgram from 'node:dgram';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
+import { launchChromium, servePage } from '../lib/browser.mjs';
+import { COLORS, enter, seen } from '../lib/call.mjs';
+import { startCluster } from '../lib/cluster.mjs';
+import { paperParticipant } from '../lib/paper.mjs';
+import { folder, needPrometheus, startPrometheus } from '../lib/prometheus_server.mjs';
+import { rpcSocket } from '../lib/rpc.mjs';
+import { sleep, until } from '../lib/wait.mjs';
+import { webhookReceiver } from '../lib/webhook.mjs';
 import { onlyWhole } from '../lib/whole.mjs';
 
-const root = path.join(path.dirname(new URL(import.meta.url).pathname), '../../..');
-const folder = path.join(root, 'scripts/prometheus');
 const run = promisify(execFile);
 
 const read = (name) => fs.readFileSync(path.join(folder, name), 'utf8');
@@ -29,10 +37,7 @@ async function changed(text, task) {
   } finally { fs.rmSync(copy, { recursive: true, force: true }); }
 }
 
-before(() => {
-  const installed = spawnSync('bash', ['-c', 'source scripts/lib.sh && need prometheus prometheus && need promtool prometheus'], { cwd: root, encoding: 'utf8' });
-  assert.equal(installed.status, 0, installed.stderr);
-});
+before(needPrometheus);
 
 describe('rules', () => {
   test('promtool takes the rules and the configuration', async () => {
@@ -45,8 +50,9 @@ describe('rules', () => {
   });
 
   test('every alert comes when it should, and does not when it should not', async () => {
-    const { ok, text } = await promtool(['test', 'rules', ...yaml('tests')]);
-    assert.ok(ok, text);
+    const results = await Promise.all(yaml('tests').map((file) => promtool(['test', 'rules', file])));
+    assert.ok(results.length > 4);
+    for (const { ok, text } of results) assert.ok(ok, text);
     // The control: a node that is silent for longer than nodes ever are.
     const deaf = read('rules/alerts.yml').replace('ringcast_master_link_lag_seconds > 10\n', 'ringcast_master_link_lag_seconds > 1e9\n');
     assert.ok(!(await changed(deaf, (copy) => promtool(['test', 'rules', 'tests/nodes.yml'], copy))).ok);
@@ -81,5 +87,176 @@ describe('rules', () => {
         assert.ok(!ok, `${name}: nobody noticed\n${other}`);
       }
     }
+  });
+});
+
+// What is not there while all is well: counters of what never happened, and alerts.
+const QUIET = new Map(Object.entries({
+  'ALERTS{alertname=~"Ringcast.*",alertstate="firing"}': 'no alert fires',
+  'ringcast_master_rpc_requests_total{method=~"joinRoom|publishVideo|receiveVideoFrom|prepareReceiveVideoFrom",outcome=~"204|303|999"}': 'nothing fails by our fault',
+  'ringcast_master_placements_total{outcome=~"none_up|all_full|all_stale"}': 'every session gets a node',
+  'ringcast_master_placements_foreseen_total': 'no application is refused',
+  'ringcast_master_placements_foreseen_total{outcome=~"none_up|all_full|all_stale"}': 'no application is refused',
+  'ringcast_master_transports_closed_total{reason=~"ice_timeout|handshake_failed|fingerprint_mismatch|fingerprint_timeout|no_common_srtp_profile"}': 'everybody connects',
+  'ringcast_master_http_requests_total{status!="501",status=~"5.."}': 'REST does not fail',
+  'ringcast_master_node_refusals_total': 'nodes refuse nothing',
+  'ringcast_master_websockets_refused_total': 'there are not too many sockets',
+}));
+
+// The boards' variables, filled in.
+const RATE = '15s';
+const filled = (expression, nodes) => expression.replaceAll('$cluster', 'e2e').replaceAll('$node', nodes.join('|')).replaceAll('$__rate_interval', RATE);
+
+// The selectors of an expression, without the labels that a board's variables ask for.
+function selectors(expression) {
+  const found = new Set();
+  const rest = expression.replace(/([a-zA-Z_:][\w:]*)\{([^}]*)\}/g, (_, name, labels) => {
+    const kept = (labels.match(/\w+(?:=~|!~|!=|=)"[^"]*"/g) ?? []).filter((label) => !/^(cluster=~"e2e"|node=~"media_)/.test(label));
+    // Prometheus has an order of its own.
+    found.add(kept.length > 0 ? `${name}{${kept.sort().join(',')}}` : name);
+    return ' ';
+  });
+  for (const [name] of rest.matchAll(/\b(?:(?:ringcast|process)_\w+|(?:cluster|node):[\w:]+|up)\b/g)) found.add(name);
+  return [...found];
+}
+
+describe('a real Prometheus', () => {
+  let browser, page, hook, cluster, prometheus, load, nodes;
+  const people = [];
+  let loading = true;
+
+  before(async () => {
+    [browser, page, hook] = await Promise.all([launchChromium(), servePage(), webhookReceiver()]);
+    const records = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-records-'));
+    cluster = await startCluster({ nodes: 2, master: { load_interval: '1s', webhook_endpoint: hook.url, webhook_allow_internal: true, cdr_path: records } });
+    cluster.records = records;
+    nodes = cluster.nodes.map((node) => node.id);
+    prometheus = await startPrometheus(cluster);
+    load = keepBusy();
+    for (const [name, color] of Object.entries(COLORS).slice(0, 2)) people.push(await enter({ cluster, browser, page, sessionId: 'seen', name, color }));
+    await seen(people[0], people[1].streamId);
+    // Somebody hangs up and tells nobody but the node.
+    const third = await enter({ cluster, browser, page, sessionId: 'seen', name: 'third', color: COLORS.yellow });
+    await seen(people[0], third.streamId);
+    await third.page.evaluate(() => window.client.ownConnection().close());
+    await until('the node has told the master', async () => (await cluster.masterMetrics()).sum('ringcast_master_transports_closed_total') > 0, { timeout: 10_000 });
+    await third.close();
+    await until('Prometheus has read for as long as rates are taken over', async () => {
+      const [{ value: nodes } = {}] = await prometheus.query(`min(count_over_time(ringcast_node_ready[${RATE}]))`);
+      const [{ value: recorded } = {}] = await prometheus.query('count(cluster:ringcast_joins_failed:ratio_rate6h)');
+      return nodes >= 10 && recorded > 0;
+    }, { timeout: 30_000 });
+  });
+  after(async () => {
+    loading = false;
+    await load;
+    await prometheus?.stop();
+    await browser?.close();
+    page?.close();
+    await cluster?.stop();
+    await hook?.close();
+    if (cluster?.records) fs.rmSync(cluster.records, { recursive: true, force: true });
+  });
+
+  // People on paper come and go, one has no right to, and a stranger sends to a node.
+  async function keepBusy() {
+    const stranger = dgram.createSocket('udp4');
+    for (let n = 0; loading; n += 1) {
+      const who = await paperParticipant(cluster, `paper-${n % 5}`);
+      await who.publish();
+      const none = await rpcSocket(cluster, 'seen');
+      await none.ask('joinRoom', { token: 'tok_nonsense', session: 'seen' });
+      none.close();
+      stranger.send('nonsense', cluster.nodes[n % 2].mediaPorts[0], cluster.nodes[n % 2].address);
+      await sleep(200);
+      await who.call('leaveRoom', {});
+      who.close();
+    }
+    stranger.close();
+  }
+
+  // What is wrong with an expression: names and labels that nothing has. `whole`: all of it must give numbers as well.
+  async function complaints(expression, { whole }) {
+    const found = [];
+    for (const selector of selectors(expression)) {
+      if (!QUIET.has(selector) && (await prometheus.query(selector)).length === 0) found.push(`nothing is called ${selector}`);
+    }
+    const isQuiet = selectors(expression).every((selector) => QUIET.has(selector));
+    if (whole && !isQuiet && !(await prometheus.query(expression)).some(({ value }) => !Number.isNaN(value))) found.push(`no data: ${expression}`);
+    return found;
+  }
+
+  const boards = () => {
+    const grafana = path.join(folder, '../grafana');
+    return fs.readdirSync(grafana).filter((file) => file.endsWith('.json')).map((file) => JSON.parse(fs.readFileSync(path.join(grafana, file), 'utf8')));
+  };
+  const queries = () => boards().flatMap((board) => board.panels.flatMap((panel) => (panel.targets ?? []).map((target) => ({ where: `${board.title}: ${panel.title}`, expression: filled(target.expr, nodes) }))));
+
+  test('every panel of every board shows something', async (t) => {
+    const all = queries();
+    assert.ok(all.length > 100, `${all.length} queries were found`);
+    const wrong = [];
+    for (const { where, expression } of all) for (const complaint of await complaints(expression, { whole: true })) wrong.push(`${where}: ${complaint}`);
+    assert.deepEqual(wrong, []);
+    t.diagnostic(`${all.length} queries of ${boards().length} boards`);
+  });
+
+  test('the boards find clusters and nodes to choose from', async () => {
+    for (const board of boards()) {
+      for (const { name, type, query } of board.templating.list) {
+        if (type !== 'query') continue;
+        const [, selector, label] = /^label_values\((.+), (\w+)\)$/.exec(query.query);
+        const values = (await prometheus.query(`count by (${label}) (${filled(selector, nodes)})`)).map(({ metric }) => metric[label]).sort();
+        assert.deepEqual(values, name === 'node' ? nodes : ['e2e'], `${board.title}: ${name}`);
+      }
+    }
+  });
+
+  test('every rule finds what it asks for, and no alert fires', async (t) => {
+    const { groups } = await prometheus.api('rules');
+    const rules = groups.flatMap((group) => group.rules);
+    assert.ok(rules.filter((rule) => rule.type === 'recording').length > 20 && rules.filter((rule) => rule.type === 'alerting').length === alerts.length);
+    const wrong = [];
+    for (const { name, type, query, health, lastError } of rules) {
+      if (health !== 'ok') wrong.push(`${name}: ${health} ${lastError}`);
+      for (const complaint of await complaints(query, { whole: type === 'recording' })) wrong.push(`${name}: ${complaint}`);
+    }
+    assert.deepEqual(wrong, []);
+    assert.deepEqual((await prometheus.api('alerts')).alerts.filter((alert) => alert.state === 'firing').map((alert) => alert.labels), []);
+    t.diagnostic(`${rules.length} rules`);
+  });
+
+  test('what is said to be quiet is asked for', async () => {
+    const { groups } = await prometheus.api('rules');
+    const asked = new Set([...queries().map(({ expression }) => expression), ...groups.flatMap((group) => group.rules.map((rule) => rule.query))].flatMap(selectors));
+    assert.deepEqual([...QUIET.keys()].filter((selector) => !asked.has(selector)), []);
+  });
+
+  test('the control: a name that has changed is found, and so is a label', async () => {
+    const { expression } = queries().find((one) => one.where === 'Ringcast / Node: In');
+    assert.deepEqual(await complaints(expression, { whole: true }), []);
+    for (const [was, is] of [['ringcast_node_packets_total', 'ringcast_node_datagrams_total'], ['direction="in"', 'direction="inwards"']]) {
+      const found = await complaints(expression.replace(was, is), { whole: true });
+      assert.equal(found.length, 2, found.join(', '));
+      assert.ok(found[0].includes(is), found[0]);
+    }
+    // Also where the rest of the expression hides it.
+    assert.equal((await complaints('ringcast_node_reddy or vector(0)', { whole: true })).length, 1);
+    assert.equal((await complaints('sum(ringcast_master_node_silence_seconds) > 10', { whole: false })).length, 1);
+  });
+
+  test('a node that dies is an alert, in words', async () => {
+    const of = async (name) => (await prometheus.api('alerts')).alerts.filter((alert) => alert.labels.alertname === name);
+    assert.deepEqual(await of('RingcastNodeDown'), []);
+    loading = false;
+    await load;
+    await cluster.nodes[1].kill();
+    // It begins as pending; that it fires after its time is what the unit tests are for.
+    const [alert] = await until('the alert', async () => { const found = await of('RingcastNodeDown'); return found.length > 0 && found; }, { timeout: 20_000 });
+    const { node, cluster: where, severity } = alert.labels;
+    assert.deepEqual({ node, where, severity }, { node: 'media_2', where: 'e2e', severity: 'critical' });
+    assert.equal(alert.annotations.summary, 'The node media_2 is down');
+    assert.match(alert.annotations.description, /^The master of e2e last heard of media_2 1\d[.\d]*s ago\. Its sessions are over\.$/);
+    assert.deepEqual((await of('RingcastNodeMetricsDown')).map((one) => one.labels.node), ['media_2']);
   });
 });

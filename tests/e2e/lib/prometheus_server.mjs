@@ -1,0 +1,62 @@
+// A real Prometheus server with the configuration and the rules of scripts/prometheus, which reads a cluster of the tests.
+import { spawn, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { freeTcpPort } from './net.mjs';
+import { sleep, until } from './wait.mjs';
+
+const root = path.join(path.dirname(new URL(import.meta.url).pathname), '../../..');
+export const folder = path.join(root, 'scripts/prometheus');
+
+// Installs prometheus and promtool if they are missing.
+export function needPrometheus() {
+  const installed = spawnSync('bash', ['-c', 'source scripts/lib.sh && need prometheus prometheus && need promtool prometheus'], { cwd: root, encoding: 'utf8' });
+  if (installed.status !== 0) throw new Error(installed.stderr);
+}
+
+// Reads the cluster's master and nodes each second. `query` gives the series of an expression, `api` the data of any path of its API.
+export async function startPrometheus(cluster, { name = 'e2e' } = {}) {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-prometheus-'));
+  fs.cpSync(folder, dir, { recursive: true });
+  const file = path.join(dir, 'prometheus.yml');
+  fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replaceAll(/_interval: 15s/g, '_interval: 1s'));
+  // JSON is YAML.
+  const targets = (which, list) => fs.writeFileSync(path.join(dir, `targets/${which}.yml`), JSON.stringify(list));
+  targets('master', [{ targets: [cluster.admin], labels: { cluster: name } }]);
+  targets('nodes', cluster.nodes.map((node) => ({ targets: [node.admin], labels: { cluster: name, node: node.id } })));
+  const address = `127.0.0.1:${await freeTcpPort()}`;
+  const child = spawn('prometheus', [`--config.file=${file}`, `--storage.tsdb.path=${path.join(dir, 'data')}`, `--web.listen-address=${address}`], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  child.stderr.setEncoding('utf8').on('data', (text) => { log += text; });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill);
+  const stop = async () => {
+    child.kill('SIGTERM');
+    await Promise.race([ended, sleep(5_000).then(kill)]);
+    await ended;
+    process.off('exit', kill);
+    fs.rmSync(dir, { recursive: true, force: true });
+  };
+  const api = async (where, params = {}) => {
+    const answer = await fetch(`http://${address}/api/v1/${where}?${new URLSearchParams(params)}`);
+    const { status, data, error } = await answer.json();
+    if (status !== 'success') throw new Error(`${where} ${JSON.stringify(params)}: ${error}`);
+    return data;
+  };
+  const query = async (expression) => {
+    const { resultType, result } = await api('query', { query: expression });
+    return (resultType === 'scalar' ? [{ metric: {}, value: result }] : result).map(({ metric, value }) => ({ metric, value: Number(value[1]) }));
+  };
+  try {
+    await until('Prometheus is ready', () => {
+      if (child.exitCode !== null) throw new Error(`prometheus ended (${child.exitCode}):\n${log}`);
+      return fetch(`http://${address}/-/ready`).then((r) => r.ok, () => false);
+    });
+    return { address, api, query, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
