@@ -211,6 +211,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .then_some(config.network_quality_interval);
     let metrics = Metrics::new();
     metrics.started(now);
+    metrics.certificate("https", tls::expiry(&config));
     let app = App::restored(config, metrics, state)?;
     let epoch = app.facts.epoch;
     webhook::start(&app)?;

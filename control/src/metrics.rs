@@ -1,7 +1,7 @@
 //! What operators see: one table of all metrics, and the text that Prometheus scrapes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use link::quic::Trouble;
 use prometheus::core::Collector;
@@ -36,6 +36,9 @@ macro_rules! table {
 
             /// Name and help of every metric, for checks of dashboards.
             pub const NAMES: &'static [(&'static str, &'static str)] = &[$(($name, $help)),*];
+
+            #[cfg(test)]
+            const KINDS: &'static [(&'static str, &'static str)] = &[$(($name, stringify!($kind))),*];
         }
     };
     (@make HistogramVec, $name:literal, $help:literal, [$($label:literal),*]) => {
@@ -98,7 +101,8 @@ table! {
     cdr_lines: IntCounterVec("ringcast_master_cdr_lines_total", "Lines of call detail records, by outcome.", ["outcome"]);
     events_waiting: IntGaugeVec("ringcast_master_events_waiting", "Events that wait to be delivered, by target.", ["target"]);
     events_oldest: GaugeVec("ringcast_master_events_oldest_seconds", "Age of the event that waits longest, by target, seconds.", ["target"]);
-    events_refused: IntGaugeVec("ringcast_master_events_lost_total", "Events that were not kept because too many waited, by target.", ["target"]);
+    events_refused: IntCounterVec("ringcast_master_events_lost_total", "Events that were not kept because too many waited, by target.", ["target"]);
+    certificate_expiry: GaugeVec("ringcast_master_certificate_expiry_timestamp_seconds", "When a certificate of the master ends, seconds since the epoch: towards browsers (https) and towards nodes (link).", ["what"]);
     started: Gauge("ringcast_master_start_time_seconds", "When this process started, seconds since the epoch.");
     build_info: IntGaugeVec("ringcast_master_build_info", "Always 1; the version is in the label.", ["version"]);
 }
@@ -179,7 +183,8 @@ impl Metrics {
         for target in core.events.targets() {
             let (label, backlog) = (target.channel.as_str(), &target.backlog);
             set(&self.events_waiting, label, backlog.waiting() as i64);
-            set(&self.events_refused, label, backlog.refused() as i64);
+            let refused = self.events_refused.with_label_values(&[label]);
+            refused.inc_by(backlog.refused().saturating_sub(refused.get()));
             let oldest = backlog.oldest_at().unwrap_or(now);
             self.events_oldest
                 .with_label_values(&[label])
@@ -187,10 +192,9 @@ impl Metrics {
         }
         for node in nodes {
             let label = [node.id.as_str()];
-            let silence = node.link.silence().unwrap_or_default();
             self.link_lag
                 .with_label_values(&label)
-                .set(silence.as_secs_f64());
+                .set(node.silence().as_secs_f64());
             self.node_load
                 .with_label_values(&label)
                 .set(node.link.load().cpu_ratio);
@@ -329,6 +333,15 @@ impl Metrics {
             .inc();
     }
 
+    /// A certificate was loaded that lasts until then; none: there is no certificate.
+    pub fn certificate(&self, what: &str, expiry: Option<SystemTime>) {
+        let Some(expiry) = expiry else { return };
+        let since = expiry.duration_since(SystemTime::UNIX_EPOCH);
+        self.certificate_expiry
+            .with_label_values(&[what])
+            .set(since.unwrap_or_default().as_secs_f64());
+    }
+
     /// The process started.
     pub fn started(&self, at_millis: u64) {
         self.started.set(at_millis as f64 / 1000.0);
@@ -357,7 +370,20 @@ mod tests {
         metrics.rpc("joinRoom", "ok", Duration::from_millis(2));
         metrics.placement("placed", Duration::from_micros(3));
         metrics.transport_closed(link::CloseReason::NoCommonSrtpProfile);
+        metrics.certificate(
+            "link",
+            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7)),
+        );
+        metrics.certificate("https", None);
         let text = metrics.render();
+        for (name, kind) in Metrics::KINDS {
+            assert_eq!(
+                kind.contains("Counter"),
+                name.ends_with("_total"),
+                "{name} is a {kind}"
+            );
+        }
+        assert!(text.contains("expiry_timestamp_seconds{what=\"link\"} 7\n"));
         for (name, help) in Metrics::NAMES {
             assert!(name.starts_with("ringcast_master_"), "{name}");
             assert!(help.ends_with('.'), "{name}");

@@ -59,6 +59,13 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>, Error> {
     load(&certificate, &key)
 }
 
+/// When the certificate towards browsers ends; none: we speak plain HTTP, or there is none yet.
+pub fn expiry(config: &Config) -> Option<SystemTime> {
+    let file = own_certificate(config).or_else(|| config.certificate.clone())?;
+    let first = CertificateDer::pem_file_iter(file).ok()?.next()?.ok()?;
+    (!config.plain_http).then(|| link::quic::expiry(&first))
+}
+
 /// The certificate that we made for ourselves, which nobody else vouches for; none: the operator gave us one, or we speak plain HTTP.
 pub fn own_certificate(config: &Config) -> Option<PathBuf> {
     let own = !config.plain_http && config.certificate.is_none();
@@ -174,6 +181,11 @@ mod tests {
         assert!(server_config(&config).is_ok());
         let again = std::fs::read(dir.join(CERTIFICATE_FILE)).expect("there");
         assert_eq!(first, again);
+        let left = expiry(&config)
+            .expect("it says so")
+            .duration_since(SystemTime::now());
+        let left = left.expect("it goes on");
+        assert!(left > LIFE - 2 * DAY && left <= LIFE, "{left:?}");
         let empty = dir.join("empty.pem");
         std::fs::write(&empty, "no PEM").expect("writable");
         let refused = load(&empty, &empty)

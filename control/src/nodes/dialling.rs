@@ -114,7 +114,10 @@ impl Dials for Quic {
 pub fn dial(app: &Arc<App>, epoch: u64) -> Result<(), Error> {
     let kept = app.step(|core| core.registry.take_all_kept());
     let any = !app.config.nodes.is_empty() || !kept.is_empty();
-    let dialer = match credentials(&app.config).and_then(|credentials| Dialer::new(&credentials)) {
+    let dialer = match credentials(&app.config).and_then(|credentials| {
+        app.metrics.certificate("link", Some(credentials.expiry()));
+        Dialer::new(&credentials)
+    }) {
         Ok(dialer) => dialer,
         Err(error) if any => return Err(error.into()),
         Err(why) => {

@@ -202,11 +202,8 @@ impl Credentials {
 
     /// When our own certificate ends; the Unix epoch if it does not say.
     pub fn expiry(&self) -> SystemTime {
-        let seconds = || {
-            let (_, certificate) = X509Certificate::from_der(self.chain.first()?).ok()?;
-            u64::try_from(certificate.validity().not_after.timestamp()).ok()
-        };
-        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds().unwrap_or(0))
+        let first = self.chain.first();
+        first.map_or(SystemTime::UNIX_EPOCH, |first| expiry(first))
     }
 
     fn client_config(&self) -> Result<ClientConfig, Error> {
@@ -286,6 +283,15 @@ fn peer_names(connection: &quinn::Connection) -> Vec<String> {
         .and_then(|chain| chain.first())
         .map(|first| names_in(first))
         .unwrap_or_default()
+}
+
+/// When a certificate (DER) ends; the Unix epoch if it does not say.
+pub fn expiry(certificate: &[u8]) -> SystemTime {
+    let seconds = || {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        u64::try_from(certificate.validity().not_after.timestamp()).ok()
+    };
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds().unwrap_or(0))
 }
 
 fn names_in(certificate: &[u8]) -> Vec<String> {

@@ -104,7 +104,8 @@ fn nodes() -> Row {
         series("Versions", "short", "Daemons by version.")
             .ask("count by (version) (ringcast_node_build_info{@cluster})", "nodes {{version}}")
             .ask("count by (version) (ringcast_master_build_info{@cluster})", "masters {{version}}").stacked(),
-        series("Certificates", "s", "Time until the link certificate of each node ends.")
+        series("Certificates", "s", "Time until certificates end: those of nodes for the link, those of the master for the link and towards browsers.")
+            .ask("ringcast_master_certificate_expiry_timestamp_seconds{@cluster} - time()", "master {{what}}")
             .ask("ringcast_node_link_certificate_expiry_timestamp_seconds{@cluster} - time()", "{{node}}").by_node(),
     ])
 }
