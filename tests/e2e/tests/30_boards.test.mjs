@@ -258,5 +258,11 @@ describe('a real Prometheus', () => {
     assert.equal(alert.annotations.summary, 'The node media_2 is down');
     assert.match(alert.annotations.description, /^The master of e2e last heard of media_2 1\d[.\d]*s ago\. Its sessions are over\.$/);
     assert.deepEqual((await of('RingcastNodeMetricsDown')).map((one) => one.labels.node), ['media_2']);
+    // A master that starts now has never met it, and says no less.
+    await cluster.killMaster();
+    // It is not whole without the node, so nobody waits until it is.
+    cluster.launchMaster().catch(() => {});
+    const silence = async () => (await cluster.masterMetrics()).sum('ringcast_master_link_lag_seconds', { node: 'media_2' });
+    await until('the new master misses it', () => silence().then((seconds) => seconds > 1, () => false), { timeout: 10_000 });
   });
 });
