@@ -1,8 +1,10 @@
 //! What applications are told: every event of OpenVidu that exists here, in its exact words, kept until it is delivered.
 //!
 //! A step that changes something writes its events into the same batch as the change, one row for each target that wants it
-//! ([`Ledger::write`]). Whoever delivers reads the rows back from the file, so nothing is told that a crash could undo.
+//! ([`Ledger::write`]). Whoever delivers reads the rows back from the file, so nothing is told that a crash could undo. Who only wants to
+//! see what happens now [listens](live): nothing is kept for them.
 
+pub mod live;
 mod words;
 
 use std::collections::BTreeSet;
@@ -15,7 +17,9 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::domain::{Millis, NodeId, SessionEvent, SessionId};
-use crate::store::{Batch, Table};
+use crate::store::{Batch, Store, Table};
+
+use live::{Listener, Live};
 
 /// Something that applications are told.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,6 +237,7 @@ pub struct Ledger {
     /// Something was written in this step.
     written: bool,
     news: watch::Sender<u64>,
+    live: Live,
 }
 
 impl Ledger {
@@ -246,24 +251,27 @@ impl Ledger {
             last: first,
             written: false,
             news: watch::Sender::new(0),
+            live: Live::new(),
         }
     }
 
-    /// Has an event delivered to every target that wants it, if what is in the batch comes to pass.
+    /// Has an event delivered to every target that wants it, and to everybody who listens, if what is in the batch comes to pass.
     pub fn write(&mut self, event: &Event, now: Millis, batch: &mut Batch) {
         let name = event.name();
         let wants = |target: &&Target| target.only.as_ref().is_none_or(|only| only.contains(name));
+        let id = |number: u64| format!("{}-{number:020}", self.cluster);
         let mut said = None;
+        let mut say = || {
+            self.last += 1;
+            (self.last, event.fields(now, &self.cluster))
+        };
         for target in self.targets.iter().filter(wants) {
             if !target.backlog.take(target.channel) {
                 continue;
             }
-            let (number, fields) = said.get_or_insert_with(|| {
-                self.last += 1;
-                (self.last, event.fields(now, &self.cluster))
-            });
+            let (number, fields) = said.get_or_insert_with(&mut say);
             let row = Waiting {
-                id: format!("{}-{number:020}", self.cluster),
+                id: id(*number),
                 name: name.to_owned(),
                 at: now,
                 body: match target.channel {
@@ -276,6 +284,10 @@ impl Ledger {
             batch.put(Table::Events, key, &row);
             self.written = true;
         }
+        if self.live.is_heard() {
+            let (number, fields) = said.get_or_insert_with(say);
+            self.live.tell(id(*number), fields.webhook(name));
+        }
     }
 
     /// The step is over, and its batch has this number. Whoever delivers may look for its events as soon as that is written.
@@ -283,6 +295,12 @@ impl Ledger {
         if std::mem::take(&mut self.written) {
             self.news.send_replace(number);
         }
+        self.live.submitted(number);
+    }
+
+    /// Somebody who hears of every event from now on; none: as many listen as may.
+    pub fn listen(&self, store: &Store) -> Option<Listener> {
+        self.live.listen(store)
     }
 
     /// The numbers of batches with events.

@@ -23,6 +23,7 @@ use tower::ServiceExt as _;
 
 use crate::api::limits::Count;
 use crate::api::proxies::{Network, is_trusted};
+use crate::api::rest::HangUp;
 use crate::api::{pages, rest, rpc};
 use crate::app::App;
 
@@ -157,18 +158,23 @@ async fn http<S>(stream: S, peer: SocketAddr, routes: Router)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let hang_up = HangUp::default();
+    let ours = hang_up.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(ours.clone());
         routes.clone().oneshot(request.map(Body::new))
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "HTTP");
+        .with_upgrades();
+    tokio::select! {
+        served = served => if let Err(error) = served {
+            tracing::debug!(%peer, %error, "HTTP");
+        },
+        () = hang_up.wanted() => tracing::debug!(%peer, "hung up on"),
     }
 }
 
@@ -199,6 +205,10 @@ fn known(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -214,6 +224,34 @@ mod tests {
         assert_eq!(ready().await, StatusCode::OK);
         node.up.store(false, std::sync::atomic::Ordering::SeqCst);
         assert_eq!(ready().await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_other_side_reads_nothing_can_be_ended() {
+        let endless = |end: bool| {
+            get(move |request: Request| async move {
+                if let (true, Some(hang_up)) = (end, request.extensions().get::<HangUp>()) {
+                    hang_up.now();
+                }
+                let more = futures_util::stream::repeat_with(|| Ok::<_, Infallible>("more"));
+                Body::from_stream(more)
+            })
+        };
+        let routes = Router::new()
+            .route("/kept", endless(false))
+            .route("/ended", endless(true));
+        for (path, ends) in [("/kept", false), ("/ended", true)] {
+            // Of the answer there is only room for a few octets on the way.
+            let (mut near, far) = tokio::io::duplex(64);
+            let served = tokio::spawn(http(far, ([10, 0, 0, 1], 1).into(), routes.clone()));
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            near.write_all(request.as_bytes()).await.expect("open");
+            let patience = match ends {
+                true => Duration::from_secs(5),
+                false => Duration::from_millis(100),
+            };
+            assert_eq!(timeout(patience, served).await.is_ok(), ends, "{path}");
+        }
     }
 
     #[test]

@@ -243,7 +243,8 @@ pub fn master_in(dir: &Dir, seed: u64) -> (Arc<App>, Arc<FakeNode>) {
     master_of("", Store::open(&dir.0).expect("a good state"), seed)
 }
 
-fn master_of(toml: &str, state: (Store, Loaded), seed: u64) -> (Arc<App>, Arc<FakeNode>) {
+/// The same with this state and these lines of configuration.
+pub fn master_of(toml: &str, state: (Store, Loaded), seed: u64) -> (Arc<App>, Arc<FakeNode>) {
     let settings: Settings =
         toml::from_str(&format!("secret = '{SECRET}'\n{toml}")).expect("good configuration");
     let config = Config::load(None, settings, |_| None).expect("good configuration");

@@ -4,6 +4,7 @@ mod body;
 mod cdr;
 mod config;
 mod connections;
+mod events;
 mod health;
 mod media_nodes;
 mod openapi;
@@ -32,6 +33,7 @@ use crate::auth::Verdict;
 use crate::domain::{Code, Refused};
 use crate::store::Unwritten;
 
+pub use events::HangUp;
 pub use health::usable;
 pub use recordings::default_recording_properties;
 pub use sessions::is_video_codec;
@@ -101,6 +103,7 @@ pub fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/config/openvidu-recording", get(config::no))
         .route("/config/openvidu-recording-path", get(config::nothing))
         .route("/config/openvidu-cdr", get(config::cdr))
+        .route("/events", get(events::stream))
         .route("/health", get(health::health))
         .route("/restart", post(config::restart))
         .route("/openapi.json", get(openapi::document))

@@ -18,6 +18,7 @@ use crate::server::routes;
 use crate::testing::{SECRET, master, master_with};
 
 mod disk;
+mod events;
 mod limits;
 mod media_nodes;
 mod placement;
