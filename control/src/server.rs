@@ -24,7 +24,7 @@ use tower::ServiceExt as _;
 use crate::api::limits::Count;
 use crate::api::proxies::{Network, is_trusted};
 use crate::api::rest::HangUp;
-use crate::api::{pages, rest, rpc};
+use crate::api::{inspector, pages, rest, rpc};
 use crate::app::App;
 
 /// How long a client may take to send its request's head.
@@ -46,6 +46,7 @@ pub fn routes(app: &Arc<App>, package: Option<Bytes>) -> Router {
         .route("/openvidu", get(rpc::upgrade))
         .merge(rest::router(app))
         .merge(pages::router(package))
+        .merge(inspector::router())
         .layer(from_fn_with_state(app.clone(), count))
         .with_state(app.clone())
 }

@@ -1,5 +1,6 @@
-//! What others speak with: REST for applications, JSON-RPC over WebSocket for browsers, and a page to try both.
+//! What others speak with: REST for applications, JSON-RPC over WebSocket for browsers, a page to try both, and one for operators.
 
+pub mod inspector;
 pub mod limits;
 pub mod pages;
 pub mod proxies;

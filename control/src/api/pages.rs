@@ -69,7 +69,7 @@ pub fn read_package(path: &Path) -> std::io::Result<Bytes> {
     std::fs::read(path).map(Bytes::from)
 }
 
-fn text_file(kind: &'static str, text: &'static str) -> Response {
+pub(super) fn text_file(kind: &'static str, text: &'static str) -> Response {
     file(kind, Bytes::from_static(text.as_bytes()))
 }
 

@@ -1,0 +1,114 @@
+// The media nodes: how they are, and what can be done with them.
+
+import { ask } from './ask.js';
+import { $, button, el, facts, keep, note, once, say } from './dom.js';
+import { clock, many, since } from './words.js';
+
+const DRAINED = 'waiting-idle-to-terminate';
+
+// `act(task, done)` does something by the API and says what came of it.
+export function nodesView({ act }) {
+  $('add-node').onsubmit = (event) => {
+    event.preventDefault();
+    once(event.submitter ?? $('add-node').querySelector('button'), () => act(async (api) => {
+      const [uri, label] = [$('add-uri').value.trim(), $('add-label').value.trim()];
+      const added = await api.call('POST', '/media-nodes', { uri, ...(label ? { environmentId: label } : {}) });
+      $('add-node').reset();
+      return `Node ${added.id} is added.`;
+    }));
+  };
+  return {
+    show(nodes) {
+      const up = nodes.filter((one) => one.connected).length;
+      say($('nodes-count'), nodes.length ? `${up} of ${nodes.length} connected` : '');
+      $('no-nodes').hidden = nodes.length > 0;
+      keep($('node-list'), nodes, { key: (one) => one.id, make: (one) => card(one, act), home: $('nodes') });
+    },
+  };
+}
+
+function card(first, act) {
+  let node = first;
+  const path = `/media-nodes/${encodeURIComponent(node.id)}`;
+  const parts = {
+    label: el('span', { class: 'quiet' }),
+    state: el('p', { class: 'badge' }),
+    fill: el('span', { class: 'fill' }),
+    load: el('div', { class: 'meter', role: 'meter', 'aria-valuemin': '0', 'aria-valuemax': '100', 'aria-label': `Processor of ${node.id}` }),
+    percent: el('span', { class: 'figure' }),
+    why: el('p', { class: 'why' }),
+    facts: el('dl', { class: 'facts' }),
+    turn: button('Drain', node.id, () => turn(node, path, act)),
+    remove: button('Remove…', node.id, () => remove(node, path, act), 'danger'),
+  };
+  parts.load.append(parts.fill);
+  const element = el('li', { class: 'panel node' },
+    el('div', { class: 'title' }, el('h3', {}, node.id, ' ', parts.label), parts.state),
+    el('div', { class: 'load' }, el('span', { class: 'quiet' }, 'Processor'), parts.load, parts.percent),
+    parts.why, parts.facts, el('p', { class: 'line' }, parts.turn, parts.remove));
+  return { element, update: (now) => { node = now; update(parts, node); } };
+}
+
+function update(parts, node) {
+  const info = node.ringcastInfo ?? {};
+  const state = stateOf(node, info);
+  say(parts.label, node.environmentId ?? '');
+  say(parts.state, state.text);
+  parts.state.className = `badge ${state.kind}`;
+  const load = node.connected ? Math.min(100, Math.round(node.load)) : null;
+  parts.fill.style.width = `${load ?? 0}%`;
+  parts.fill.className = `fill ${load >= 85 ? 'bad' : load >= 65 ? 'warn' : ''}`;
+  parts.load.setAttribute('aria-valuenow', String(load ?? 0));
+  parts.load.setAttribute('aria-valuetext', load === null ? 'not known' : `${load} %`);
+  say(parts.percent, load === null ? '–' : `${load} %`);
+  note(parts.why, state.why ?? '');
+  const ends = node.deadline ? `in ${since(Date.now(), node.deadline)}` : null;
+  facts(parts.facts, [
+    ['Sessions', info.sessions ?? '–'], ['Workers', info.workers], ['Transports at most', info.transportsMax], ['Closed', ends],
+    [node.connected ? 'Connected for' : 'Away for', ageOf(node)], ['Address', node.uri], ['Software', info.software],
+  ]);
+  const drained = node.status === DRAINED;
+  parts.turn.hidden = !drained && node.status !== 'running';
+  say(parts.turn, drained ? 'Undrain' : 'Drain');
+  parts.turn.setAttribute('aria-label', `${drained ? 'Undrain' : 'Drain'} ${node.id}`);
+  parts.remove.hidden = ['terminating', 'terminated'].includes(node.status);
+}
+
+function ageOf(node) {
+  const at = node.connected ? node.connectionTime : node.disconnectionTime;
+  return at ? since(at) : null;
+}
+
+// What a node is in one word, how bad that is, and why.
+function stateOf(node, info) {
+  if (info.copyOf) return { text: 'refused', kind: 'bad', why: `It shows the certificate of ${info.copyOf}.` };
+  if (info.health === 'crashed') return { text: 'dead', kind: 'bad', why: said(`Nothing was heard of it since ${node.disconnectionTime ? clock(node.disconnectionTime) : 'a while'}.`, info) };
+  if (info.health === 'suspect') return { text: 'silent', kind: 'warn', why: said('It gets no new sessions while it is silent.', info) };
+  if (node.status === DRAINED) return { text: 'draining', kind: 'warn', why: 'It keeps its sessions, takes no more, and leaves when it is empty.' };
+  if (node.status === 'running' && node.connected) return { text: 'running', kind: 'good' };
+  return { text: node.status, kind: 'warn', why: said('', info) };
+}
+
+const said = (text, info) => `${text} ${info.unreached ?? ''}`.trim();
+
+async function turn(node, path, act) {
+  const drained = node.status === DRAINED;
+  const leaves = !drained && !node.ringcastInfo?.sessions;
+  if (leaves && await ask({ title: `Drain node ${node.id}?`, text: 'It has no sessions, so it leaves the cluster at once.', verb: 'Drain' }) === null) return;
+  await act(async (api) => {
+    await api.call('PATCH', path, { status: drained ? 'running' : DRAINED });
+    return drained ? `Node ${node.id} takes sessions again.` : `Node ${node.id} is being drained.`;
+  });
+}
+
+async function remove(node, path, act) {
+  const count = node.ringcastInfo?.sessions ?? 0;
+  const choices = count === 0 ? [] : [['when-no-sessions', 'When its sessions are over; until then it is drained'], ['now', `Now: ${many(count, 'session')} ${count === 1 ? 'ends' : 'end'}, and everybody in ${count === 1 ? 'it' : 'them'} is told`]];
+  const text = count === 0 ? 'It has no sessions.' : `It has ${many(count, 'session')}.`;
+  const how = await ask({ title: `Remove node ${node.id}?`, text, choices, verb: 'Remove' });
+  if (how === null) return;
+  await act(async (api) => {
+    await api.call('DELETE', `${path}?deletion-strategy=${how === true ? 'if-no-sessions' : how}`);
+    return how === 'when-no-sessions' ? `Node ${node.id} leaves when its sessions are over.` : `Node ${node.id} is being removed.`;
+  });
+}
