@@ -41,6 +41,9 @@ pub use sessions::is_video_codec;
 /// The longest body that is read, bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
 
+/// What is told to whoever wants a change from a master whose nodes obey another one.
+const SUPERSEDED: &str = "Another master was started later and has taken over media nodes of this one: ask that one, or stop it and start this one again";
+
 /// What needs no secret.
 const OPEN: [&str; 3] = [
     "/openvidu/api/config/openvidu-publicurl",
@@ -180,10 +183,10 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         return turned_away(&app, verdict, &path);
     }
     let is_change = !request.method().is_safe();
-    let mut response = match app.store().failure() {
-        // What can't be kept is not begun.
-        Some(unwritten) if is_change => unavailable(&unwritten).into_response(),
-        _ => next.run(request).await,
+    let refused = is_change.then(|| cannot_change(&app, &path)).flatten();
+    let mut response = match refused {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
     };
     // Nobody is told of what a crash may take back.
     if let Err(unwritten) = app.committed().await
@@ -200,6 +203,17 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         Some(problem) => problem.with_path(&path),
         None => response,
     }
+}
+
+/// Why nothing can be changed here now. What can't be kept is not begun.
+fn cannot_change(app: &App, path: &str) -> Option<Problem> {
+    if let Some(unwritten) = app.store().failure() {
+        return Some(unavailable(&unwritten));
+    }
+    // Taking the node off, or looking for it again, is how an operator mends this.
+    let is_of_nodes = path.starts_with("/openvidu/api/media-nodes");
+    let is_theirs = is_of_nodes || app.step(|core| !core.registry.superseded());
+    (!is_theirs).then(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, SUPERSEDED))
 }
 
 /// The answer to somebody who does not know the secret.

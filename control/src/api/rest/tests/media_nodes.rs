@@ -498,6 +498,27 @@ async fn a_master_that_was_superseded_declares_nobody_dead_and_is_not_ready() {
             .0
     };
     assert_eq!(ready().await, 503);
+    // What would be accepted here the other master would never hear of.
+    let make = async || {
+        let body = json!({"customSessionId": "T"});
+        cluster.rest.call("POST", "/sessions", body).await
+    };
+    let (status, said) = make().await;
+    assert_eq!(status, 503);
+    assert!(
+        said["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("Another master"))
+    );
+    let end = cluster
+        .rest
+        .call("DELETE", "/sessions/S", Value::Null)
+        .await;
+    assert_eq!(end.0, 503);
+    let look = cluster.rest.call("GET", "/sessions/S", Value::Null).await;
+    assert_eq!(look.0, 200, "whoever only looks may");
+    let find = cluster.rest.call("PUT", "/media-nodes", Value::Null).await;
+    assert_eq!(find.0, 200, "that is how it is mended");
     let hello = crate::cluster::Link::hello(cluster.first.as_ref()).expect("there");
     let first = NodeId::new("media_1");
     cluster
@@ -506,6 +527,7 @@ async fn a_master_that_was_superseded_declares_nobody_dead_and_is_not_ready() {
         .step(|core| core.node_met(&first, &hello, false));
     cluster.tend();
     assert_eq!(ready().await, 200);
+    assert_eq!(make().await.0, 200);
 }
 
 #[tokio::test]
