@@ -23,11 +23,13 @@ use crate::domain::{
     Voice,
 };
 use crate::events::{self, Event, Ledger};
+use crate::joins::Joins;
 use crate::metrics::Metrics;
 use crate::nodes::dialling::Dials;
 use crate::reconcile::{
     Held, Orders, Place, Reconciler, Removals, restored_desired, write_desired,
 };
+use crate::sizes::Sizes;
 use crate::store::{self, Batch, Facts, Loaded, Store, Table, Unwritten};
 
 /// Demonstration tokens that one address may have in a second, averaged.
@@ -67,6 +69,10 @@ pub struct Core {
     pub loads: Loads,
     /// The sockets of their users.
     pub rpc: RpcSessions,
+    /// Who waits for the first media.
+    pub joins: Joins,
+    /// How many people sessions have had.
+    sizes: Sizes,
     /// Joins per address.
     pub joins_by_address: Rate,
     /// Demonstration tokens per address.
@@ -124,6 +130,8 @@ impl App {
             registry,
             loads: Loads::new(policy, chance.next_u64()),
             rpc: RpcSessions::restored(&mut loaded, Instant::now() + grace)?,
+            joins: Joins::default(),
+            sizes: Sizes::default(),
             joins_by_address: Rate::new(config.joins_per_address_rate),
             demo_tokens_by_address: Rate::new(DEMO_TOKENS_RATE),
             chance: Box::new(chance),
@@ -250,6 +258,11 @@ impl Core {
     /// What must outlive the process.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What operators see.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Carries on what follows from the step that was made.
@@ -394,8 +407,9 @@ impl Core {
     fn adopt_sessions(&mut self) {
         let lines = self.needs_media_lines();
         for session in self.domain.sessions() {
+            let shape = session.shape(lines);
+            self.sizes.is(&session.id, shape.connections);
             if let Some(node) = &session.node {
-                let shape = session.shape(lines);
                 self.loads.adopt(Instant::now(), &session.id, node, shape);
             }
         }
@@ -479,6 +493,7 @@ impl Core {
     pub fn reshape(&mut self, session: &SessionId) {
         if let Some(known) = self.domain.session(session) {
             let shape = known.shape(self.needs_media_lines());
+            self.sizes.is(session, shape.connections);
             self.loads.reshape(Instant::now(), session, shape);
         }
     }
@@ -581,6 +596,7 @@ impl Core {
                 self.reshape(&session);
                 self.media.connection_gone(&session, &connection);
                 let member = (session, connection);
+                self.joins.gone(&member);
                 match reason {
                     Reason::Disconnect => self.rpc.left(&member),
                     Reason::NetworkDisconnect => self.rpc.lost(&member),
@@ -607,6 +623,9 @@ impl Core {
             Output::Event(event) => self.event(&Event::Session(*event)),
             Output::SessionGone { session, .. } => {
                 tracing::info!(%session, "session gone");
+                if let Some(people) = self.sizes.over(&session) {
+                    self.metrics.session_over(people);
+                }
                 // Another one of that name may be there already.
                 if self.domain.session(&session).is_none() {
                     self.loads.end(&session);

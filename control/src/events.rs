@@ -303,6 +303,11 @@ impl Ledger {
         self.live.listen(store)
     }
 
+    /// How many hear of every event.
+    pub fn listeners(&self) -> usize {
+        self.live.listeners()
+    }
+
     /// The numbers of batches with events.
     pub fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()

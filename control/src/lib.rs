@@ -14,6 +14,7 @@ pub mod config;
 pub mod domain;
 pub mod events;
 pub mod http_client;
+pub mod joins;
 pub mod load_watch;
 pub mod media;
 pub mod metrics;
@@ -23,6 +24,7 @@ pub mod outbox;
 pub mod pki;
 pub mod reconcile;
 pub mod server;
+pub mod sizes;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -3,21 +3,23 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use exposition::{Format, process};
 use link::quic::Trouble;
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use scheduler::Standing;
 
 use crate::app::{Core, now_millis};
 use crate::cluster::{Health, Status};
+use crate::joins::Phase;
 
 macro_rules! table {
-    ($($(#[$doc:meta])* $field:ident: $kind:ident($name:literal, $help:literal $(, [$($label:literal),*])?);)*) => {
-        /// Every metric of the master.
+    ($($(#[$doc:meta])* $field:ident: $kind:ident($name:literal, $help:literal $(, [$($label:literal),*])? $(; $buckets:ident)?);)*) => {
+        /// Every metric of the master. The unit of one is what its name ends in ([`exposition::unit`]).
         #[derive(Clone)]
         pub struct Metrics {
             registry: Registry,
@@ -28,7 +30,7 @@ macro_rules! table {
             /// All at zero.
             pub fn new() -> Self {
                 let registry = Registry::new();
-                $(let $field = register(&registry, table!(@make $kind, $name, $help $(, [$($label),*])?));)*
+                $(let $field = register(&registry, table!(@make $kind, $name, $help $(, [$($label),*])? $(; $buckets)?));)*
                 let metrics = Self { registry, $($field,)* };
                 metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
                 metrics
@@ -41,11 +43,11 @@ macro_rules! table {
             const KINDS: &'static [(&'static str, &'static str)] = &[$(($name, stringify!($kind))),*];
         }
     };
-    (@make HistogramVec, $name:literal, $help:literal, [$($label:literal),*]) => {
-        HistogramVec::new(HistogramOpts::new($name, $help).buckets(RPC_BUCKETS.to_vec()), &[$($label),*])
+    (@make HistogramVec, $name:literal, $help:literal, [$($label:literal),*]; $buckets:ident) => {
+        HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),*])
     };
-    (@make Histogram, $name:literal, $help:literal) => {
-        Histogram::with_opts(HistogramOpts::new($name, $help).buckets(STEP_BUCKETS.to_vec()))
+    (@make Histogram, $name:literal, $help:literal; $buckets:ident) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))
     };
     (@make $kind:ident, $name:literal, $help:literal, [$($label:literal),*]) => {
         $kind::new(Opts::new($name, $help), &[$($label),*])
@@ -63,16 +65,32 @@ const RPC_BUCKETS: [f64; 12] = [
 /// From nothing to a step that others notice, seconds.
 const STEP_BUCKETS: [f64; 9] = [1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 
+/// From a line that nobody notices to people who have given up, seconds.
+const JOIN_BUCKETS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// From somebody alone to a large audience, people.
+const SIZE_BUCKETS: [f64; 15] = [
+    1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 12.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0,
+];
+
+/// The most series that each media node adds to the page: what is told by node.
+#[cfg(test)]
+const NODE_SERIES_MAX: usize = 24;
+
 table! {
     sessions: IntGauge("ringcast_master_sessions", "Sessions that exist, joined or not.");
     connections: IntGaugeVec("ringcast_master_connections", "Connections by status.", ["status"]);
     streams: IntGaugeVec("ringcast_master_streams", "Published streams and subscriptions to them.", ["end"]);
     rpc_requests: IntCounterVec("ringcast_master_rpc_requests_total", "RPC requests by method and outcome.", ["method", "outcome"]);
-    rpc_duration: HistogramVec("ringcast_master_rpc_duration_seconds", "Time from an RPC request's turn to its answer, seconds.", ["method"]);
+    rpc_duration: HistogramVec("ringcast_master_rpc_duration_seconds", "Time from an RPC request's turn to its answer, seconds.", ["method"]; RPC_BUCKETS);
+    join_duration: HistogramVec("ringcast_master_join_duration_seconds", "What somebody waits for until the first media can flow, seconds: for the answer to joinRoom (join), from the first request for media until an offer has its answer (negotiate), and from there until the media node says that the transport is connected (connect). Time that people take in between is none of it.", ["phase"]; JOIN_BUCKETS);
+    session_size: Histogram("ringcast_master_session_participants", "Most people who were in a session at a time, each session once, when it is over."; SIZE_BUCKETS);
     placements: IntCounterVec("ringcast_master_placements_total", "Sessions that were to be placed on a media node, by outcome.", ["outcome"]);
     placements_foreseen: IntCounterVec("ringcast_master_placements_foreseen_total", "Connections that applications were refused because their session could not be placed, by reason.", ["outcome"]);
     placements_moved: IntCounter("ringcast_master_placements_moved_total", "Sessions that were placed anew because their media node refused them.");
-    placement_duration: Histogram("ringcast_master_placement_duration_seconds", "Time to choose a media node, seconds.");
+    placement_duration: Histogram("ringcast_master_placement_duration_seconds", "Time to choose a media node, seconds."; STEP_BUCKETS);
     loads_read: IntCounterVec("ringcast_master_node_load_reads_total", "Attempts to read a media node's metrics, by outcome.", ["outcome"]);
     load_ratio: GaugeVec("ringcast_master_node_load_ratio", "Load of a media node: the largest of its components against its own limit, with what was placed since its last report; 1 is full.", ["node"]);
     load_age: GaugeVec("ringcast_master_node_load_age_seconds", "Time since a media node's metrics were last read, seconds.", ["node"]);
@@ -86,6 +104,8 @@ table! {
     store_failing: IntGauge("ringcast_master_store_failing", "1 while the disk takes nothing: changes are refused.");
     nodes: IntGaugeVec("ringcast_master_nodes", "Media nodes by state.", ["state"]);
     node_statuses: IntGaugeVec("ringcast_master_node_statuses", "Media nodes by what they are for, in OpenVidu's words.", ["status"]);
+    node_status: IntGaugeVec("ringcast_master_node_status", "1 for what a media node is for, in OpenVidu's words, and 0 for what it is not.", ["node", "status"]);
+    node_standing: IntGaugeVec("ringcast_master_node_standing", "1 for what a media node is to placement, and 0 for what it is not.", ["node", "standing"]);
     nodes_unreached: IntGaugeVec("ringcast_master_nodes_unreached", "Media nodes without a link, by what is in its way.", ["trouble"]);
     superseded: IntGauge("ringcast_master_superseded", "1: a newer master has taken over media nodes of ours.");
     node_load: GaugeVec("ringcast_master_node_cpu_ratio", "Share of a media node's cores in use, by its own last heartbeat, 0 to 1.", ["node"]);
@@ -97,12 +117,17 @@ table! {
     sockets_refused: IntCounterVec("ringcast_master_websockets_refused_total", "WebSockets and joins refused for their number, by limit.", ["limit"]);
     http_requests: IntCounterVec("ringcast_master_http_requests_total", "HTTP requests by method and status.", ["method", "status"]);
     webhook_deliveries: IntCounterVec("ringcast_master_webhook_deliveries_total", "Attempts to deliver an event to the webhook, by outcome.", ["outcome"]);
-    webhook_duration: HistogramVec("ringcast_master_webhook_duration_seconds", "Time until the webhook's receiver answered, or was given up, seconds.", ["outcome"]);
+    webhook_duration: HistogramVec("ringcast_master_webhook_duration_seconds", "Time until the webhook's receiver answered, or was given up, seconds.", ["outcome"]; RPC_BUCKETS);
     cdr_lines: IntCounterVec("ringcast_master_cdr_lines_total", "Lines of call detail records, by outcome.", ["outcome"]);
     events_waiting: IntGaugeVec("ringcast_master_events_waiting", "Events that wait to be delivered, by target.", ["target"]);
     events_oldest: GaugeVec("ringcast_master_events_oldest_seconds", "Age of the event that waits longest, by target, seconds.", ["target"]);
     events_refused: IntCounterVec("ringcast_master_events_lost_total", "Events that were not kept because too many waited, by target.", ["target"]);
+    event_listeners: IntGauge("ringcast_master_event_listeners", "Who reads events as they happen (GET /openvidu/api/events).");
     certificate_expiry: GaugeVec("ringcast_master_certificate_expiry_timestamp_seconds", "When a certificate of the master ends, seconds since the epoch: towards browsers (https) and towards nodes (link).", ["what"]);
+    cpu: Counter("ringcast_master_cpu_seconds_total", "Processor time of the process.");
+    memory: Gauge("ringcast_master_resident_memory_bytes", "Resident memory of the process.");
+    descriptors: Gauge("ringcast_master_open_file_descriptors", "File descriptors that the process has open; each WebSocket is one.");
+    descriptors_max: Gauge("ringcast_master_file_descriptors_max", "Most file descriptors that the process may have open.");
     started: Gauge("ringcast_master_start_time_seconds", "When this process started, seconds since the epoch.");
     build_info: IntGaugeVec("ringcast_master_build_info", "Always 1; the version is in the label.", ["version"]);
 }
@@ -127,19 +152,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text of a scrape.
-    pub fn render(&self) -> String {
-        let mut text = Vec::new();
-        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
-            // An encoder error means a metric without samples; the scrape then shows as failed.
-            Err(error) => format!("# {error}\n"),
-        }
+    /// The page of a scrape.
+    pub fn render(&self, format: Format) -> String {
+        exposition::encode(&self.registry.gather(), format)
     }
 
     /// Reads what is counted by looking.
     pub fn observe(&self, core: &mut Core) {
+        self.observe_process();
         self.observe_loads(core);
+        self.observe_nodes(core);
+        self.observe_events(core);
         let (mut pending, mut active, mut publishers, mut subscribers) = (0, 0, 0, 0);
         let sessions = core.domain.sessions();
         for connection in sessions.iter().flat_map(|session| session.connections()) {
@@ -157,6 +180,9 @@ impl Metrics {
         set(&self.streams, "subscriber", subscribers);
         self.sockets.set(core.rpc.sockets() as i64);
         self.observe_store(core);
+    }
+
+    fn observe_nodes(&self, core: &Core) {
         let nodes = core.registry.nodes();
         for health in Health::ALL {
             let count = nodes.iter().filter(|node| node.health == health).count();
@@ -179,6 +205,25 @@ impl Metrics {
         self.link_lag.reset();
         self.node_load.reset();
         self.link_unapplied.reset();
+        self.node_status.reset();
+        for node in nodes {
+            let label = [node.id.as_str()];
+            self.link_lag
+                .with_label_values(&label)
+                .set(node.silence().as_secs_f64());
+            self.node_load
+                .with_label_values(&label)
+                .set(node.link.load().cpu_ratio);
+            set(&self.link_unapplied, label[0], node.link.unapplied() as i64);
+            for status in Status::ALL {
+                let labels = [label[0], status.as_str()];
+                let is_it = i64::from(node.status == status);
+                self.node_status.with_label_values(&labels).set(is_it);
+            }
+        }
+    }
+
+    fn observe_events(&self, core: &Core) {
         let now = now_millis();
         for target in core.events.targets() {
             let (label, backlog) = (target.channel.as_str(), &target.backlog);
@@ -190,16 +235,16 @@ impl Metrics {
                 .with_label_values(&[label])
                 .set(now.saturating_sub(oldest) as f64 / 1000.0);
         }
-        for node in nodes {
-            let label = [node.id.as_str()];
-            self.link_lag
-                .with_label_values(&label)
-                .set(node.silence().as_secs_f64());
-            self.node_load
-                .with_label_values(&label)
-                .set(node.link.load().cpu_ratio);
-            set(&self.link_unapplied, label[0], node.link.unapplied() as i64);
-        }
+        self.event_listeners.set(core.events.listeners() as i64);
+    }
+
+    fn observe_process(&self) {
+        let used = process::cpu().as_secs_f64();
+        self.cpu.inc_by((used - self.cpu.get()).max(0.0));
+        self.memory.set(process::resident_bytes() as f64);
+        self.descriptors.set(process::open_descriptors() as f64);
+        let most = process::descriptors_max().map_or(f64::INFINITY, |most| most as f64);
+        self.descriptors_max.set(most);
     }
 
     fn observe_store(&self, core: &Core) {
@@ -225,6 +270,7 @@ impl Metrics {
             gauges.reset();
         }
         self.load_sessions.reset();
+        self.node_standing.reset();
         let mut standings = [0; Standing::ALL.len()];
         let now = Instant::now();
         let nodes: Vec<_> = core
@@ -250,6 +296,11 @@ impl Metrics {
                 gauge.set(reserved.packets);
             }
             set(&self.load_sessions, node, view.sessions as i64);
+            for standing in Standing::ALL {
+                let labels = [node, standing.as_str()];
+                let is_it = i64::from(view.standing == standing);
+                self.node_standing.with_label_values(&labels).set(is_it);
+            }
         }
         for (standing, count) in Standing::ALL.iter().zip(standings) {
             set(&self.load_standing, standing.as_str(), count);
@@ -264,6 +315,18 @@ impl Metrics {
         self.rpc_duration
             .with_label_values(&[method])
             .observe(took.as_secs_f64());
+    }
+
+    /// Somebody has got so far towards the first media, and waited so long for it.
+    pub fn join(&self, phase: Phase, took: Duration) {
+        self.join_duration
+            .with_label_values(&[phase.as_str()])
+            .observe(took.as_secs_f64());
+    }
+
+    /// A session is over that had so many people at its greatest.
+    pub fn session_over(&self, participants: u32) {
+        self.session_size.observe(f64::from(participants));
     }
 
     /// An event was to be delivered to the webhook; none: nobody was asked.
@@ -362,39 +425,123 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheu
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::cluster::MediaNode;
+    use crate::domain::NodeId;
+    use crate::testing::{FakeNode, master};
 
     #[test]
-    fn every_metric_is_named_by_the_rules_and_rendered() {
-        let metrics = Metrics::new();
-        metrics.rpc("joinRoom", "ok", Duration::from_millis(2));
-        metrics.placement("placed", Duration::from_micros(3));
-        metrics.transport_closed(link::CloseReason::NoCommonSrtpProfile);
-        metrics.certificate(
-            "link",
-            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7)),
-        );
-        metrics.certificate("https", None);
-        let text = metrics.render();
+    fn every_metric_is_named_by_the_rules() {
+        let mut bare = BTreeSet::new();
         for (name, kind) in Metrics::KINDS {
             assert_eq!(
                 kind.contains("Counter"),
                 name.ends_with("_total"),
                 "{name} is a {kind}"
             );
+            // OpenMetrics calls a counter without its `_total`, so that must be no other's name.
+            let name = name.strip_suffix("_total").unwrap_or(name);
+            assert!(bare.insert(name), "{name} twice");
         }
-        assert!(text.contains("expiry_timestamp_seconds{what=\"link\"} 7\n"));
         for (name, help) in Metrics::NAMES {
             assert!(name.starts_with("ringcast_master_"), "{name}");
             assert!(help.ends_with('.'), "{name}");
         }
-        assert!(text.contains("ringcast_master_build_info{version=\"0.1.0\"} 1"));
-        assert!(
-            text.contains(
-                "ringcast_master_rpc_requests_total{method=\"joinRoom\",outcome=\"ok\"} 1"
-            )
-        );
-        assert!(text.contains("ringcast_master_sessions 0"));
-        assert!(text.contains("closed_total{reason=\"no_common_srtp_profile\"} 1"));
+    }
+
+    #[test]
+    fn what_is_counted_is_on_the_page() {
+        let metrics = Metrics::new();
+        metrics.rpc("joinRoom", "ok", Duration::from_millis(2));
+        metrics.join(Phase::Connect, Duration::from_millis(300));
+        metrics.session_over(4);
+        metrics.placement("placed", Duration::from_micros(3));
+        metrics.transport_closed(link::CloseReason::NoCommonSrtpProfile);
+        let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        metrics.certificate("link", Some(expiry));
+        metrics.certificate("https", None);
+        let text = metrics.render(Format::Text);
+        for line in [
+            "ringcast_master_certificate_expiry_timestamp_seconds{what=\"link\"} 7",
+            "ringcast_master_build_info{version=\"0.1.0\"} 1",
+            "ringcast_master_rpc_requests_total{method=\"joinRoom\",outcome=\"ok\"} 1",
+            "ringcast_master_sessions 0",
+            "ringcast_master_transports_closed_total{reason=\"no_common_srtp_profile\"} 1",
+            "ringcast_master_join_duration_seconds_bucket{phase=\"connect\",le=\"0.25\"} 0",
+            "ringcast_master_join_duration_seconds_bucket{phase=\"connect\",le=\"0.5\"} 1",
+            "ringcast_master_session_participants_bucket{le=\"3.0\"} 0",
+            "ringcast_master_session_participants_bucket{le=\"4.0\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        assert!(!text.contains("what=\"https\""));
+        let open = metrics.render(Format::OpenMetrics);
+        for line in [
+            "# TYPE ringcast_master_rpc_requests counter",
+            "# UNIT ringcast_master_join_duration_seconds seconds",
+        ] {
+            assert!(open.lines().any(|found| found == line), "{line}: {open}");
+        }
+    }
+
+    #[test]
+    fn each_node_adds_a_few_series_and_says_what_it_is_for() {
+        let (app, _first) = master();
+        let page = || {
+            app.step(|core| app.metrics.observe(core));
+            app.metrics.render(Format::Text)
+        };
+        let series = |page: &str| page.lines().filter(|line| !line.starts_with('#')).count();
+        app.metrics.refusal("media_1");
+        let one = page();
+        let (id, uri) = (NodeId::new("media_2"), "quic://127.0.0.2:7443".to_owned());
+        let address = ([127, 0, 0, 2], 7443).into();
+        app.step(|core| {
+            let node = MediaNode::new(id, uri, address, FakeNode::new("media_2"), 0);
+            core.registry.add(node);
+            core.look_at_nodes(Instant::now(), Duration::from_secs(3));
+        });
+        app.metrics.refusal("media_2");
+        let two = page();
+        let more = series(&two) - series(&one);
+        println!("{} series, and {more} for each node more", series(&one));
+        assert!((10..=NODE_SERIES_MAX).contains(&more), "{more}: {two}");
+        let says = |name: &str, node: &str, what: &str| {
+            let of = |line: &&str| line.starts_with(&format!("{name}{{node=\"{node}\","));
+            let its: Vec<_> = two.lines().filter(of).collect();
+            let ones: Vec<_> = its.iter().filter(|line| line.ends_with(" 1")).collect();
+            assert_eq!(ones.len(), 1, "{its:?}");
+            assert!(ones[0].contains(what), "{ones:?}");
+            its.len()
+        };
+        for node in ["media_1", "media_2"] {
+            let statuses = says("ringcast_master_node_status", node, "status=\"running\"");
+            let standings = says("ringcast_master_node_standing", node, "standing=\"open\"");
+            assert_eq!(statuses, Status::ALL.len());
+            assert_eq!(standings, Standing::ALL.len());
+        }
+    }
+
+    #[test]
+    fn who_listens_and_what_the_process_uses_is_looked_up() {
+        let (app, _node) = master();
+        let _listener = app.step(|core| core.events.listen(core.store()));
+        app.step(|core| app.metrics.observe(core));
+        let text = app.metrics.render(Format::Text);
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.trim().parse::<f64>().ok())
+        };
+        assert_eq!(value("ringcast_master_event_listeners "), Some(1.0));
+        for name in [
+            "cpu_seconds_total",
+            "resident_memory_bytes",
+            "open_file_descriptors",
+        ] {
+            let used = value(&format!("ringcast_master_{name} "));
+            assert!(used.is_some_and(|used| used > 0.0), "{name}: {used:?}");
+        }
     }
 }

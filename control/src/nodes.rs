@@ -169,6 +169,7 @@ fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportRep
         TransportState::New | TransportState::Connecting => {}
         TransportState::Connected { srtp_profile } => {
             tracing::info!(%node, %transport, %srtp_profile, "transport connected");
+            core.media_connected(transport);
         }
         TransportState::Closed { reason } => {
             // What we took down ourselves ends as well; that is no news.

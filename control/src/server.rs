@@ -7,10 +7,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use exposition::Format;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -53,15 +55,26 @@ pub fn routes(app: &Arc<App>, package: Option<Bytes>) -> Router {
 
 /// What operators reach.
 pub fn admin_routes(app: &Arc<App>) -> Router {
-    let metrics = |State(app): State<Arc<App>>| async move {
+    let metrics = |State(app): State<Arc<App>>, headers: HeaderMap| async move {
+        let format = wanted(&headers);
         app.step(|core| app.metrics.observe(core));
-        app.metrics.render()
+        (
+            [(CONTENT_TYPE, format.content_type())],
+            app.metrics.render(format),
+        )
     };
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz/live", get(|| async { "ok" }))
         .route("/healthz/ready", get(rest::usable))
         .with_state(app.clone())
+}
+
+/// The format that a scraper asks for.
+fn wanted(headers: &HeaderMap) -> Format {
+    let lines = headers.get_all(ACCEPT).iter().map(HeaderValue::to_str);
+    let accept: Vec<&str> = lines.filter_map(Result::ok).collect();
+    Format::wanted(Some(&accept.join(",")))
 }
 
 /// Serves until the listener's task is dropped. Without `tls` it speaks plain HTTP.
@@ -225,6 +238,53 @@ mod tests {
         assert_eq!(ready().await, StatusCode::OK);
         node.up.store(false, std::sync::atomic::Ordering::SeqCst);
         assert_eq!(ready().await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn a_scraper_gets_the_format_that_it_asks_for() {
+        let (app, _node) = crate::testing::master();
+        let ask = async |method: &str, accept: &[&str]| {
+            let request = Request::builder().method(method).uri("/metrics");
+            let request = accept
+                .iter()
+                .fold(request, |request, one| request.header(ACCEPT, *one));
+            let request = request.body(Body::empty()).expect("a request");
+            let answered = admin_routes(&app)
+                .oneshot(request)
+                .await
+                .expect("infallible");
+            let format = answered.headers()[CONTENT_TYPE].clone();
+            let body = axum::body::to_bytes(answered.into_body(), usize::MAX).await;
+            let body = body.expect("there").to_vec();
+            (format, String::from_utf8(body).expect("text"))
+        };
+        let (format, page) = ask("GET", &[]).await;
+        assert_eq!(format, "text/plain; version=0.0.4; charset=utf-8");
+        assert!(
+            page.contains("# TYPE ringcast_master_store_rows_total counter\n"),
+            "{page}"
+        );
+        let both = [
+            "text/plain;q=0.5",
+            "application/openmetrics-text;version=1.0.0",
+        ];
+        let (format, page) = ask("GET", &both).await;
+        assert_eq!(
+            format,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        );
+        assert!(
+            page.contains("# TYPE ringcast_master_store_rows counter\n"),
+            "{page}"
+        );
+        assert!(page.ends_with("# EOF\n"));
+        let (format, page) = ask("HEAD", &both).await;
+        assert!(
+            format
+                .to_str()
+                .is_ok_and(|text| text.contains("openmetrics"))
+                && page.is_empty()
+        );
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use ::link::applied::AppliedState;
 use ::link::message::{Heartbeat, Hello, Load, ToMaster, ToNode};
 use ::link::quic::HEARTBEAT;
 use ::link::quic::node::{Listener, MasterConnection};
+use exposition::process;
 use net::{PeerSocket, Waker};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,11 +30,14 @@ pub mod taps;
 mod translate;
 pub mod voices;
 
+#[cfg(test)]
+pub(crate) use self::translate::end_labels;
+
 use self::leftovers::Leftovers;
 use self::link::{FromLink, Master, Seldom};
 use crate::capacity;
 use crate::mailbox::{Outbox, Receiver};
-use crate::metrics::{self, AgentCounters, Cells};
+use crate::metrics::{AgentCounters, Cells};
 use crate::worker::{News, Order, What};
 use admin::{Question, View};
 use node::Node;
@@ -134,13 +138,13 @@ impl Agent {
     ) -> Self {
         let usage = Usage {
             at: StdInstant::now(),
-            process: metrics::process_cpu(),
+            process: process::cpu(),
             workers: vec![0; workers.len()],
             cpu_ratio: 0.0,
             busy: vec![0.0; workers.len()],
             packets: vec![0; workers.len()],
             bytes: 0,
-            memory: metrics::resident_bytes(),
+            memory: process::resident_bytes(),
         };
         Self {
             node,
@@ -393,7 +397,7 @@ impl Agent {
         }
         usage.at = StdInstant::now();
         let ratio = |used: Duration| (used.as_secs_f64() / passed).clamp(0.0, 1.0);
-        let process = metrics::process_cpu();
+        let process = process::cpu();
         let cores = self.workers.len().max(1) as u32;
         usage.cpu_ratio = ratio(process.saturating_sub(usage.process) / cores);
         usage.process = process;
@@ -415,7 +419,7 @@ impl Agent {
         }
         let moved = bytes.saturating_sub(usage.bytes);
         usage.bytes = bytes;
-        usage.memory = metrics::resident_bytes();
+        usage.memory = process::resident_bytes();
         let whole = capacity::Usage {
             packets_per_second: rate,
             bits_per_second: 8.0 * moved as f64 / passed,

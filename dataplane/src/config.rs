@@ -189,6 +189,29 @@ pub struct Engine {
     pub follow_remb: bool,
 }
 
+/// How much detail `/metrics` has.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    Serialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsLevel {
+    /// Without details by worker, and of stages only their time: at most 300 series. For clusters of thousands of nodes.
+    Basic,
+    /// Everything: at most 2000 series.
+    #[default]
+    Full,
+}
+
 /// The admin endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -200,6 +223,8 @@ pub struct Admin {
     /// Whether everybody may ask. Otherwise only this host, private networks (RFC 1918, RFC 4193, link-local) and the connected
     /// master; and `/debug` is for this host alone, always.
     pub open: bool,
+    /// How much detail `/metrics` has. What rules, alerts and the master ask for is there at either level.
+    pub metrics: MetricsLevel,
 }
 
 /// What is written to standard error.

@@ -142,6 +142,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
             capacity,
             certificate_expiry: credentials.expiry(),
             started: SystemTime::now(),
+            level: config.admin.metrics,
         },
         agent: Mutex::new(AgentCounters::default()),
         open: config.admin.open,

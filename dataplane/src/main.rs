@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dataplane::check_host::{self, Grade, Host, SystemProbes};
-use dataplane::config::{self, Config, Driver, LogFormat};
+use dataplane::config::{self, Config, Driver, LogFormat, MetricsLevel};
 use dataplane::daemon;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
@@ -87,6 +87,9 @@ struct Flags {
     /// address of --link-listen, since the master reads /metrics].
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
+    /// How much detail /metrics has; basic is enough for rules, alerts and the master [default: full].
+    #[arg(long, value_name = "LEVEL")]
+    metrics: Option<MetricsLevel>,
     /// error, warn, info, debug, trace, or directives [default: info].
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -208,6 +211,7 @@ impl Flags {
             "admin.listen",
             string(self.admin_listen.map(|address| address.to_string())),
         );
+        set("admin.metrics", self.metrics.as_ref().map(name));
         set("log.level", string(self.log_level.clone()));
         set("log.format", self.log_format.as_ref().map(name));
         set(

@@ -13,11 +13,13 @@ use crate::effort::PARTS;
 
 mod families;
 mod page;
+mod render;
 
 pub use families::{FAMILIES, Family, Kind};
-pub use page::{
-    AgentCounters, LOAD_SERIES_MAX, Node, process_cpu, render, render_load, resident_bytes,
-};
+pub use render::{AgentCounters, LOAD_SERIES_MAX, Node, render, render_load, series_max};
+
+/// Buckets of [`WorkerCounters::batches`]: 1, 2, 4 and so on to a full batch.
+pub const BATCHES: usize = packet::MAX_BATCH.ilog2() as usize + 1;
 
 /// Everything that one worker counts.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,21 @@ pub struct WorkerCounters {
     pub orders: u64,
     /// Processor time, nanoseconds.
     pub cpu_nanos: u64,
+    /// Batches that were not empty, by the first power of two that is not less than their length.
+    pub batches: [u64; BATCHES],
+    /// Datagrams in all of them.
+    pub batch_packets: u64,
+}
+
+impl WorkerCounters {
+    /// So many datagrams came at a time.
+    pub fn came(&mut self, datagrams: usize) {
+        if datagrams > 0 {
+            let bucket = datagrams.next_power_of_two().ilog2() as usize;
+            self.batches[bucket.min(BATCHES - 1)] += 1;
+            self.batch_packets += datagrams as u64;
+        }
+    }
 }
 
 impl Snapshot {
@@ -78,11 +95,20 @@ fn visit(snapshot: &mut Snapshot, mut f: impl FnMut(&mut u64)) {
         unbalanced,
         orders,
         cpu_nanos,
+        batches,
+        batch_packets,
     } = worker;
-    stalls.iter_mut().for_each(&mut f);
-    [turns, driver_cycles, unbalanced, orders, cpu_nanos]
-        .into_iter()
-        .for_each(f);
+    stalls.iter_mut().chain(batches).for_each(&mut f);
+    [
+        turns,
+        driver_cycles,
+        unbalanced,
+        orders,
+        cpu_nanos,
+        batch_packets,
+    ]
+    .into_iter()
+    .for_each(f);
 }
 
 /// Every field is named, so that a new one can't be forgotten.
@@ -296,7 +322,18 @@ mod tests {
         assert_eq!(read.worker, snapshot.worker);
         assert_eq!(read.driver, snapshot.driver);
         read.add(snapshot);
-        assert_eq!(read.worker.cpu_nanos, 2 * next);
+        assert_eq!(read.worker.batch_packets, 2 * next);
         assert_eq!(read.engine.stages[0].calls, 2);
+    }
+
+    #[test]
+    fn batches_are_counted_by_powers_of_two() {
+        let mut worker = WorkerCounters::default();
+        for length in [0, 1, 2, 3, 4, 5, 255, packet::MAX_BATCH] {
+            worker.came(length);
+        }
+        assert_eq!(worker.batches, [1, 1, 2, 1, 0, 0, 0, 0, 2]);
+        let all = 1 + 2 + 3 + 4 + 5 + 255 + packet::MAX_BATCH as u64;
+        assert_eq!(worker.batch_packets, all);
     }
 }

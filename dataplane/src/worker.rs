@@ -166,6 +166,7 @@ impl<D: Driver> Worker<D> {
             ..
         } = self;
         driver.turn(bursts, wait, arena, &mut rounds.batch)?;
+        rounds.snapshot.worker.came(rounds.batch.len());
 
         // 2. The one look at the clock, the orders, and what comes from other workers.
         let now = self.driver.now();
@@ -229,6 +230,7 @@ impl<D: Driver> Worker<D> {
                 .turn(&mut self.bursts, Wait::Poll, arena, batch)?;
             now = self.driver.now();
             brought += batch.len();
+            rounds.snapshot.worker.came(batch.len());
             self.engine.receive(now, arena, batch);
             if !self.engine.may_gather() || now >= until {
                 break;
@@ -257,6 +259,7 @@ impl<D: Driver> Worker<D> {
             now = self.driver.now();
             let last = batch.as_slice().last().map(|datagram| datagram.arrival);
             Gather::came(&mut attempt, batch.len(), last);
+            rounds.snapshot.worker.came(batch.len());
             self.engine.receive(now, arena, batch);
         }
         self.gather.end(&attempt, !self.engine.may_gather());

@@ -61,7 +61,7 @@ async function cpu() {
   await seen(people[3], people[0].streamId, { frames: 60 });
   const read = async () => {
     const metrics = await cluster.nodes[0].metrics();
-    return { cpu: metrics.sum('process_cpu_seconds_total'), out: metrics.sum('ringcast_node_packets_total', { direction: 'out', kind: 'rtp' }) };
+    return { cpu: metrics.sum('ringcast_node_cpu_seconds_total'), out: metrics.sum('ringcast_node_packets_total', { direction: 'out', kind: 'rtp' }) };
   };
   const start = await read();
   await sleep(20_000);

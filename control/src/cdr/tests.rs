@@ -100,7 +100,11 @@ async fn records_that_cannot_be_written_stop_nothing_else() {
     start(&app);
     happen(&app, 0..3);
     let failed = "ringcast_master_cdr_lines_total{outcome=\"failed\"}";
-    while !app.metrics.render().contains(failed) {
+    while !app
+        .metrics
+        .render(exposition::Format::Text)
+        .contains(failed)
+    {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     happen(&app, 3..5);

@@ -179,7 +179,7 @@ mod tests {
     fn sample(packets: f64, cpu: f64) -> Sample {
         Sample::parse(&format!(
             "ringcast_node_ready 1\nringcast_node_transports 30\nringcast_node_transports_max 100\n\
-             ringcast_node_capacity_packets_per_second 1000\nringcast_node_packets_total {packets}\nprocess_cpu_seconds_total {cpu}\n"
+             ringcast_node_capacity_packets_per_second 1000\nringcast_node_packets_total {packets}\nringcast_node_cpu_seconds_total {cpu}\n"
         ))
     }
 

@@ -49,6 +49,11 @@ impl Live {
         self.told.receiver_count() > 0
     }
 
+    /// How many listen.
+    pub(super) fn listeners(&self) -> usize {
+        LISTENERS_MAX - self.places.available_permits()
+    }
+
     /// Has an event told, once its step is over and on the disk.
     pub(super) fn tell(&mut self, id: String, body: String) {
         self.step.push((id, body));

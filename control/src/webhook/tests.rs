@@ -191,7 +191,7 @@ async fn expect_empty(app: &App) {
 
 fn outcome(app: &App, outcome: &str) -> u64 {
     let name = format!("ringcast_master_webhook_deliveries_total{{outcome=\"{outcome}\"}} ");
-    let text = app.metrics.render();
+    let text = app.metrics.render(exposition::Format::Text);
     let line = text.lines().find_map(|line| line.strip_prefix(&name));
     line.map_or(0, |count| count.parse().expect("a count"))
 }

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use exposition::Format;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -105,17 +106,7 @@ async fn answer(
         ));
     }
     Ok(match path {
-        "/metrics" => {
-            let cells = view.cells.iter().map(Arc::as_ref);
-            let page = match request.uri().query() {
-                Some("collect=load") => metrics::render_load(&view.node, &counters, cells),
-                _ => metrics::render(&view.node, &counters, cells),
-            };
-            let mut response = Response::new(page);
-            let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(CONTENT_TYPE, format);
-            response
-        }
+        "/metrics" => scrape(&request, &view, &counters),
         "/healthz/live" => match (ask(&agent).await, all_turn(&view).await) {
             (Some(_), true) => text(StatusCode::OK, "live\n"),
             (None, _) => text(
@@ -156,6 +147,27 @@ async fn answer(
             "there are /metrics, /healthz/live, /healthz/ready and /debug\n",
         ),
     })
+}
+
+/// Numbers, in the format that is asked for.
+fn scrape(request: &Request<Incoming>, view: &View, counters: &AgentCounters) -> Response<String> {
+    let cells = view.cells.iter().map(Arc::as_ref);
+    let format = wanted(request.headers());
+    let page = match request.uri().query() {
+        Some("collect=load") => metrics::render_load(&view.node, counters, cells, format),
+        _ => metrics::render(&view.node, counters, cells, format),
+    };
+    let mut response = Response::new(page);
+    let format = HeaderValue::from_static(format.content_type());
+    response.headers_mut().insert(CONTENT_TYPE, format);
+    response
+}
+
+/// The format that a scraper asks for.
+fn wanted(headers: &HeaderMap) -> Format {
+    let lines = headers.get_all(ACCEPT).iter().map(HeaderValue::to_str);
+    let accept: Vec<&str> = lines.filter_map(Result::ok).collect();
+    Format::wanted(Some(&accept.join(",")))
 }
 
 /// What this page tells is no secret among those who run the cluster, and no business of anybody else; `/debug` names clients.

@@ -211,3 +211,33 @@ pub fn reason_label(reason: CloseReason) -> &'static str {
         CloseReason::NodeStopped => "node_stopped",
     }
 }
+
+/// Every label that the end of a transport or a handshake can have.
+#[cfg(test)]
+pub fn end_labels() -> impl Iterator<Item = &'static str> {
+    use dtls::CloseReason as Handshake;
+    let transports = [
+        CloseReason::Removed,
+        CloseReason::IceTimeout,
+        CloseReason::ConsentLost,
+        CloseReason::HandshakeFailed,
+        CloseReason::FingerprintMismatch,
+        CloseReason::FingerprintTimeout,
+        CloseReason::NoCommonSrtpProfile,
+        CloseReason::ClosedByPeer,
+        CloseReason::NodeStopped,
+    ];
+    let handshakes = [
+        Handshake::FingerprintMismatch,
+        Handshake::FingerprintTimeout,
+        Handshake::NoCommonSrtpProfile,
+        Handshake::HandshakeFailed,
+        Handshake::PeerClosed,
+        Handshake::Local,
+    ];
+    let handshakes = handshakes.map(|reason| close_reason(reason).0);
+    let connected = ["connected"].into_iter();
+    connected
+        .chain(transports.map(reason_label))
+        .chain(handshakes)
+}

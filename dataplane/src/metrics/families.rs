@@ -1,4 +1,6 @@
-//! The names, kinds and meanings of all metrics of the node.
+//! The names, kinds and meanings of all metrics of the node, and which of them are told of by how much detail.
+
+use crate::config::MetricsLevel as Level;
 
 /// What a number does over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,45 +13,54 @@ pub enum Kind {
     Histogram,
 }
 
-/// One metric.
+/// One metric. Its unit is what its name ends in ([`exposition::unit`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
     /// Its name.
     pub name: &'static str,
     /// What it does over time.
     pub kind: Kind,
+    /// The least level at which it is told.
+    pub level: Level,
     /// What it says.
     pub help: &'static str,
 }
 
 macro_rules! families {
-    ($($constant:ident: $kind:ident $name:literal $help:literal;)*) => {
-        $(pub(super) const $constant: &str = $name;)*
+    ($($constant:ident: $kind:ident $($level:ident)? $name:literal $help:literal;)*) => {
+        $(pub(super) const $constant: Family = Family {
+            name: $name,
+            kind: Kind::$kind,
+            level: families!(@level $($level)?),
+            help: $help,
+        };)*
 
         /// Every metric of the node.
-        pub const FAMILIES: &[Family] = &[
-            $(Family { name: $name, kind: Kind::$kind, help: $help },)*
-        ];
+        pub const FAMILIES: &[Family] = &[$($constant),*];
     };
+    (@level) => { Level::Basic };
+    (@level full) => { Level::Full };
 }
 
+// What has `full` behind its kind is told at that level only. DROPPED has no stages and the WORKER_ ones no workers at the basic level.
 families! {
     BUILD_INFO: Gauge "ringcast_node_build_info" "Always 1; the version is in the label.";
     PACKETS: Counter "ringcast_node_packets_total" "Datagrams from (in) and to (out) peers, by protocol.";
     BYTES: Counter "ringcast_node_bytes_total" "Payload bytes of those datagrams.";
-    DROPPED: Counter "ringcast_node_packets_dropped_total" "Packets that were not forwarded, by the stage that dropped them and the one reason for it.";
+    DROPPED: Counter "ringcast_node_packets_dropped_total" "Packets that were not forwarded, by the one reason for it and, at the full level, the stage that dropped them.";
     CONSUMED: Counter "ringcast_node_packets_consumed_total" "Packets that were for the node itself.";
-    STAGE_CALLS: Counter "ringcast_node_stage_calls_total" "Times that a stage ran over a batch.";
-    STAGE_IN: Counter "ringcast_node_stage_packets_in_total" "Packets that entered a stage.";
-    STAGE_MADE: Counter "ringcast_node_stage_packets_made_total" "Packets that a stage added: copies, retransmissions, the node's own messages.";
-    STAGE_OUT: Counter "ringcast_node_stage_packets_out_total" "Packets that left a stage for the next one.";
-    STAGE_CONSUMED: Counter "ringcast_node_stage_packets_consumed_total" "Packets that were for the node itself, by the stage that took them.";
-    STAGE_HELD: Gauge "ringcast_node_stage_packets_held" "Packets that wait inside a stage.";
+    STAGE_CALLS: Counter full "ringcast_node_stage_calls_total" "Times that a stage ran over a batch.";
+    STAGE_IN: Counter full "ringcast_node_stage_packets_in_total" "Packets that entered a stage.";
+    STAGE_MADE: Counter full "ringcast_node_stage_packets_made_total" "Packets that a stage added: copies, retransmissions, the node's own messages.";
+    STAGE_OUT: Counter full "ringcast_node_stage_packets_out_total" "Packets that left a stage for the next one.";
+    STAGE_CONSUMED: Counter full "ringcast_node_stage_packets_consumed_total" "Packets that were for the node itself, by the stage that took them.";
+    STAGE_HELD: Gauge full "ringcast_node_stage_packets_held" "Packets that wait inside a stage.";
     STAGE_CYCLES: Counter "ringcast_node_stage_cycles_total" "Processor cycles that a stage took; orders of the master are a stage of their own, and so is the driver, which has what the worker used and no other stage took.";
     UNBALANCED: Gauge "ringcast_node_packets_unbalanced" "in + made - out - consumed - dropped - held over all stages of the workers; anything but 0 is a bug.";
     LATENCY: Histogram "ringcast_node_forward_latency_seconds" "From the arrival of a packet in the kernel until its last copy is handed to the kernel, or dropped; each packet once.";
     PADDING: Counter "ringcast_node_padding_bytes_total" "Bytes of RTP padding that made packets of pictures equal, so that they leave in one send.";
     SOUND_RECOVERED: Counter "ringcast_node_sound_recovered_total" "Packets of sound that got lost on their way here and were found repeated in others (RFC 2198).";
+    BATCH_PACKETS: Histogram "ringcast_node_batch_packets" "Datagrams that a worker took from the kernel at a time; it handles them together.";
     RUN_PACKETS: Histogram "ringcast_node_run_packets" "Packets per burst handed to the kernel; more than one leave as one segmented send.";
     NACKS: Counter "ringcast_node_nacks_total" "Sequence numbers asked for again: by subscribers (in), of publishers (out).";
     RETRANSMISSIONS: Counter "ringcast_node_retransmissions_total" "Retransmissions that filled a gap (in) or were sent to subscribers (out).";
@@ -97,11 +108,11 @@ families! {
     CROSSING_WAKES: Counter "ringcast_node_crossing_wakes_total" "Times that a worker woke another one.";
     CROSSING_WISHES: Counter "ringcast_node_crossing_key_frame_wishes_total" "Key frames that workers asked others for (out) and were asked for by others (in).";
     SESSIONS: Gauge "ringcast_node_sessions" "Sessions with a transport here, by how many workers they are spread over.";
-    WORKER_TURNS: Counter "ringcast_node_worker_turns_total" "Turns of a worker.";
+    WORKER_TURNS: Counter "ringcast_node_worker_turns_total" "Turns of the workers; at the full level of each.";
     TURN_STALLS: Counter "ringcast_node_turn_stalls_total" "Turns that took longer than 1 ms without waiting, by the stage that took the most of it.";
-    WORKER_ORDERS: Counter "ringcast_node_worker_orders_total" "Orders that a worker followed.";
-    WORKER_CPU: Counter "ringcast_node_worker_cpu_seconds_total" "Processor time of a worker.";
-    WORKER_BUSY: Gauge "ringcast_node_worker_busy_ratio" "Share of its core that a worker used lately, 0 to 1.";
+    WORKER_ORDERS: Counter "ringcast_node_worker_orders_total" "Orders that the workers followed; at the full level each.";
+    WORKER_CPU: Counter "ringcast_node_worker_cpu_seconds_total" "Processor time of the workers; at the full level of each.";
+    WORKER_BUSY: Gauge full "ringcast_node_worker_busy_ratio" "Share of its core that a worker used lately, 0 to 1.";
     BUSIEST_WORKER: Gauge "ringcast_node_busiest_worker_ratio" "The greatest share of its core that a worker used lately, 0 to 1.";
     MAILBOX_OVERFLOWS: Counter "ringcast_node_mailbox_overflows_total" "Times that a message had to wait because a mailbox was full.";
     HANDSHAKES: Counter "ringcast_node_handshakes_total" "DTLS handshakes that ended, by result.";
@@ -113,9 +124,11 @@ families! {
     LINK_REVISION: Gauge "ringcast_node_link_applied_revision" "Revision of the desired state that was taken up.";
     CERTIFICATE_EXPIRY: Gauge "ringcast_node_link_certificate_expiry_timestamp_seconds" "When the certificate for the link ends, since the Unix epoch.";
     READY: Gauge "ringcast_node_ready" "1 while the node takes new transports.";
-    PROCESS_CPU: Counter "process_cpu_seconds_total" "Processor time of the process.";
-    PROCESS_MEMORY: Gauge "process_resident_memory_bytes" "Resident memory of the process.";
-    PROCESS_START: Gauge "process_start_time_seconds" "When the process began, since the Unix epoch.";
+    CPU: Counter "ringcast_node_cpu_seconds_total" "Processor time of the process: workers, agent and all.";
+    MEMORY: Gauge "ringcast_node_resident_memory_bytes" "Resident memory of the process.";
+    DESCRIPTORS: Gauge "ringcast_node_open_file_descriptors" "File descriptors that the process has open.";
+    DESCRIPTORS_MAX: Gauge "ringcast_node_file_descriptors_max" "Most file descriptors that the process may have open.";
+    STARTED: Gauge "ringcast_node_start_time_seconds" "When the process began, since the Unix epoch.";
 }
 
 #[cfg(test)]
@@ -135,9 +148,14 @@ mod tests {
                 name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
                 "{name}"
             );
+            assert!(name.starts_with("ringcast_node_"), "{name}");
             assert!(family.help.ends_with('.'), "{name}");
+            // OpenMetrics calls a counter without its `_total`, so that must be no other's name.
+            let bare = |name: &'static str| name.strip_suffix("_total").unwrap_or(name);
             assert!(
-                FAMILIES[..index].iter().all(|other| other.name != name),
+                FAMILIES[..index]
+                    .iter()
+                    .all(|other| bare(other.name) != bare(name)),
                 "{name} twice"
             );
             for unit in ["_ns", "_ms", "_us", "_percent", "_mb"] {

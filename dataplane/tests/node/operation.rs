@@ -23,7 +23,7 @@ fn operators_can_ask_and_a_stop_is_told_to_everybody() {
     let hello = world.link.hello().expect("up");
     assert_eq!(hello.capacity.workers, crate::harness::WORKERS);
     assert_eq!(world.metric("ringcast_node_link_up", ""), 1.0);
-    assert!(world.metric("process_resident_memory_bytes", "") > 1e6);
+    assert!(world.metric("ringcast_node_resident_memory_bytes", "") > 1e6);
 
     let mut alice = world.peer("alice", "session", true);
     alice.connect();

@@ -31,8 +31,8 @@ export async function children(pid) {
 // With `isolated` each node has a network namespace and an address of its own (root only), and faults between it and the rest: `node.host`.
 // With `proxied` the master reads each node's metrics through a proxy: `node.proxy`.
 // With `relayed` the master reaches each node by a relay that loses and delays: `node.relay`. `masterInside` is a program under which the master runs.
-// `advertise` lists the addresses that browsers are told, in place of this machine's own; `media` and `engine` are more of those sections of the nodes' configuration.
-export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, isolated = false, proxied = false, relayed = false, masterInside = [], faults = [], advertise = null, media = {}, engine = {}, limits = {}, master = {} } = {}) {
+// `advertise` lists the addresses that browsers are told, in place of this machine's own; `media`, `engine` and `admin` are more of those sections of the nodes' configuration.
+export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, isolated = false, proxied = false, relayed = false, masterInside = [], faults = [], advertise = null, media = {}, engine = {}, limits = {}, admin = {}, master = {} } = {}) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
   const secret = 'E2E_SECRET';
   const running = [];
@@ -57,7 +57,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
     if (isolated) cluster.network = await startNetwork();
     const launchNode = async (id) => {
       const host = isolated ? await cluster.network.host() : null;
-      const node = await startNode({ id, dir, workers, driver, impaired, host, faults, advertise: advertise ?? [host?.address ?? hostAddress()], media, engine, limits, running });
+      const node = await startNode({ id, dir, workers, driver, impaired, host, faults, advertise: advertise ?? [host?.address ?? hostAddress()], media, engine, limits, settings: admin, running });
       cluster.nodes.push(node);
       return node;
     };
@@ -87,7 +87,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
 // Lines of a TOML section.
 const entries = (values) => Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('');
 
-async function startNode({ id, dir, workers, driver, impaired, host, faults, advertise, media, engine, limits, running }) {
+async function startNode({ id, dir, workers, driver, impaired, host, faults, advertise, media, engine, limits, settings, running }) {
   // In a namespace of its own every port is free.
   const base = host ? 20_000 : await freeUdpBlock(workers);
   const advertisedBase = impaired ? await freeUdpBlock(workers) : base;
@@ -110,7 +110,7 @@ ${entries(media)}[engine]
 ${entries(engine)}[limits]
 ${entries(limits)}[admin]
 listen = "${ip}:${adminPort}"
-[faults]
+${entries(settings)}[faults]
 drop_rtp = ${faults.includes('drop-rtp')}
 nack = ${!faults.includes('no-nack')}
 `);

@@ -9,13 +9,48 @@ import { after, before, describe, test } from 'node:test';
 import { launchChromium, servePage } from '../lib/browser.mjs';
 import { COLORS, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
+import { parse } from '../lib/metrics.mjs';
 import { freeTcpPort, freeUdpBlock } from '../lib/net.mjs';
+import { complaintsOf } from '../lib/openmetrics.mjs';
+import { paperParticipant } from '../lib/paper.mjs';
 import { runProgram } from '../lib/program.mjs';
 import { rpcSocket } from '../lib/rpc.mjs';
 import { sleep, until } from '../lib/wait.mjs';
 
 const root = path.join(path.dirname(new URL(import.meta.url).pathname), '../../..');
 const MIB = 2 ** 20;
+const OPENMETRICS = 'application/openmetrics-text';
+// The most series that a node may have at a level.
+const SERIES_MAX = { basic: 300, full: 2_000 };
+
+// A page of metrics in the format that `accept` asks for: { type, text }.
+async function pageOf(admin, accept) {
+  // On a connection of its own: while promtool was installed nobody could notice that an older one was closed.
+  const answer = await fetch(`http://${admin}/metrics`, { headers: { connection: 'close', ...(accept && { accept }) } });
+  assert.equal(answer.status, 200);
+  return { type: answer.headers.get('content-type'), text: await answer.text() };
+}
+
+const series = (text) => text.split('\n').filter((line) => line && !line.startsWith('#')).map((line) => line.slice(0, line.lastIndexOf(' ')));
+
+// promtool has nothing to say about the text, nor we about OpenMetrics, and both have the same series.
+async function assertWellMade(admin) {
+  const text = (await pageOf(admin)).text;
+  const { status, stdout, stderr } = lint(text);
+  assert.deepEqual([status, `${stdout}${stderr}`], [0, '']);
+  const open = await pageOf(admin, `text/plain;q=0.5,${OPENMETRICS};version=1.0.0`);
+  assert.equal(open.type, `${OPENMETRICS}; version=1.0.0; charset=utf-8`);
+  assert.deepEqual(complaintsOf(open.text), []);
+  assert.deepEqual(series(open.text).sort(), series(text).sort());
+  return series(text).length;
+}
+
+function needPromtool() {
+  const installed = spawnSync('bash', ['-c', 'source scripts/lib.sh && need promtool prometheus'], { cwd: root, encoding: 'utf8' });
+  assert.equal(installed.status, 0, installed.stderr);
+}
+
+const lint = (text) => spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
 
 describe('while two people talk', () => {
   let browser, page, cluster, node, a, b;
@@ -37,18 +72,28 @@ describe('while two people talk', () => {
     assert.equal((await cluster.rest('GET', '/health')).status, 200);
   }
 
-  test('promtool has nothing to say about the metrics', async () => {
-    const installed = spawnSync('bash', ['-c', 'source scripts/lib.sh && need promtool prometheus'], { cwd: root, encoding: 'utf8' });
-    assert.equal(installed.status, 0, installed.stderr);
-    const lint = (text) => spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
-    for (const admin of [node.admin, cluster.admin]) {
-      // On a connection of its own: while promtool was installed nobody could notice that an older one was closed.
-      const text = await (await fetch(`http://${admin}/metrics`, { headers: { connection: 'close' } })).text();
-      const { status, stdout, stderr } = lint(text);
-      assert.equal(status, 0, `${stdout}${stderr}`);
-      assert.equal(`${stdout}${stderr}`, '');
-    }
+  test('promtool has nothing to say about the metrics, in both formats', async (t) => {
+    needPromtool();
+    for (const [what, admin] of [['the node', node.admin], ['the master', cluster.admin]]) t.diagnostic(`${what}: ${await assertWellMade(admin)} series`);
     assert.notEqual(lint('# HELP x y\n# TYPE x counter\nx 1\n').status, 0, 'the control: it does complain of a counter without _total');
+    // And so do we, of OpenMetrics.
+    const { text } = await pageOf(node.admin, OPENMETRICS);
+    for (const [was, is] of [['# EOF\n', ''], ['# UNIT ringcast_node_run_packets packets', '# UNIT ringcast_node_run_packets seconds'], ['# TYPE ringcast_node_packets counter', '# TYPE ringcast_node_packets_total counter'], ['le="3.0"', 'le="3"'], ['le="+Inf"', 'le="99.0"']]) {
+      assert.ok(text.includes(was), was);
+      assert.notDeepEqual(complaintsOf(text.replace(was, is)), [], `nobody complains of ${is}`);
+    }
+  });
+
+  test('a page comes in the format that is asked for, and its head alone', async () => {
+    for (const admin of [node.admin, cluster.admin]) {
+      for (const accept of [undefined, '*/*', 'text/html,*/*;q=0.8', `${OPENMETRICS};q=0.1,text/plain`, `${OPENMETRICS};version=0.0.1`]) {
+        const { type, text } = await pageOf(admin, accept);
+        assert.equal(type, 'text/plain; version=0.0.4; charset=utf-8', accept);
+        assert.ok(!text.includes('# EOF') && text.includes('# HELP '), accept);
+      }
+      const head = await fetch(`http://${admin}/metrics`, { method: 'HEAD', headers: { accept: OPENMETRICS } });
+      assert.deepEqual([head.status, head.headers.get('content-type'), await head.text()], [200, `${OPENMETRICS}; version=1.0.0; charset=utf-8`, '']);
+    }
   });
 
   test('every packet is accounted for, stage by stage and from stage to stage', async (t) => {
@@ -168,6 +213,52 @@ describe('while two people talk', () => {
   });
 });
 
+describe('with less detail', () => {
+  let cluster, node;
+  before(async () => {
+    needPromtool();
+    cluster = await startCluster({ admin: { metrics: 'basic' }, master: { load_interval: '1s' } });
+    [node] = cluster.nodes;
+  });
+  after(() => cluster?.stop());
+
+  test('a node has few series, and the master places by them as ever', async (t) => {
+    const who = await paperParticipant(cluster, 'few');
+    await who.publish();
+    assert.equal((await cluster.rest('GET', '/sessions/few')).body.mediaNodeId, node.id);
+    const reads = async () => (await cluster.masterMetrics()).sum('ringcast_master_node_load_reads_total', { outcome: 'ok' });
+    await until('its load was read twice', async () => await reads() > 1, { timeout: 10_000 });
+    const master = await cluster.masterMetrics();
+    assert.ok(master.sum('ringcast_master_node_load_ratio', { node: node.id }) > 0, 'and is more than nothing');
+    assert.equal(master.sum('ringcast_master_node_standing', { node: node.id, standing: 'open' }), 1);
+    const count = await assertWellMade(node.admin);
+    assert.ok(count <= SERIES_MAX.basic, `${count} series`);
+    const metrics = await node.metrics();
+    assert.deepEqual(metrics.samples.filter((one) => 'worker' in one.labels), []);
+    assert.ok(metrics.sum('ringcast_node_worker_turns_total') > 0);
+    t.diagnostic(`${count} series`);
+    who.close();
+  });
+
+  test('a node of 64 workers has no more series than its level allows', async (t) => {
+    const run = async (level) => {
+      const admin = `127.0.0.1:${await freeTcpPort()}`;
+      const flags = ['--node-id', node.id, '--pki', cluster.pki, '--link-listen', `127.0.0.1:${await freeUdpBlock(1)}`, '--base-port', String(await freeUdpBlock(64)), '--workers', '64', '--no-pin', '--arena', '4MiB', '--driver', 'mmsg', '--advertise', '127.0.0.1', '--admin-listen', admin, '--metrics', level];
+      const running = runProgram('ringcast-node', flags, { limit: 8_000, env: { RINGCAST_NODE__MEDIA__BURSTS: '4MiB' } });
+      const { text } = await Promise.race([until('it runs', () => pageOf(admin).catch(() => null), { timeout: 7_000, every: 50 }), running.then(({ stderr }) => assert.fail(stderr))]);
+      const [{ status, stdout, stderr }, open] = [lint(text), await pageOf(admin, OPENMETRICS)];
+      assert.deepEqual([status, `${stdout}${stderr}`, complaintsOf(open.text)], [0, '', []]);
+      return { count: series(text).length, workers: new Set(parse(text).map((one) => one.labels.worker).filter(Boolean)).size, running };
+    };
+    const [basic, full] = [await run('basic'), await run('full')];
+    t.diagnostic(`${basic.count} and ${full.count} series`);
+    assert.deepEqual([basic.workers, full.workers], [0, 64]);
+    assert.ok(basic.count <= SERIES_MAX.basic && full.count <= SERIES_MAX.full);
+    assert.ok(full.count > SERIES_MAX.basic, 'the control: it does make a difference');
+    for (const { running } of [basic, full]) assert.equal((await running).code, 0);
+  });
+});
+
 describe('mistakes are named', () => {
   let dir, good;
   const file = (name, text) => { fs.writeFileSync(path.join(dir, name), text); return path.join(dir, name); };
@@ -208,6 +299,8 @@ describe('mistakes are named', () => {
   test('an unknown key, a wrong value, a missing file', async () => {
     await refuses(node(['--config', file('n.toml', '[media]\ncolour = "red"\n'), '--check']), /colour/);
     await refuses(node(['--check'], { env: { RINGCAST_NODE__MEDIA__COLOUR: 'red' } }), /colour/);
+    await refuses(node(['--metrics', 'all', '--check']), /'all'.*--metrics.*basic, full/s);
+    await refuses(node(['--check'], { env: { RINGCAST_NODE__ADMIN__METRICS: 'all' } }), /basic.*full/s);
     await refuses(node(['--config', file('m.toml', '[media]\narena = "64 bananas"\n'), '--check']), /64 bananas/);
     await refuses(master(['--config', file('k.toml', 'secret = "S"\ncolour = "red"\n'), '--check']), /colour/);
     await refuses(master(['--secret', 'S', '--node', 'a=quic://host:1', '--check']), /nodes\.a\.uri.*quic:\/\/host:1/);

@@ -12,7 +12,7 @@ const OFFER = fs.readFileSync(path.join(path.dirname(new URL(import.meta.url).pa
 // Read every second; stale after two of them and excluded after four.
 const OFTEN = { load_interval: '1s', load_stale_after: 2, load_excluded_after: 4 };
 const EXCLUDED_MS = 4_000;
-const MEMORY = 'process_resident_memory_bytes';
+const MEMORY = 'ringcast_node_resident_memory_bytes';
 
 let number = 0;
 const members = [];

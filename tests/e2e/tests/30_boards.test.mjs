@@ -212,6 +212,15 @@ describe('a real Prometheus', () => {
     }
   });
 
+  test('Prometheus reads OpenMetrics of both daemons', async () => {
+    // Units are in no other format.
+    for (const [metric, unit] of [['ringcast_node_forward_latency_seconds', 'seconds'], ['ringcast_master_join_duration_seconds', 'seconds'], ['ringcast_node_bytes', 'bytes'], ['ringcast_node_transports', '']]) {
+      const known = await prometheus.api('targets/metadata', { metric });
+      assert.ok(known.length > 0, metric);
+      assert.deepEqual([...new Set(known.map((one) => one.unit))], [unit], metric);
+    }
+  });
+
   test('every rule finds what it asks for, and no alert fires', async (t) => {
     const { groups } = await prometheus.api('rules');
     const rules = groups.flatMap((group) => group.rules);

@@ -85,7 +85,13 @@ impl Call {
             let text = format!("Not done: {unwritten}");
             return self.refuse(Refused::new(Code::Generic, text));
         }
-        let member = self.app.step(|core| core.rpc.member(self.socket));
+        let member = self.app.step(|core| {
+            let member = core.rpc.member(self.socket);
+            if let (Some((member, _)), true) = (&member, self.asks_for_media()) {
+                core.joins.asked(member, self.began);
+            }
+            member
+        });
         match (self.request.method.as_str(), member) {
             ("joinRoom", None) => session::join(&self),
             ("connect", None) => session::connect(&self).await,
@@ -143,6 +149,14 @@ impl Call {
         }
     }
 
+    /// Its answer brings media nearer.
+    fn asks_for_media(&self) -> bool {
+        matches!(
+            self.request.method.as_str(),
+            "publishVideo" | "prepareReceiveVideoFrom" | "receiveVideoFrom"
+        )
+    }
+
     /// It makes something that must be kept.
     fn is_change(&self) -> bool {
         !matches!(
@@ -189,6 +203,12 @@ impl Call {
     ) {
         let outcome = self.app.step(|core| {
             let outcome = step(core);
+            if outcome.is_err()
+                && self.asks_for_media()
+                && let Some((member, _)) = core.rpc.member(self.socket)
+            {
+                core.joins.refused(&member);
+            }
             self.answer(core, &outcome);
             then(core);
             outcome.map(drop).map_err(|refused| refused.code)

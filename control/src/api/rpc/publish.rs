@@ -225,6 +225,7 @@ fn complete(
     properties.has_video &= has(sdp::Kind::Video);
     let is_screen = properties.is_screen();
     commit(core, (&member.0, stream), is_screen, negotiated)?;
+    core.media_agreed(member, &negotiated.pending.transport);
     let live =
         core.domain
             .complete_publish(&member.0, &member.1, stream, properties, now_millis())?;

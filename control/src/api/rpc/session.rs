@@ -13,6 +13,7 @@ use crate::domain::{
     Code, ConnectionId, JoinRequest, Joined, Millis, Participant, Reason, Refused, Role, SessionId,
     ids,
 };
+use crate::joins::Phase;
 use crate::turn;
 
 /// What clients are told that they talk to; they check the minor version.
@@ -48,7 +49,9 @@ pub fn join(call: &Call) {
         core.reshape(&session);
         let rpc = rpc_id(core);
         let member = (joined.session.clone(), joined.id.clone());
+        core.joins.joined(member.clone());
         core.rpc.join(call.socket, rpc.clone(), member);
+        app.metrics.join(Phase::Join, call.began.elapsed());
         tracing::info!(session = %joined.session, connection = %joined.id, "joined");
         let own = &joined.custom_ice_servers;
         let servers = core.ice_servers(own, &app.config.ice_servers, &node);

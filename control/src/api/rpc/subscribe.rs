@@ -248,6 +248,7 @@ fn commit(
         .map_err(|overtaken| transport::endpoint(&overtaken.to_string()))?;
     core.domain
         .subscribe(&member.0, &member.1, stream, now_millis())?;
+    core.media_agreed(member, id);
     core.reshape(&member.0);
     Ok(())
 }

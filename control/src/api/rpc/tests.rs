@@ -22,6 +22,7 @@ mod again;
 mod away;
 mod ending;
 mod force;
+mod joins;
 mod limits;
 mod placement;
 mod quality;

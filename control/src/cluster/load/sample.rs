@@ -30,8 +30,8 @@ pub const NAMES: [&str; 13] = [
     "ringcast_node_capacity_bytes_per_second",
     "ringcast_node_capacity_memory_bytes",
     "ringcast_node_ready",
-    "process_cpu_seconds_total",
-    "process_resident_memory_bytes",
+    "ringcast_node_cpu_seconds_total",
+    "ringcast_node_resident_memory_bytes",
 ];
 
 impl Sample {
@@ -56,8 +56,8 @@ impl Sample {
             "ringcast_node_capacity_bytes_per_second" => self.limits.bits = Some(8.0 * value),
             "ringcast_node_capacity_memory_bytes" => self.limits.memory = Some(value),
             "ringcast_node_ready" => self.ready = Some(value > 0.5),
-            "process_cpu_seconds_total" => self.cpu_seconds = value,
-            "process_resident_memory_bytes" => self.memory = value,
+            "ringcast_node_cpu_seconds_total" => self.cpu_seconds = value,
+            "ringcast_node_resident_memory_bytes" => self.memory = value,
             _ => {}
         }
     }
@@ -172,8 +172,8 @@ ringcast_node_capacity_packets_per_second 400000
 ringcast_node_capacity_bytes_per_second 1.25e8
 ringcast_node_capacity_memory_bytes 2e9
 ringcast_node_ready 1
-process_cpu_seconds_total 10.5
-process_resident_memory_bytes 52428800
+ringcast_node_cpu_seconds_total 10.5
+ringcast_node_resident_memory_bytes 52428800
 "#;
 
     #[test]
@@ -237,7 +237,7 @@ process_resident_memory_bytes 52428800
         ] {
             assert_eq!(Sample::parse(text), Sample::default(), "{text}");
         }
-        let odd = "ringcast_node_ready{x=\"a}\\\"b\",y=\"1\"}\t1\r\nringcast_node_transports +Inf\nprocess_resident_memory_bytes NaN";
+        let odd = "ringcast_node_ready{x=\"a}\\\"b\",y=\"1\"}\t1\r\nringcast_node_transports +Inf\nringcast_node_resident_memory_bytes NaN";
         let sample = Sample::parse(odd);
         assert!(sample.is_of_a_node());
         assert_eq!((sample.transports, sample.memory), (0.0, 0.0));

@@ -9,6 +9,9 @@ const COLUMNS: u32 = 24;
 /// The board that a node's name leads to.
 const NODE_LINK: &str = "/d/ringcast-node?${datasource:queryparam}&${cluster:queryparam}&var-node=${__field.labels.node}&${__url_time_range}";
 
+/// The same from a cell of a table.
+const NODE_CELL_LINK: &str = "/d/ringcast-node?${datasource:queryparam}&${cluster:queryparam}&var-node=${__value.text}&${__url_time_range}";
+
 /// A board.
 pub struct Board {
     /// Its name in addresses, and of its file; links rely on it.
@@ -43,10 +46,21 @@ pub struct Panel {
     unit: &'static str,
     size: (u32, u32),
     queries: Vec<(String, &'static str)>,
+    /// Of a table: what each query becomes.
+    columns: Vec<Column>,
     is_stacked: bool,
     max: Option<f64>,
     thresholds: Vec<(f64, &'static str)>,
     is_by_node: bool,
+}
+
+/// What stands below a query's legend in a table.
+#[derive(Clone, Copy)]
+enum Column {
+    /// Its value, in this unit.
+    Value(&'static str),
+    /// The value of this label.
+    Word(&'static str),
 }
 
 /// Lines over time. `unit` is Grafana's word for it; `about` says what one sees.
@@ -64,6 +78,11 @@ pub fn heatmap(title: &'static str, unit: &'static str, about: &'static str) -> 
     Panel::new("heatmap", (8, 8), title, unit, about)
 }
 
+/// A row for each node, and what there is to say of it now. Its queries answer with one series a node, and `node` is their label.
+pub fn table_of_nodes(title: &'static str, about: &'static str) -> Panel {
+    Panel::new("table", (24, 9), title, "short", about)
+}
+
 impl Panel {
     fn new(
         kind: &'static str,
@@ -79,6 +98,7 @@ impl Panel {
             unit,
             size,
             queries: Vec::new(),
+            columns: Vec::new(),
             is_stacked: false,
             max: None,
             thresholds: Vec::new(),
@@ -94,6 +114,18 @@ impl Panel {
             .replace("@rate", "$__rate_interval");
         self.queries.push((expression, legend));
         self
+    }
+
+    /// A column of a table: values in `unit`, which is Grafana's word for it.
+    pub fn column(mut self, title: &'static str, unit: &'static str, expression: &str) -> Self {
+        self.columns.push(Column::Value(unit));
+        self.ask(expression, title)
+    }
+
+    /// A column of a table: the value of `label`, of the one series of each node that has it.
+    pub fn word(mut self, title: &'static str, label: &'static str, expression: &str) -> Self {
+        self.columns.push(Column::Word(label));
+        self.ask(expression, title)
     }
 
     /// Lines lie on each other: their sum means something.
@@ -131,24 +163,82 @@ impl Panel {
                 json!({
                     "datasource": datasource(),
                     "expr": expression,
-                    "format": if self.kind == "heatmap" { "heatmap" } else { "time_series" },
-                    "instant": self.kind == "stat",
+                    "format": match self.kind {
+                        "heatmap" => "heatmap",
+                        "table" => "table",
+                        _ => "time_series",
+                    },
+                    "instant": self.is_of_now(),
                     "legendFormat": legend,
-                    "range": self.kind != "stat",
+                    "range": !self.is_of_now(),
                     "refId": name,
                 })
             });
-        json!({
+        let mut panel = json!({
             "datasource": datasource(),
             "description": self.about,
-            "fieldConfig": { "defaults": self.defaults(), "overrides": [] },
+            "fieldConfig": { "defaults": self.defaults(), "overrides": self.overrides() },
             "gridPos": { "h": h, "w": w, "x": x, "y": y },
             "id": id,
             "options": self.options(),
             "targets": targets.collect::<Vec<_>>(),
             "title": self.title,
             "type": self.kind,
-        })
+        });
+        if self.kind == "table" {
+            panel["transformations"] = self.transformations();
+        }
+        panel
+    }
+
+    fn is_of_now(&self) -> bool {
+        matches!(self.kind, "stat" | "table")
+    }
+
+    /// One row of what all queries say of a node, without what only says how that came about.
+    fn transformations(&self) -> Value {
+        let (mut hidden, mut titles) = (json!({}), json!({ "node": "Node" }));
+        let refs = 'A'..='Z';
+        for (nth, ((name, (_, title)), column)) in
+            (1..).zip(refs.zip(&self.queries).zip(&self.columns))
+        {
+            hidden[format!("Time {nth}")] = json!(true);
+            let value = format!("Value #{name}");
+            match column {
+                Column::Value(_) => titles[value] = json!(title),
+                Column::Word(label) => {
+                    hidden[value] = json!(true);
+                    titles[*label] = json!(title);
+                }
+            }
+        }
+        json!([
+            { "id": "joinByField", "options": { "byField": "node", "mode": "outer" } },
+            { "id": "organize", "options": { "excludeByName": hidden, "indexByName": {}, "renameByName": titles } },
+        ])
+    }
+
+    /// Columns have units of their own.
+    fn overrides(&self) -> Vec<Value> {
+        if self.kind != "table" {
+            return Vec::new();
+        }
+        let of = |title: &str, id: &str, value: Value| {
+            json!({
+                "matcher": { "id": "byName", "options": title },
+                "properties": [{ "id": id, "value": value }],
+            })
+        };
+        let link = json!([{ "title": "Its board", "url": NODE_CELL_LINK }]);
+        let units = self.queries.iter().zip(&self.columns);
+        let units = units.filter_map(|((_, title), column)| match column {
+            Column::Value(unit) => Some(of(title, "unit", json!(unit))),
+            Column::Word(_) => None,
+        });
+        [of("Node", "links", link)]
+            .into_iter()
+            .chain(units)
+            .collect()
     }
 
     fn defaults(&self) -> Value {
@@ -190,6 +280,11 @@ impl Panel {
                 "orientation": "auto",
                 "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
                 "textMode": "auto",
+            }),
+            "table" => json!({
+                "cellHeight": "sm",
+                "showHeader": true,
+                "sortBy": [{ "desc": false, "displayName": "Node" }],
             }),
             "heatmap" => json!({
                 "calculate": false,

@@ -9,7 +9,7 @@ pub fn board() -> Board {
         title: "Ringcast / Master",
         about: "What the master is asked, how soon it answers, whether its disk keeps up, and who waits for its events.",
         by_node: false,
-        rows: vec![now(), rpc(), rest(), store(), events(), nodes()],
+        rows: vec![now(), rpc(), rest(), store(), events(), nodes(), process()],
     }
 }
 
@@ -109,6 +109,8 @@ fn events() -> Row {
             .ask("sum by (outcome) (rate(ringcast_master_webhook_deliveries_total{@cluster}[@rate]))", "{{outcome}}").stacked(),
         series("Time to the webhook's answer, 99 %", "s", "How long 99 of 100 attempts take at most, by outcome.")
             .ask("histogram_quantile(0.99, sum by (outcome, le) (rate(ringcast_master_webhook_duration_seconds_bucket{@cluster}[@rate])))", "{{outcome}}"),
+        series("Readers", "short", "Who reads events as they happen (GET /openvidu/api/events).")
+            .ask("sum by (cluster) (ringcast_master_event_listeners{@cluster})", "{{cluster}}"),
         series("Records", "cps", "Lines of call detail records, by outcome.")
             .ask("sum by (outcome) (rate(ringcast_master_cdr_lines_total{@cluster}[@rate]))", "{{outcome}}"),
     ])
@@ -168,4 +170,15 @@ fn nodes() -> Row {
             .up_to(1.0),
         ],
     )
+}
+
+fn process() -> Row {
+    row("Process", [
+        series("Processors", "short", "Cores that the master uses.")
+            .ask("sum by (cluster) (rate(ringcast_master_cpu_seconds_total{@cluster}[@rate]))", "{{cluster}}"),
+        series("Memory", "bytes", "Resident memory.")
+            .ask("ringcast_master_resident_memory_bytes{@cluster}", "{{cluster}}"),
+        series("File descriptors", "percentunit", "Open file descriptors, against the most that the process may have. Each WebSocket is one.")
+            .ask("ringcast_master_open_file_descriptors{@cluster} / ringcast_master_file_descriptors_max{@cluster}", "{{cluster}}").from(0.9, "red"),
+    ])
 }

@@ -58,7 +58,7 @@ fn now() -> Row {
             .ask("sum(abs(ringcast_node_packets_unbalanced{@node}))", "")
             .from(1.0, "red"),
             stat("Running for", "s", "Time since the youngest of them began.").ask(
-                r#"time() - max(process_start_time_seconds{@node,job="ringcast-node"})"#,
+                r#"time() - max(ringcast_node_start_time_seconds{@node})"#,
                 "",
             ),
             stat(
@@ -110,8 +110,9 @@ fn time() -> Row {
 
 fn cost() -> Row {
     row("Cost", [
-        series("Workers", "percentunit", "Share of its core that each worker uses.")
-            .ask("ringcast_node_worker_busy_ratio{@node}", "{{node}} {{worker}}").up_to(1.0),
+        series("Workers", "percentunit", "Share of its core that each worker uses. At the basic level of metrics a node tells of the busiest one only.")
+            .ask("ringcast_node_worker_busy_ratio{@node}", "{{node}} {{worker}}")
+            .ask("ringcast_node_busiest_worker_ratio{@node}", "{{node}} busiest").up_to(1.0),
         series("Processor time a packet", "s", "Processor time of the workers for each packet out.")
             .ask(r#"sum by (node) (rate(ringcast_node_worker_cpu_seconds_total{@node}[@rate])) / sum by (node) (rate(ringcast_node_packets_total{@node,direction="out"}[@rate]))"#, "{{node}}"),
         series("Cycles a packet by stage", "short", "Where processor time goes: cycles of each stage for each packet out. All stages together are what the workers used.")
@@ -120,6 +121,11 @@ fn cost() -> Row {
             .ask("sum by (node) (rate(ringcast_node_driver_system_calls_total{@node}[@rate])) / sum by (node) (rate(ringcast_node_driver_packets_total{@node}[@rate]))", "{{node}}"),
         series("Packets a send", "short", "Packets that leave in one burst; more are cheaper.")
             .ask("sum by (node) (rate(ringcast_node_run_packets_sum{@node}[@rate])) / sum by (node) (rate(ringcast_node_run_packets_count{@node}[@rate]))", "{{node}}"),
+        series("Packets a batch", "short", "Datagrams that a worker takes from the kernel at a time: the busier it is, the more, and the less each costs.")
+            .ask("sum by (node) (rate(ringcast_node_batch_packets_sum{@node}[@rate])) / sum by (node) (rate(ringcast_node_batch_packets_count{@node}[@rate]))", "{{node}} mean")
+            .ask("histogram_quantile(0.99, sum by (node, le) (rate(ringcast_node_batch_packets_bucket{@node}[@rate])))", "{{node}} 99 %"),
+        heatmap("Packets a send", "short", "How many packets leave in one burst.")
+            .ask("sum by (le) (increase(ringcast_node_run_packets_bucket{@node}[@rate]))", "{{le}}"),
         series("Between workers", "pps", "Packets of sessions that are spread over several workers.")
             .ask("sum by (node, direction) (rate(ringcast_node_crossed_packets_total{@node}[@rate]))", "{{node}} {{direction}}"),
     ])
@@ -132,12 +138,14 @@ fn limits() -> Row {
         series("Bits of what it takes", "percentunit", "Payload in and out, against what the node takes.")
             .ask("sum by (cluster, node) (rate(ringcast_node_bytes_total{@node}[@rate])) / sum by (cluster, node) (ringcast_node_capacity_bytes_per_second{@node})", "{{node}}").from(0.9, "red"),
         series("Memory", "bytes", "Resident memory, and with how much the node takes no more.")
-            .ask(r#"process_resident_memory_bytes{@node,job="ringcast-node"}"#, "{{node}}")
+            .ask("ringcast_node_resident_memory_bytes{@node}", "{{node}}")
             .ask("ringcast_node_capacity_memory_bytes{@node}", "{{node}} at most"),
         series("Transports of what it takes", "percentunit", "Transports in any state, against the most that the node takes.")
             .ask("sum by (cluster, node) (ringcast_node_transports{@node}) / sum by (cluster, node) (ringcast_node_transports_max{@node})", "{{node}}").from(0.9, "red"),
         series("Refused for a limit", "cps", "Transports that were refused because a limit was reached.")
             .ask("sum by (limit) (rate(ringcast_node_limit_refusals_total{@node}[@rate]))", "{{limit}}").stacked(),
+        series("File descriptors", "percentunit", "Open file descriptors, against the most that the process may have. Each peer's own socket is one.")
+            .ask("ringcast_node_open_file_descriptors{@node} / ringcast_node_file_descriptors_max{@node}", "{{node}}").from(0.9, "red"),
         series("Packets kept", "short", "Packets that are kept for retransmission.")
             .ask("ringcast_node_cache_packets{@node}", "{{node}}"),
     ])

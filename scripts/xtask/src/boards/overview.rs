@@ -1,6 +1,6 @@
 //! How the cluster does, at a glance.
 
-use super::grafana::{Board, Row, row, series, stat};
+use super::grafana::{Board, Row, row, series, stat, table_of_nodes};
 
 /// The board.
 pub fn board() -> Board {
@@ -9,7 +9,7 @@ pub fn board() -> Board {
         title: "Ringcast / Overview",
         about: "How the cluster does, at a glance: who is there, how full it is, and whether people get what they were promised.",
         by_node: false,
-        rows: vec![now(), room(), media(), promises(), nodes()],
+        rows: vec![now(), each_node(), room(), media(), promises(), nodes()],
     }
 }
 
@@ -34,6 +34,21 @@ fn now() -> Row {
             .ask(r#"sum(ringcast_master_streams{@cluster,end="publisher"})"#, ""),
         stat("Subscribed", "short", "Subscriptions to published streams.")
             .ask(r#"sum(ringcast_master_streams{@cluster,end="subscriber"})"#, ""),
+    ])
+}
+
+fn each_node() -> Row {
+    row("Each node", [
+        table_of_nodes("Nodes", "A row for each node: what it is for, what it is to placement, how full it is, what it carries, when it was heard of. Where clusters share names of nodes, choose one.")
+            .word("Status", "status", "max by (node, status) (ringcast_master_node_status{@cluster} == 1)")
+            .word("Placement", "standing", "max by (node, standing) (ringcast_master_node_standing{@cluster} == 1)")
+            .column("Load", "percentunit", "max by (node) (ringcast_master_node_load_ratio{@cluster})")
+            .column("Busiest worker", "percentunit", "max by (node) (ringcast_node_busiest_worker_ratio{@cluster})")
+            .column("Sessions", "short", "max by (node) (ringcast_master_node_sessions{@cluster})")
+            .column("Transports", "short", r#"sum by (node) (ringcast_node_transports{@cluster,state="connected"})"#)
+            .column("Out", "pps", r#"sum by (node) (rate(ringcast_node_packets_total{@cluster,direction="out"}[@rate]))"#)
+            .column("Memory", "bytes", "max by (node) (ringcast_node_resident_memory_bytes{@cluster})")
+            .column("Silent for", "s", "max by (node) (ringcast_master_link_lag_seconds{@cluster})"),
     ])
 }
 
@@ -68,6 +83,10 @@ fn media() -> Row {
             .ask(r#"sum by (reason) (node:ringcast_node_packets_dropped:rate5m{@cluster,reason=~"stale|queue_full|no_burst|too_long|no_loan|key_exhausted|injected"})"#, "{{reason}}"),
         series("Drops of the kernel", "pps", "Packets that came faster than a node took them.")
             .ask("sum by (node) (rate(ringcast_node_driver_kernel_drops_total{@cluster}[@rate]))", "{{node}}").by_node(),
+        series("Processor time a packet", "s", "What a node uses for each packet of media that leaves it, all its threads together: the benchmark's ns/packet.")
+            .ask("node:ringcast_node_cpu_seconds_per_packet:rate5m{@cluster}", "{{node}}").by_node(),
+        series("System calls a packet", "short", "System calls of a node's workers for each packet of media that leaves it.")
+            .ask("node:ringcast_node_system_calls_per_packet:rate5m{@cluster}", "{{node}}").by_node(),
         series("Refused of strangers", "pps", "Packets of people who have nothing to do with the cluster.")
             .ask(r#"sum by (reason) (node:ringcast_node_packets_dropped:rate5m{@cluster,reason=~"unknown_protocol|stranger|stun_malformed|stun_unknown_ufrag|stun_unauthentic|dtls_flood|unauthentic|replay"})"#, "{{reason}}"),
     ])
@@ -88,6 +107,8 @@ fn promises() -> Row {
         series("Time to join, 99 %", "s", "How long 99 of 100 answers to a join take at most.")
             .ask(r#"histogram_quantile(0.99, sum by (cluster, le) (rate(ringcast_master_rpc_duration_seconds_bucket{@cluster,method="joinRoom"}[@rate])))"#, "{{cluster}}")
             .from(1.0, "red"),
+        series("Time to media, 99 %", "s", "How long 99 of 100 people wait at most, by phase: for the answer to their join, until their first media are negotiated, and until these are connected.")
+            .ask("cluster:ringcast_join_duration_seconds:p99_5m{@cluster}", "{{cluster}} {{phase}}"),
     ])
 }
 

@@ -1,6 +1,6 @@
 //! Who is in calls, how they got in, and how media travel.
 
-use super::grafana::{Board, Row, row, series};
+use super::grafana::{Board, Row, heatmap, row, series};
 
 /// The board.
 pub fn board() -> Board {
@@ -23,6 +23,8 @@ fn calls() -> Row {
             .ask("sum by (end) (ringcast_master_streams{@cluster})", "{{end}}"),
         series("People a session", "short", "Connections that have joined, for each session.")
             .ask(r#"sum(ringcast_master_connections{@cluster,status="active"}) / sum(ringcast_master_sessions{@cluster})"#, "people"),
+        heatmap("Size of sessions that ended", "short", "How many people were in them at their greatest.")
+            .ask("sum by (le) (increase(ringcast_master_session_participants_bucket{@cluster}[@rate]))", "{{le}}"),
         series("Copies a stream", "short", "Subscriptions for each published stream: what a packet costs.")
             .ask(r#"sum(ringcast_master_streams{@cluster,end="subscriber"}) / sum(ringcast_master_streams{@cluster,end="publisher"})"#, "copies"),
         series("Sessions by node", "short", "Sessions that the master placed on each node.")
@@ -38,6 +40,10 @@ fn joining() -> Row {
             .ask(r#"sum by (method, outcome) (rate(ringcast_master_rpc_requests_total{@cluster,method=~"joinRoom|publishVideo|receiveVideoFrom|prepareReceiveVideoFrom",outcome!="ok"}[@rate]))"#, "{{method}} {{outcome}}"),
         series("Time to an answer, 99 %", "s", "How long 99 of 100 answers take at most.")
             .ask(r#"histogram_quantile(0.99, sum by (method, le) (rate(ringcast_master_rpc_duration_seconds_bucket{@cluster,method=~"joinRoom|publishVideo|receiveVideoFrom|prepareReceiveVideoFrom"}[@rate])))"#, "{{method}}"),
+        series("Time to media, half of them", "s", "How long somebody waits until the first media can flow, by phase: for the answer to the join, until an offer has its answer, until the node says that the transport is connected. What people do in between is none of it.")
+            .ask("histogram_quantile(0.5, sum by (phase, le) (rate(ringcast_master_join_duration_seconds_bucket{@cluster}[@rate])))", "{{phase}}").stacked(),
+        series("Time to media, 99 %", "s", "The same of 99 of 100. A long connect is the way to the node, or ports that are closed.")
+            .ask("histogram_quantile(0.99, sum by (phase, le) (rate(ringcast_master_join_duration_seconds_bucket{@cluster}[@rate])))", "{{phase}}"),
         series("Placements", "cps", "Sessions that were to get a node, by what became of them.")
             .ask("sum by (outcome) (rate(ringcast_master_placements_total{@cluster}[@rate]))", "{{outcome}}").stacked(),
         series("Placements foreseen to fail, or done again", "cps", "Connections that applications were refused, by reason; sessions that were placed anew because a node refused them.")

@@ -100,7 +100,7 @@ async fn guessing_ends_in_429_and_is_counted() {
         429,
         "not even looked at"
     );
-    let text = rest.app.metrics.render();
+    let text = rest.app.metrics.render(exposition::Format::Text);
     let counted = "refused_total{limit=\"wrong_secrets_per_address\"} 3";
     assert!(text.contains(counted), "{text}");
     // What needs no secret is there for everybody.

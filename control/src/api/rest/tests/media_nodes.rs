@@ -461,7 +461,7 @@ async fn a_copied_certificate_gets_no_work() {
         .rest
         .app
         .step(|core| cluster.rest.app.metrics.observe(core));
-    let metrics = cluster.rest.app.metrics.render();
+    let metrics = cluster.rest.app.metrics.render(exposition::Format::Text);
     assert!(metrics.contains("nodes_unreached{trouble=\"copied_id\"} 1"));
     // Mended and looked for, it comes.
     copy.up.store(true, Ordering::SeqCst);

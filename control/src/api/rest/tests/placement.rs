@@ -14,7 +14,7 @@ fn page(packets: u32) -> Sample {
         "ringcast_node_ready 1\n\
          ringcast_node_packets_total{{direction=\"in\"}} {packets}\n\
          ringcast_node_capacity_packets_per_second 1000000\n\
-         process_cpu_seconds_total {}\n",
+         ringcast_node_cpu_seconds_total {}\n",
         f64::from(packets) / 1e6,
     ))
 }
@@ -84,7 +84,7 @@ async fn a_full_cluster_creates_sessions_and_lets_nobody_in() {
     assert_eq!(connect(&rest, "early").await.0, 200);
     assert_eq!(connect(&rest, "unknown").await.0, 404);
     rest.app.step(|core| rest.app.metrics.observe(core));
-    let metrics = rest.app.metrics.render();
+    let metrics = rest.app.metrics.render(exposition::Format::Text);
     for line in [
         "ringcast_master_placements_total{outcome=\"all_full\"} 1",
         "ringcast_master_placements_foreseen_total{outcome=\"all_full\"} 2",

@@ -58,7 +58,7 @@ async fn a_session_that_its_node_refuses_goes_elsewhere_before_it_has_media() {
     let mut b = Client::join(&app, Role::Subscriber).await;
     b.subscribe(&stream).await;
     assert_eq!((full.counts(), other.counts()), ((0, 0, 0), (2, 1, 1)));
-    let metrics = app.metrics.render();
+    let metrics = app.metrics.render(exposition::Format::Text);
     assert!(
         metrics.contains("ringcast_master_placements_moved_total 1"),
         "{metrics}"
