@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bench::exit::{self, Exit};
 use bench::fleet::{Counters, Fleet, Settings};
 use bench::plan::{Codec, Medium, Packets, Plan, Session, Sizes, Stream, Suite, Synthetic};
-use bench::subject::Subject as _;
-use bench::subject::ringcast::{Options, Ringcast};
+use bench::runner;
+use bench::subject::ringcast::{Options, Ringcast, Scrape};
+use bench::subject::{Choice, Subject as _};
 
 /// The folder with fresh binaries of master and node.
 fn binaries() -> &'static Path {
@@ -276,4 +278,35 @@ fn a_node_that_drops_media_delivers_nothing() {
         assert_eq!(counters.delivered, 0);
         assert_eq!(counters.silent, 2, "both notice that nothing comes");
     });
+}
+
+#[test]
+fn whoever_scrapes_says_what_it_took() {
+    let session = Session {
+        streams: vec![Stream {
+            video: Some(video(Codec::Vp8)),
+            audio: None,
+        }],
+        viewers: 2,
+        publishers_watch: false,
+    };
+    let every = Scrape::Every(Duration::from_millis(100));
+    for (scrape, is_scraped) in [(every, true), (Scrape::Never, false)] {
+        let settings = runner::Settings {
+            subject: Choice::Ringcast(Options {
+                scrape: Some(scrape),
+                ..Options::new(binaries().to_owned())
+            }),
+            exit: exit::Kind::Loopback,
+            plan: plan(session.clone(), Suite::Aes256Gcm),
+            fleet_threads: 1,
+            check_every: 8,
+            program: Some(PathBuf::from(env!("CARGO_BIN_EXE_ringcast-bench"))),
+        };
+        let outcome = runner::run(&settings, &mut |_| {}, &AtomicBool::new(false));
+        let says = |what: &str| outcome.notes.iter().any(|note| note.starts_with(what));
+        assert_eq!(says("scraped "), is_scraped, "{outcome:?}");
+        assert!(!says("scraped: never"), "{outcome:?}");
+        assert!(says("while measured "), "{outcome:?}");
+    }
 }

@@ -91,6 +91,7 @@ fn ringcast(
             "workers" => options.workers = number(value)?,
             "pin" => options.pin = number(value)?,
             "transport-cc" => options.transport_cc = number(value)?,
+            "scrape" => options.scrape = Some(value.parse()?),
             key => match key.split_once('.') {
                 Some(("env", name)) => options
                     .environment
@@ -152,6 +153,7 @@ fn own_folder() -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subject::ringcast::Scrape;
 
     #[test]
     fn baselines_have_names_and_mistakes() {
@@ -192,6 +194,12 @@ mod tests {
         let variable = ("RUST_LOG".to_owned(), "info".to_owned());
         assert_eq!(options.environment, [variable]);
         assert!(parse_choice("ringcast").is_ok());
+        let Ok(Choice::Ringcast(scraped)) = parse_choice("ringcast+scrape=250ms") else {
+            panic!("no subject");
+        };
+        let every = Scrape::Every(std::time::Duration::from_millis(250));
+        assert_eq!(scraped.scrape, Some(every));
+        assert!(parse_choice("ringcast+scrape=often").is_err());
         assert!(parse_choice("ringcast+workers=many").is_err());
     }
 

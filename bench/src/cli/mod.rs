@@ -29,7 +29,7 @@ const COMPARED_ROUNDS: u32 = 5;
     after_help = "SUBJECT is one of\n  \
         ringcast           ringcast-master and ringcast-node from the folder of this program\n  \
         ringcast@FOLDER    those from another folder: another build\n  \
-        ringcast+KEY=VALUE a setting: driver, workers, pin, transport-cc, env.NAME, engine.KEY of the\n  \
+        ringcast+KEY=VALUE a setting: driver, workers, pin, transport-cc, scrape, env.NAME, engine.KEY of the\n  \
         \x20                  node's [engine], or any KEY of its [media]; several are possible\n  \
         running@URL        a cluster that runs, its secret in RINGCAST_BENCH_SECRET; settings are\n  \
         \x20                  pid (of the node), metrics (its ADDRESS:PORT), insecure (true or false)\n  \

@@ -4,6 +4,7 @@
 mod cluster;
 mod people;
 mod readings;
+mod scraper;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ use crate::subject::{Readings, Subject};
 use cluster::Cluster;
 use people::{People, Venue};
 pub use readings::Metrics;
+pub use scraper::Scrape;
+use scraper::{Disturbance, Scraper};
 
 /// Threads for REST and WebSockets; media have their own.
 const SIGNAL_THREADS: usize = 1;
@@ -60,6 +63,8 @@ pub struct Options {
     pub engine_settings: Vec<String>,
     /// Variables for the environment of the node.
     pub environment: Vec<(String, String)>,
+    /// Whether somebody reads the node's metrics all the time; none: nobody, and nothing is told of it.
+    pub scrape: Option<Scrape>,
 }
 
 impl Options {
@@ -77,6 +82,7 @@ impl Options {
             media_settings: Vec::new(),
             engine_settings: Vec::new(),
             environment: Vec::new(),
+            scrape: None,
         }
     }
 }
@@ -109,6 +115,10 @@ pub struct Ringcast {
     processes: Vec<u32>,
     metrics: Option<SocketAddr>,
     media: Vec<SocketAddr>,
+    scrape: Option<Scrape>,
+    scraper: Option<Scraper>,
+    /// At the last two readings, the older one first.
+    disturbance: [Disturbance; 2],
     venue: Venue,
     people: People,
     // Dropped last: what the others still have to say is said on it.
@@ -133,6 +143,9 @@ impl Ringcast {
             metrics: Some(cluster.metrics),
             media: cluster.media.clone(),
             cluster: Some(cluster),
+            scrape: options.scrape,
+            scraper: None,
+            disturbance: Default::default(),
             venue: venue(application, seed)?,
             people: People::default(),
             runtime,
@@ -164,6 +177,9 @@ impl Ringcast {
             processes: running.processes.clone(),
             metrics: running.metrics,
             media: Vec::new(),
+            scrape: None,
+            scraper: None,
+            disturbance: Default::default(),
             venue: venue(application, seed)?,
             people: People::default(),
             runtime,
@@ -219,7 +235,11 @@ impl Subject for Ringcast {
                 watch.report(Event::Joining { joined, of });
             }
             !watch.is_over()
-        })
+        })?;
+        if let (Some(Scrape::Every(every)), Some(address)) = (self.scrape, self.metrics) {
+            self.scraper = Some(Scraper::start(address, every)?);
+        }
+        Ok(())
     }
 
     fn replace_viewers(&mut self, fleet: &Fleet, count: usize) -> anyhow::Result<()> {
@@ -236,9 +256,18 @@ impl Subject for Ringcast {
     }
 
     fn readings(&mut self) -> anyhow::Result<Readings> {
-        Ok(self
-            .metrics()?
-            .map_or_else(Readings::default, |metrics| readings::of_node(&metrics)))
+        let Some(metrics) = self.metrics()? else {
+            return Ok(Readings::default());
+        };
+        self.disturbance = [self.disturbance[1], Disturbance::of(&metrics)];
+        Ok(readings::of_node(&metrics))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let [before, after] = &self.disturbance;
+        let disturbed = self.scrape.map(|_| after.note_since(before));
+        let scraped = self.scraper.as_ref().map(Scraper::note);
+        scraped.into_iter().chain(disturbed).collect()
     }
 
     fn stop(&mut self) -> anyhow::Result<()> {
