@@ -212,6 +212,36 @@ describe('a real Prometheus', () => {
     }
   });
 
+  test('browsers have gone through every phase of joining, people on paper not', async (t) => {
+    const found = await prometheus.query('sum by (phase) (ringcast_master_join_duration_seconds_count)');
+    const counts = Object.fromEntries(found.map(({ metric, value }) => [metric.phase, value]));
+    t.diagnostic(JSON.stringify(counts));
+    // Three browsers came; nothing ever comes from paper, which is the control.
+    assert.equal(counts.connect, 3);
+    assert.ok(counts.negotiate > 3 && counts.join >= counts.negotiate);
+    const [{ value: size }] = await prometheus.query('ringcast_master_session_participants_count');
+    assert.ok(size > 0, 'sessions on paper are over');
+    const [{ value: mean }] = await prometheus.query('ringcast_master_join_duration_seconds_sum{phase="connect"} / ringcast_master_join_duration_seconds_count{phase="connect"}');
+    assert.ok(mean > 0.01 && mean < 10, `${mean} s to connect`);
+  });
+
+  // What the daemons tell of and none of these expressions asks for.
+  async function unasked(expressions) {
+    const pages = await Promise.all([cluster.admin, ...cluster.nodes.map((node) => node.admin)].map((admin) => fetch(`http://${admin}/metrics`).then((r) => r.text())));
+    const told = [...pages.join('').matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name);
+    const asked = new Set(expressions.flatMap((expression) => expression.match(/ringcast_\w+/g) ?? []).map((name) => name.replace(/_(?:bucket|sum|count)$/, '')));
+    assert.ok(told.length > 150);
+    return [...new Set(told)].filter((name) => !asked.has(name));
+  }
+
+  test('every metric is on a board or in a rule', async () => {
+    const { groups } = await prometheus.api('rules');
+    const all = [...queries().map(({ expression }) => expression), ...groups.flatMap((group) => group.rules.map((rule) => rule.query))];
+    assert.deepEqual(await unasked(all), []);
+    // The control: without those that ask for it it is missed.
+    assert.deepEqual(await unasked(all.filter((one) => !one.includes('ringcast_node_stage_packets_held'))), ['ringcast_node_stage_packets_held']);
+  });
+
   test('Prometheus reads OpenMetrics of both daemons', async () => {
     // Units are in no other format.
     for (const [metric, unit] of [['ringcast_node_forward_latency_seconds', 'seconds'], ['ringcast_master_join_duration_seconds', 'seconds'], ['ringcast_node_bytes', 'bytes'], ['ringcast_node_transports', '']]) {

@@ -9,7 +9,18 @@ pub fn board() -> Board {
         title: "Ringcast / Node",
         about: "What a media node does, what each packet costs it, how near its limits it is, and what holds it up.",
         by_node: true,
-        rows: vec![now(), packets(), time(), cost(), limits(), peers(), link()],
+        rows: vec![
+            now(),
+            packets(),
+            time(),
+            cost(),
+            limits(),
+            peers(),
+            link(),
+            stages(),
+            driver(),
+            workers(),
+        ],
     }
 }
 
@@ -157,6 +168,10 @@ fn peers() -> Row {
             .ask("sum by (state) (ringcast_node_transports{@node})", "{{state}}").stacked(),
         series("Handshakes", "cps", "DTLS handshakes that ended, by result.")
             .ask("sum by (result) (rate(ringcast_node_handshakes_total{@node}[@rate]))", "{{result}}").stacked(),
+        series("Handshakes under way", "short", "DTLS handshakes under way.")
+            .ask("ringcast_node_handshakes_in_progress{@node}", "{{node}}"),
+        series("Handshakes put off", "cps", "Handshake datagrams dropped because too many handshakes were under way; browsers repeat them.")
+            .ask("sum by (node) (rate(ringcast_node_handshake_datagrams_dropped_total{@node}[@rate]))", "{{node}}"),
         series("Transports that ended", "cps", "By reason. Closed by the peer and removed are ordinary.")
             .ask("sum by (reason) (rate(ringcast_node_transports_closed_total{@node}[@rate]))", "{{reason}}").stacked(),
         series("Streams", "short", "What is published here, in how many encodings, and how many copies are sent.")
@@ -179,11 +194,99 @@ fn link() -> Row {
             .ask("sum by (node) (increase(ringcast_node_link_refused_total{@node}[1h]))", "{{node}} refused"),
         series("Behind", "short", "Revisions of what the master wants that the node has not taken up yet.")
             .ask("ringcast_master_link_unapplied_revisions{@node}", "{{node}}"),
+        series("Revision", "short", "Revision of what the master wants that the node has taken up: it stands still where nothing changes.")
+            .ask("ringcast_node_link_applied_revision{@node}", "{{node}}"),
         series("Waited for a mailbox", "cps", "Times that a message between the agent and a worker had to wait.")
             .ask("sum by (direction) (rate(ringcast_node_mailbox_overflows_total{@node}[@rate]))", "{{direction}}"),
         series("Refused entries", "cps", "Entries of the master that the node refused.")
             .ask("sum by (node) (rate(ringcast_node_refusals_total{@node}[@rate]))", "{{node}}"),
         series("Reserved", "pps", "Packets a second that the master keeps free on the node: for what its metrics can't show yet, and for sessions that grow.")
             .ask("ringcast_master_node_reserved_packets_per_second{@node}", "{{node}} {{what}}"),
+    ])
+}
+
+/// For whoever looks into the engine. At the basic level of metrics nodes don't tell of it.
+fn stages() -> Row {
+    row(
+        "Stages, at the full level of metrics",
+        [
+            series("Come in", "pps", "Packets that enter each stage.").ask(
+                "sum by (stage) (rate(ringcast_node_stage_packets_in_total{@node}[@rate]))",
+                "{{stage}}",
+            ),
+            series(
+                "Made",
+                "pps",
+                "Packets that each stage adds: copies, retransmissions, the node's own messages.",
+            )
+            .ask(
+                "sum by (stage) (rate(ringcast_node_stage_packets_made_total{@node}[@rate]))",
+                "{{stage}}",
+            ),
+            series("Go on", "pps", "Packets that each stage hands to the next.").ask(
+                "sum by (stage) (rate(ringcast_node_stage_packets_out_total{@node}[@rate]))",
+                "{{stage}}",
+            ),
+            series(
+                "Consumed",
+                "pps",
+                "Packets that were for the node itself, by the stage that took them.",
+            )
+            .ask(
+                "sum by (stage) (rate(ringcast_node_stage_packets_consumed_total{@node}[@rate]))",
+                "{{stage}}",
+            )
+            .stacked(),
+            series("Held", "short", "Packets that wait inside each stage.")
+                .ask(
+                    "sum by (stage) (ringcast_node_stage_packets_held{@node})",
+                    "{{stage}}",
+                )
+                .stacked(),
+            series("Runs", "cps", "How often each stage runs over a batch.").ask(
+                "sum by (stage) (rate(ringcast_node_stage_calls_total{@node}[@rate]))",
+                "{{stage}}",
+            ),
+        ],
+    )
+}
+
+fn driver() -> Row {
+    row("Driver", [
+        series("Turns", "cps", "Turns of the driver, and those that brought a datagram.")
+            .ask("sum by (node) (rate(ringcast_node_driver_turns_total{@node}[@rate]))", "{{node}} all")
+            .ask("sum by (node) (rate(ringcast_node_driver_receiving_turns_total{@node}[@rate]))", "{{node}} received"),
+        series("Sends", "cps", "Bursts, the requests to send them, and how they leave: as one segmented send, packet by packet where that is refused, by the peer's own socket.")
+            .ask("sum(rate(ringcast_node_driver_bursts_total{@node}[@rate]))", "bursts")
+            .ask("sum(rate(ringcast_node_driver_sends_total{@node}[@rate]))", "requests")
+            .ask("sum(rate(ringcast_node_driver_segmented_bursts_total{@node}[@rate]))", "segmented")
+            .ask("sum(rate(ringcast_node_driver_segmentation_fallbacks_total{@node}[@rate]))", "packet by packet")
+            .ask("sum(rate(ringcast_node_driver_peer_bursts_total{@node}[@rate]))", "by the peer's socket"),
+        series("Want of memory", "cps", "Times that receiving stopped for want of slots, and turns that io_uring ended for want of memory.")
+            .ask("sum by (node) (rate(ringcast_node_driver_out_of_slots_total{@node}[@rate]))", "{{node}} slots")
+            .ask("sum by (node) (rate(ringcast_node_driver_refused_submissions_total{@node}[@rate]))", "{{node}} io_uring"),
+        series("Receives armed again", "cps", "Receives that ended and were armed again.")
+            .ask("sum by (node) (rate(ringcast_node_driver_rearmed_total{@node}[@rate]))", "{{node}}"),
+        series("Out of reach", "cps", "Reports of an unreachable peer.")
+            .ask("sum by (node) (rate(ringcast_node_driver_unreachable_total{@node}[@rate]))", "{{node}}"),
+        series("Padding", "percentunit", "Bytes that make packets of pictures equal, so that they leave in one send, of all that leaves.")
+            .ask(r#"sum by (node) (rate(ringcast_node_padding_bytes_total{@node}[@rate])) / sum by (node) (rate(ringcast_node_driver_bytes_total{@node,direction="out"}[@rate]))"#, "{{node}}"),
+    ])
+}
+
+fn workers() -> Row {
+    row("Workers", [
+        series("Turns", "cps", "Turns of the workers.")
+            .ask("sum by (node) (rate(ringcast_node_worker_turns_total{@node}[@rate]))", "{{node}}"),
+        series("Orders", "cps", "Orders that the workers follow.")
+            .ask("sum by (node) (rate(ringcast_node_worker_orders_total{@node}[@rate]))", "{{node}}"),
+        series("Wake each other", "cps", "Times that a worker wakes another one.")
+            .ask("sum by (node) (rate(ringcast_node_crossing_wakes_total{@node}[@rate]))", "{{node}}"),
+        series("Streams between them", "short", "Streams that other workers get (out), and that come from others (in).")
+            .ask("sum by (node, direction) (ringcast_node_crossing_taps{@node})", "{{node}} {{direction}}"),
+        series("Slots lent", "short", "Receive slots that workers have lent each other.")
+            .ask("ringcast_node_crossing_slots_lent{@node}", "{{node}}"),
+        series("Key frames wished for", "cps", "Key frames that workers ask each other for.")
+            .ask("sum by (node, direction) (rate(ringcast_node_crossing_key_frame_wishes_total{@node}[@rate]))", "{{node}} {{direction}}"),
     ])
 }
