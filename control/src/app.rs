@@ -30,6 +30,7 @@ use crate::reconcile::{
     Held, Orders, Place, Reconciler, Removals, restored_desired, write_desired,
 };
 use crate::sizes::Sizes;
+use crate::standing::Standings;
 use crate::store::{self, Batch, Facts, Loaded, Store, Table, Unwritten};
 
 /// Demonstration tokens that one address may have in a second, averaged.
@@ -67,6 +68,8 @@ pub struct Core {
     pub registry: Registry,
     /// How loaded these are, and where sessions go by that.
     pub loads: Loads,
+    /// How their transports stand.
+    pub standings: Standings,
     /// The sockets of their users.
     pub rpc: RpcSessions,
     /// Who waits for the first media.
@@ -129,6 +132,7 @@ impl App {
             media: Reconciler::restored(&mut loaded)?,
             registry,
             loads: Loads::new(policy, chance.next_u64()),
+            standings: Standings::default(),
             rpc: RpcSessions::restored(&mut loaded, Instant::now() + grace)?,
             joins: Joins::default(),
             sizes: Sizes::default(),

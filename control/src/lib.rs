@@ -25,6 +25,7 @@ pub mod pki;
 pub mod reconcile;
 pub mod server;
 pub mod sizes;
+pub mod standing;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -14,10 +14,11 @@ use link::{CloseReason, Key, Report, TransportReport, TransportState, VoiceRepor
 use tokio::sync::mpsc;
 
 use crate::api::rpc::force;
-use crate::app::{App, Core};
+use crate::app::{App, Core, now_millis};
 use crate::config::Error as ConfigError;
 use crate::domain::{Connection, NodeId, Voice};
 use crate::reconcile::{Owner, Place};
+use crate::standing;
 
 pub use dialling::dial;
 
@@ -87,9 +88,17 @@ fn on_news(app: &App, node: &NodeId, news: News) {
         News::Reports(steps) => app.step(|core| {
             for step in steps {
                 match step {
+                    // What is wrong with a transport comes and goes; its state was taken up before.
+                    Step::Change {
+                        old: Report::Transport(old),
+                        new: Report::Transport(new),
+                    } if old.state == new.state => {
+                        standing::on_report(core, node, &new, now_millis());
+                    }
                     Step::Add(report) | Step::Change { new: report, .. } => {
                         on_report(app, core, node, &report);
                     }
+                    Step::Remove(Report::Transport(gone)) => core.standings.forget(&gone.id),
                     Step::Remove(Report::Voice(silent)) => {
                         core.hear(&silent.id, Voice::default());
                     }
@@ -127,8 +136,9 @@ pub(crate) fn on_report(app: &App, core: &mut Core, node: &NodeId, report: &Repo
         Report::Voice(voice) => on_voice(core, voice),
         Report::Refused(refusal) => {
             app.metrics.refusal(node.as_str());
-            if let Key::Transport(_) = refusal.key {
+            if let Key::Transport(transport) = &refusal.key {
                 core.loads.refused(Instant::now(), node);
+                standing::on_refusal(core, node, transport, &refusal.limit, now_millis());
             }
             tracing::warn!(%node, key = ?refusal.key, limit = refusal.limit, "media node refuses");
         }
@@ -164,6 +174,7 @@ fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportRep
     {
         known.media_address = Some(*address);
     }
+    standing::on_report(core, node, report, now_millis());
     let transport = &report.id;
     match &report.state {
         TransportState::New | TransportState::Connecting => {}
@@ -180,6 +191,8 @@ fn on_transport(app: &App, core: &mut Core, node: &NodeId, report: &TransportRep
                     CloseReason::ClosedByPeer => {
                         tracing::info!(%node, %transport, %owner, "transport closed by the client");
                     }
+                    // Why is said above, where the node says it.
+                    _ if report.trouble.is_some() => {}
                     _ => {
                         tracing::warn!(%node, %transport, ?reason, %owner, "transport closed by the media node");
                     }

@@ -163,6 +163,8 @@ impl Link for FakeNode {
                     worker: 0,
                     addresses: vec![([192, 0, 2, 1], 20000).into()],
                     state: TransportState::New,
+                    since: None,
+                    trouble: None,
                 }),
                 false => Err(NoReport::Timeout),
             }

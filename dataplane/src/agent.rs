@@ -447,6 +447,8 @@ impl Agent {
         let counters = AgentCounters {
             closed: self.node.counters.closed.clone(),
             refusals: self.node.counters.refusals,
+            troubles: self.node.counters.troubles.clone(),
+            troubled: self.node.counters.troubled.clone(),
             handshakes: self.node.counters.handshakes.clone(),
             handshakes_open: handshakes.open() as u64,
             handshakes_deferred: handshakes.deferred,

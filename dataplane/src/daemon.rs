@@ -157,7 +157,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         session_transports: config.media.session_worker_transports,
         capacity,
     };
-    let node = Node::new(addresses, limits, handshakes);
+    let node = Node::new(addresses, limits, handshakes).with_clock(millis_at_zero());
     let agent = Agent::new(node, hello, ports, wake, view.clone());
     let end = on_runtime(serve(config, &credentials, agent, view))?;
     join(threads);
@@ -168,6 +168,13 @@ pub fn run(config: &Config) -> Result<(), Error> {
         }
         End::WorkerFailed { worker, why } => Err(Error::WorkerFailed { worker, why }),
     }
+}
+
+/// What the wall clock showed at `Instant::ZERO`, in milliseconds since 1970.
+fn millis_at_zero() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = u64::try_from(since_1970.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+    millis.saturating_sub(net::now().as_millis())
 }
 
 async fn serve(

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod applied;
+pub mod cause;
 pub mod desired;
 pub mod frame;
 pub mod message;
@@ -27,6 +28,7 @@ pub mod state;
 pub mod statistics;
 pub mod word;
 
+pub use cause::{Cause, Trouble};
 pub use message::{Capacity, Change, Hello, Load, ToMaster, ToNode, Welcome};
 pub use state::*;
 pub use word::Word;

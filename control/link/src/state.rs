@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::cause::Trouble;
 use crate::word::Word;
 
 macro_rules! id {
@@ -367,6 +368,12 @@ pub struct TransportReport {
     pub addresses: Vec<SocketAddr>,
     /// What became of it so far.
     pub state: TransportState,
+    /// Since when that is so, or its trouble: milliseconds since 1970 by the node's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Why nothing flows, or did not when it ended; nothing while it works, and for the first seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 /// The life of a transport.

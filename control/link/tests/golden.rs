@@ -10,6 +10,7 @@ use link::message::{
 };
 use link::state::*;
 use link::statistics::*;
+use link::{Cause, Trouble};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -127,6 +128,22 @@ fn report(state: TransportState) -> Report {
             "[2001:db8::1]:20001".parse().expect("an address"),
         ],
         state,
+        since: None,
+        trouble: None,
+    })
+}
+
+fn in_trouble(state: TransportState, cause: Cause, detail: Option<&str>) -> Report {
+    let Report::Transport(report) = report(state) else {
+        unreachable!("it is one of a transport")
+    };
+    Report::Transport(TransportReport {
+        since: Some(1_700_000_000_123),
+        trouble: Some(Trouble {
+            cause,
+            detail: detail.map(str::to_owned),
+        }),
+        ..report
     })
 }
 
@@ -307,6 +324,14 @@ fn messages_to_the_master() {
         Change::Put(report(TransportState::Closed {
             reason: CloseReason::ConsentLost,
         })),
+        Change::Put(in_trouble(TransportState::New, Cause::NoCheck, None)),
+        Change::Put(in_trouble(
+            TransportState::Closed {
+                reason: CloseReason::HandshakeFailed,
+            },
+            Cause::AlertReceived,
+            Some("alert 42: bad_certificate"),
+        )),
         Change::Remove(Key::Transport(TransportId::new("t1"))),
         Change::Put(voice(Some("p1"), &[("p1", -25), ("p2", -61)])),
         Change::Remove(Key::Session(SessionId::new("s1"))),
@@ -315,7 +340,7 @@ fn messages_to_the_master() {
         "reported",
         &ToMaster::Reported(Delta {
             from: 2,
-            to: 8,
+            to: 10,
             changes,
         }),
     );
@@ -331,4 +356,28 @@ fn messages_to_the_master() {
         "heartbeat",
         &ToMaster::Heartbeat(Heartbeat { applied: 7, load }),
     );
+}
+
+/// What the version before this one knew of a transport's report: it must read what we write, and its reports must be read.
+#[test]
+fn a_master_and_a_node_of_before_causes_are_understood() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(tag = "report", rename_all = "camelCase")]
+    enum Before {
+        Transport(ReportBefore),
+    }
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct ReportBefore {
+        id: TransportId,
+        worker: u16,
+        addresses: Vec<std::net::SocketAddr>,
+        state: TransportState,
+    }
+    let ours = in_trouble(TransportState::Connecting, Cause::NoClientHello, None);
+    let written = serde_json::to_string(&ours).expect("written");
+    let Before::Transport(theirs) = serde_json::from_str(&written).expect("an old master reads it");
+    assert_eq!(theirs.state, TransportState::Connecting);
+    let written = serde_json::to_string(&Before::Transport(theirs)).expect("written");
+    let read: Report = serde_json::from_str(&written).expect("an old node is read");
+    assert_eq!(read, report(TransportState::Connecting));
 }

@@ -27,7 +27,7 @@ macro_rules! file {
 }
 
 const PAGE: &str = include_str!("../../web/inspector/index.html");
-const FILES: [(&str, &str, &str); 11] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("/inspector", HTML, PAGE),
     file!(STYLE, "style.css"),
     file!(SCRIPT, "main.js"),
@@ -38,6 +38,7 @@ const FILES: [(&str, &str, &str); 11] = [
     file!(SCRIPT, "nodes.js"),
     file!(SCRIPT, "session.js"),
     file!(SCRIPT, "sessions.js"),
+    file!(SCRIPT, "troubles.js"),
     file!(SCRIPT, "words.js"),
 ];
 

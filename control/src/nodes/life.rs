@@ -107,6 +107,7 @@ impl Core {
         self.tell_of_nodes();
         let sessions = self.domain.node_lost(node, Reason::NodeCrashed);
         tracing::warn!(%node, sessions, "media node crashed: its sessions are closed");
+        self.standings.forget_node(node);
     }
 
     /// Gives a node the status that somebody ordered. `drain_for`: what is left on a drained one is closed after so long; to order that

@@ -3,12 +3,14 @@
 import { ask } from './ask.js';
 import { $, button, el, facts, keep, note, once, say } from './dom.js';
 import { closeSession, peopleOf, receivedBy, sentBy } from './sessions.js';
+import { failureList, troubleList } from './troubles.js';
 import { bits, clock, many, millis, nameOf, percent, since } from './words.js';
 
 const SHOWN_MAX = 100;
 
 export function sessionView({ act }) {
   let session = null;
+  const showFailures = failureList($('one-failures'), { home: $('one-title') });
   $('close-one').onclick = () => once($('close-one'), async () => { if (session) await closeSession(session, act); });
 
   return {
@@ -17,7 +19,7 @@ export function sessionView({ act }) {
       session = null;
       say($('one-title'), `Session ${id}`);
       show([], null, act);
-      for (const part of ['one-gone', 'one-empty', 'one-facts', 'close-one']) $(part).hidden = true;
+      for (const part of ['one-gone', 'one-empty', 'one-facts', 'one-failed', 'close-one']) $(part).hidden = true;
     },
     // What the API says of it; null: it is no more.
     show(now) {
@@ -29,6 +31,9 @@ export function sessionView({ act }) {
       const people = now ? peopleOf(now) : [];
       $('one-empty').hidden = now === null || people.length > 0;
       show(people, now, act);
+      const names = new Map(people.map((one) => [one.connectionId, nameOf(one)]));
+      $('one-failed').hidden = !now?.transportFailures?.length;
+      showFailures(now, (id) => names.get(id) ?? id);
     },
   };
 }
@@ -51,11 +56,11 @@ function card(first) {
   let { person, context } = first;
   const parts = {
     name: el('h3'), speaks: el('p', { class: 'badge good' }, 'speaks'), facts: el('dl', { class: 'facts' }),
-    sends: streamTable(), receives: streamTable(), count: el('summary'),
+    sends: streamTable(), receives: streamTable(), count: el('summary'), troubles: troubleList(),
   };
   const received = el('details', { ontoggle: () => update() }, parts.count, parts.receives.element);
   const evict = button('Evict…', nameOf(person), () => remove(person, context), 'danger');
-  const element = el('li', { class: 'panel' }, el('div', { class: 'title' }, parts.name, parts.speaks, evict), parts.facts, parts.sends.element, received);
+  const element = el('li', { class: 'panel' }, el('div', { class: 'title' }, parts.name, parts.speaks, evict), parts.facts, parts.sends.element, parts.troubles.element, received);
 
   function update() {
     const [published, receives] = [person.publishers ?? [], person.subscribers ?? []];
@@ -66,6 +71,11 @@ function card(first) {
       ['Browser', person.platform], ['Said by the browser', person.clientData], ['Said by the application', person.serverData],
     ]);
     parts.sends.show(`What ${nameOf(person)} sends`, published.map((stream) => ({ title: (kind) => sends(kind, stream), stream })));
+    // Of what is received too, though its list may be shut.
+    parts.troubles.show([
+      ...published.map(({ streamId, transport }) => ({ id: `to ${streamId}`, title: 'What is sent', transport })),
+      ...receives.map(({ streamId, transport }) => ({ id: `from ${streamId}`, title: `${context.publishers.get(streamId) ?? streamId}, received`, transport })),
+    ]);
     say(parts.count, `Receives ${many(receives.length, 'stream')}`);
     received.hidden = receives.length === 0;
     // Among hundreds this is most of the page: only what is looked at is kept.

@@ -242,8 +242,8 @@ pub struct Config(Arc<Checked>);
 struct Checked {
     settings: Settings,
     inner: Arc<dimpl::Config>,
-    /// The one profile that clients offer; none: all.
-    offered: Option<Profile>,
+    /// The number of the one profile that clients offer; none: all.
+    offered: Option<u16>,
 }
 
 impl Config {
@@ -260,10 +260,18 @@ impl Config {
     /// # Errors
     /// [`BadSettings`].
     pub fn offering(settings: Settings, profile: Profile) -> Result<Self, BadSettings> {
-        Self::build(settings, Some(profile))
+        Self::build(settings, Some(profile.id()))
     }
 
-    fn build(settings: Settings, offered: Option<Profile>) -> Result<Self, BadSettings> {
+    /// The same for clients that offer nothing that a server here takes: `SRTP_NULL_HMAC_SHA1_80` alone, which does not encrypt.
+    ///
+    /// # Errors
+    /// [`BadSettings`].
+    pub fn offering_no_encryption(settings: Settings) -> Result<Self, BadSettings> {
+        Self::build(settings, Some(offer::NULL))
+    }
+
+    fn build(settings: Settings, offered: Option<u16>) -> Result<Self, BadSettings> {
         let provider = offered.map_or_else(default_provider, offer::provider);
         let inner = dimpl::Config::builder()
             .with_crypto_provider(keys::noting(provider))
@@ -318,7 +326,19 @@ pub enum CloseReason {
     /// Peer and we have no SRTP profile in common.
     #[error("no SRTP profile in common")]
     NoCommonSrtpProfile,
-    /// The handshake broke the protocol, was refused, or took too long.
+    /// The handshake took too long.
+    #[error("the handshake took too long")]
+    HandshakeTimeout,
+    /// The peer refused the handshake by a fatal alert of this description (RFC 5246 §7.2).
+    #[error("the peer sent the alert {0}")]
+    Alert(u8),
+    /// The peer does not offer DTLS 1.2.
+    #[error("the peer does not offer DTLS 1.2")]
+    Version,
+    /// Peer and we have no cipher suite or key exchange group in common.
+    #[error("no cipher suite or group in common")]
+    NoCommonCipherSuite,
+    /// The handshake broke the protocol.
     #[error("the handshake failed")]
     HandshakeFailed,
     /// The peer said good-bye.
@@ -475,7 +495,7 @@ impl Handshake {
         match self.phase {
             Phase::Closed | Phase::Idle => return,
             Phase::Handshaking { until } if now >= until => {
-                self.close_with(now, CloseReason::HandshakeFailed);
+                self.close_with(now, CloseReason::HandshakeTimeout);
                 return;
             }
             Phase::Withholding { until } if now >= until => {
@@ -500,6 +520,11 @@ impl Handshake {
     /// Whether the handshake is complete and the peer accepted.
     pub fn is_connected(&self) -> bool {
         self.phase == Phase::Connected
+    }
+
+    /// Whether it is complete but for the fingerprint that the peer should have.
+    pub fn awaits_fingerprint(&self) -> bool {
+        matches!(self.phase, Phase::Withholding { .. })
     }
 
     fn begin(&mut self, now: Instant) {
@@ -530,7 +555,7 @@ impl Handshake {
                 }
             }
             Phase::Idle | Phase::Handshaking { .. } | Phase::Withholding { .. } => {
-                self.close_with(now, CloseReason::HandshakeFailed);
+                self.close_with(now, why(&error));
             }
         }
     }
@@ -675,6 +700,24 @@ impl core::fmt::Debug for Handshake {
         f.debug_struct("Handshake")
             .field("phase", &self.phase)
             .finish_non_exhaustive()
+    }
+}
+
+/// What an error of a handshake means for whoever looks for its cause.
+fn why(error: &dimpl::Error) -> CloseReason {
+    use dimpl::{Error, SecurityError};
+    match error {
+        Error::Timeout(_) => CloseReason::HandshakeTimeout,
+        Error::SecurityError(SecurityError::FatalAlert { description }) => {
+            CloseReason::Alert(*description)
+        }
+        Error::SecurityError(SecurityError::UnsupportedClientVersion(_)) => CloseReason::Version,
+        Error::SecurityError(
+            SecurityError::NoMutuallyAcceptableCipherSuite
+            | SecurityError::NoCommonCipherSuite
+            | SecurityError::NoCommonKeyExchangeGroup,
+        ) => CloseReason::NoCommonCipherSuite,
+        _ => CloseReason::HandshakeFailed,
     }
 }
 
@@ -897,6 +940,56 @@ mod tests {
         }
     }
 
+    /// A pair whose client is configured so.
+    fn pair_with(config: &Config) -> Pair {
+        let mut pair = Pair::new(1_200, |_| Fate::Arrives);
+        let [client, _] = certificates();
+        let epoch = std::time::Instant::now();
+        pair.sides[CLIENT] = Handshake::client(pair.now, epoch, client, config);
+        pair.introduce(CLIENT);
+        pair.introduce(SERVER);
+        pair
+    }
+
+    #[test]
+    fn a_client_without_a_profile_in_common_is_told_apart() {
+        let mut pair = pair_with(&Config::offering_no_encryption(Settings::default()).unwrap());
+        pair.run(Duration::from_secs(5));
+        assert_eq!(pair.closed(SERVER), Some(CloseReason::NoCommonSrtpProfile));
+        assert_eq!(pair.keys(SERVER), None);
+    }
+
+    #[test]
+    fn why_a_handshake_failed_is_told() {
+        // The client's first datagram: its version is two octets after the headers of record and message.
+        let hello = || {
+            let mut pair = pair_with(&config(1_200));
+            let hello =
+                std::iter::from_fn(|| pair.sides[CLIENT].poll()).find_map(|output| match output {
+                    Output::Datagram(datagram) => Some(datagram),
+                    _ => None,
+                });
+            (pair, hello.expect("a client begins"))
+        };
+        let closed = |pair: &mut Pair| {
+            pair.collect();
+            pair.closed(SERVER)
+        };
+        let (mut pair, mut old) = hello();
+        old[25..27].copy_from_slice(&[254, 255]);
+        let now = pair.now;
+        pair.sides[SERVER].on_datagram(now, &old);
+        assert_eq!(closed(&mut pair), Some(CloseReason::Version));
+
+        // handshake_failure, fatal, in the clear.
+        let (mut pair, hello) = hello();
+        let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
+        let now = pair.now;
+        pair.sides[SERVER].on_datagram(now, &hello);
+        pair.sides[SERVER].on_datagram(now, &alert);
+        assert_eq!(closed(&mut pair), Some(CloseReason::Alert(40)));
+    }
+
     #[test]
     fn the_server_has_its_keys_before_the_client_can_finish() {
         for fate in [Fate::Arrives, Fate::Lost] {
@@ -1018,7 +1111,7 @@ mod tests {
             let client = if late {
                 CloseReason::PeerClosed
             } else {
-                CloseReason::HandshakeFailed
+                CloseReason::HandshakeTimeout
             };
             assert_eq!(pair.closed(CLIENT), Some(client));
             assert!(pair.sides.iter().all(|side| side.deadline().is_none()));
@@ -1050,8 +1143,8 @@ mod tests {
     fn silence_ends_a_handshake() {
         let mut pair = Pair::introduced(1_200, |n| if n == 0 { Fate::Arrives } else { Fate::Lost });
         pair.run(Duration::from_secs(20));
-        assert_eq!(pair.closed(SERVER), Some(CloseReason::HandshakeFailed));
-        assert_eq!(pair.closed(CLIENT), Some(CloseReason::HandshakeFailed));
+        assert_eq!(pair.closed(SERVER), Some(CloseReason::HandshakeTimeout));
+        assert_eq!(pair.closed(CLIENT), Some(CloseReason::HandshakeTimeout));
     }
 
     #[test]
@@ -1064,7 +1157,7 @@ mod tests {
         pair.sides[SERVER].on_datagram(now, &garbage);
         pair.sides[SERVER].on_datagram(now, &vec![22; MAX_DATAGRAM + 1]);
         pair.run(Duration::from_secs(20));
-        assert_eq!(pair.closed(SERVER), Some(CloseReason::HandshakeFailed));
+        assert_eq!(pair.closed(SERVER), Some(CloseReason::HandshakeTimeout));
         assert!(!pair.seen[SERVER].contains(&Seen::Sent), "no answer to it");
     }
 

@@ -363,6 +363,13 @@ pub enum Event {
         /// What there was of it lately.
         activity: Activity,
     },
+    /// Something is wrong with a transport, and has been for seconds; or nothing any more. Told when it changes.
+    Standing {
+        /// Which.
+        transport: TransportId,
+        /// What is wrong.
+        trouble: Option<Trouble>,
+    },
     /// The transport is gone from the engine by itself.
     Closed {
         /// Whose.
@@ -384,6 +391,37 @@ pub enum Event {
         /// What is wrong, in words.
         why: &'static str,
     },
+}
+
+/// Why nothing flows on a transport, as far as the engine can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// No connectivity check arrived.
+    NoCheck,
+    /// Checks of its peer are for a ufrag that nobody has.
+    UnknownUfrag,
+    /// Checks for it have a wrong MESSAGE-INTEGRITY.
+    WrongIntegrity,
+    /// Checks arrive, and the peer's credentials are not known.
+    NoRemoteDescription,
+    /// Checks arrive, and ours are not answered.
+    AddressNotProven,
+    /// An address is proven, and there are no keys: what is missing the handshake knows.
+    NoKeys,
+    /// Nothing arrives of what is published on it.
+    NoMedia,
+    /// Sound arrives, and no pictures.
+    NoPictures,
+    /// What it should send is not there.
+    PublisherAbsent,
+    /// Nothing arrives of what it should send.
+    PublisherSilent,
+    /// Pictures arrive, and none to begin with.
+    NoKeyFrame,
+    /// A picture is paused for want of room on the way to the peer.
+    NoRoom,
+    /// What arrives was not agreed on with the peer.
+    NotForwarded,
 }
 
 /// Why the engine lets a transport go.

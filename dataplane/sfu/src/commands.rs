@@ -29,6 +29,7 @@ use crate::model::transport::Remb;
 use crate::model::{Encoding, Medium, Outgoing, Publisher, Subscriber, Transport};
 use crate::select;
 use crate::share;
+use crate::standing::Standing;
 use crate::statistics;
 use crate::stats::PacketKind;
 use crate::tap;
@@ -165,6 +166,7 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
         round_trip: None,
         lossy_until: None,
         retired: Vec::new(),
+        standing: Standing::new(now),
         dtls_lately: (now, 0),
         reference_time: None,
     };
@@ -176,6 +178,11 @@ fn add_transport(engine: &mut Engine, now: Instant, spec: TransportSpec) -> Outc
     engine.model.connections[connection].transports.push(key);
     engine.model.transport_keys.insert(spec.id, key);
     engine.model.ufrags.insert(ufrag, key);
+    if let Some((theirs, _)) = &spec.remote {
+        engine.model.await_peer(key, theirs);
+    }
+    let look = engine.model.transports[key].standing.due;
+    engine.wheel.schedule(key, look);
     engine.drain_ice(key);
     Ok(())
 }
@@ -190,6 +197,7 @@ fn set_remote_ice(
     let key = key_of(engine, id)?;
     let credentials =
         Credentials::new(ufrag, pwd).map_err(|_| "the ICE credentials are not valid")?;
+    engine.model.await_peer(key, ufrag);
     engine.model.transports[key]
         .ice
         .set_remote(now, credentials);
@@ -208,6 +216,7 @@ fn restart_ice(engine: &mut Engine, now: Instant, spec: &IceRestart) -> Outcome 
     if model.ufrags.get(&name).is_some_and(|owner| *owner != key) {
         return Err("the ufrag is in use");
     }
+    model.await_peer(key, remote.ufrag());
     let transport = &mut model.transports[key];
     let ice = &mut transport.ice;
     ice.restart(now, local, remote).map_err(|_| bad)?;
@@ -291,6 +300,7 @@ pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
     }
     engine.wheel.cancel(key);
     engine.paced.remove(key);
+    engine.model.stop_awaiting(key);
     *engine
         .stats
         .transports(engine.model.transports[key].state()) -= 1;

@@ -28,6 +28,7 @@ use crate::path::rewrite::{DATAGRAM_MAX, OVERSHOOT_MAX, WRITTEN_MAX};
 use crate::path::rewritten::Rewritten;
 use crate::path::{Arrived, Plain, classify, ingest, protect, rewrite, route, unprotect};
 use crate::select;
+use crate::standing;
 use crate::stats::{PacketKind, Stats};
 use crate::tap;
 use crate::tap::Taps;
@@ -381,13 +382,20 @@ impl Engine {
             }
         }
         if let Some(reason) = closed {
-            let transport = self.model.transports[key].id;
-            commands::remove_transport(self, key);
-            self.push_event(Event::Closed { transport, reason });
-            self.count_model();
+            self.close(key, reason);
         } else if let Some(deadline) = self.model.transports[key].ice.deadline() {
             self.wheel.schedule(key, deadline);
         }
+    }
+
+    fn close(&mut self, key: u32, reason: CloseReason) {
+        let transport = self.model.transports[key].id;
+        if reason == CloseReason::IceTimeout {
+            standing::tell_last(self, key);
+        }
+        commands::remove_transport(self, key);
+        self.push_event(Event::Closed { transport, reason });
+        self.count_model();
     }
 
     fn select_path(&mut self, key: u32, address: std::net::SocketAddr) {
@@ -414,6 +422,7 @@ impl Engine {
             });
         }
         if first {
+            self.model.stop_awaiting(key);
             self.push_event(Event::IceConnected(id));
             self.want_key_frames_for(key);
         }
@@ -433,12 +442,14 @@ impl Engine {
         }
         feedback::serve(self, now, key);
         congestion::serve(self, now, key);
+        standing::serve(self, now, key);
         let ice = self.model.transports[key].ice.deadline();
         let feedback = feedback::deadline(&self.model, key);
         let paced = congestion::deadline(&self.model, key);
-        if let Some(deadline) = ice.into_iter().chain(feedback).chain(paced).min() {
-            self.wheel.schedule(key, deadline);
-        }
+        let look = self.model.transports[key].standing.due;
+        let deadline = ice.into_iter().chain(feedback).chain(paced).min();
+        self.wheel
+            .schedule(key, deadline.map_or(look, |deadline| deadline.min(look)));
     }
 
     /// Adds to a stage what it took since the last look at the counter.

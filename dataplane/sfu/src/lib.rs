@@ -36,6 +36,7 @@ mod playout;
 mod redundancy;
 mod select;
 mod share;
+mod standing;
 pub mod statistics;
 pub mod stats;
 pub mod tap;

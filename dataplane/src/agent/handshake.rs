@@ -30,6 +30,17 @@ pub enum Deed {
     Closed(CloseReason),
 }
 
+/// How far a handshake is that is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// No datagram has come.
+    Unbegun,
+    /// Flights go to and fro.
+    UnderWay,
+    /// It is complete, and which certificate the peer should have is not known.
+    AwaitsFingerprint,
+}
+
 /// The associations of all transports.
 pub struct Handshakes {
     certificate: Certificate,
@@ -148,6 +159,16 @@ impl Handshakes {
             handshake.on_datagram(now, datagram);
         }
         self.drain(transport)
+    }
+
+    /// How far the handshake of a transport is.
+    pub fn progress(&self, transport: TransportId) -> Progress {
+        let association = self.table.get(&transport);
+        match association.and_then(|association| association.handshake.as_deref()) {
+            None => Progress::Unbegun,
+            Some(handshake) if handshake.awaits_fingerprint() => Progress::AwaitsFingerprint,
+            Some(_) => Progress::UnderWay,
+        }
     }
 
     /// When something is due.

@@ -12,15 +12,19 @@ use link::replica::Step;
 use link::reported::ReportedState;
 use link::state::{self, CloseReason, Entry, Refusal, Report, TransportReport, TransportState};
 use link::statistics::StatisticsQuestion;
+use link::{Cause, Trouble};
 use sfu::api::{self, Command, Event};
 
 use super::handshake::{Deed, Handshakes};
+use super::link::Seldom;
 use super::peers::Peers;
 use super::statistics::Questions;
 use super::taps::Taps;
 use super::translate;
 use super::voices::{self, Voices};
 use crate::placement::{Limits, Place, Placement};
+
+mod standing;
 
 /// The state of everything on this node.
 pub struct Node {
@@ -48,6 +52,10 @@ pub struct Node {
     /// Our own ufrags, by which a first check finds its transport.
     ufrags: HashSet<String>,
     next_id: u64,
+    /// Wall-clock time at `Instant::ZERO`, milliseconds since 1970.
+    millis_at_zero: u64,
+    /// Which troubles are logged.
+    told_trouble: Seldom,
     orders: VecDeque<(u16, Command)>,
     /// Counted for metrics.
     pub counters: Counters,
@@ -62,6 +70,10 @@ pub struct Counters {
     pub handshakes: BTreeMap<&'static str, u64>,
     /// Entries refused.
     pub refusals: u64,
+    /// Times that a transport came into trouble, by its cause.
+    pub troubles: BTreeMap<&'static str, u64>,
+    /// Transports in trouble that are not closed, by its cause.
+    pub troubled: BTreeMap<&'static str, u64>,
 }
 
 struct Transport {
@@ -71,6 +83,13 @@ struct Transport {
     connection: state::ConnectionId,
     ufrag: String,
     state: TransportState,
+    /// Since when that is so, or its trouble: milliseconds since 1970.
+    since: u64,
+    /// What the engine last said of it.
+    seen: Option<api::Trouble>,
+    /// An entry on it that was refused, and why.
+    refused: Option<(state::Key, String)>,
+    trouble: Option<Trouble>,
 }
 
 /// A name that was mentioned, by the publisher itself or by a subscriber who waits for it.
@@ -113,9 +132,18 @@ impl Node {
             hanging: HashMap::new(),
             ufrags: HashSet::new(),
             next_id: 0,
+            millis_at_zero: 0,
+            told_trouble: Seldom::default(),
             orders: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// It was so late at `Instant::ZERO`, in milliseconds since 1970.
+    #[must_use]
+    pub fn with_clock(mut self, millis_at_zero: u64) -> Self {
+        self.millis_at_zero = millis_at_zero;
+        self
     }
 
     /// Carries out a difference between what should be and what is.
@@ -159,14 +187,16 @@ impl Node {
             } => {
                 let deeds = self.handshakes.on_datagram(now, transport, from, &datagram);
                 self.carry_out(now, transport, deeds);
+                self.reconsider(now, transport);
             }
             Event::IceConnected(transport) => {
                 if let Some(found) = self.find(transport)
                     && found.state == TransportState::New
                 {
-                    self.set_state(transport, TransportState::Connecting);
+                    self.set_state(now, transport, TransportState::Connecting);
                 }
             }
+            Event::Standing { transport, trouble } => self.on_standing(now, transport, trouble),
             Event::PathSelected {
                 transport,
                 remote,
@@ -189,12 +219,14 @@ impl Node {
                 self.hear(outcome);
             }
             Event::Closed { transport, reason } => {
-                let reason = match reason {
-                    api::CloseReason::IceTimeout => CloseReason::IceTimeout,
-                    api::CloseReason::ConsentLost => CloseReason::ConsentLost,
+                let (reason, cause) = match reason {
+                    api::CloseReason::IceTimeout => {
+                        (CloseReason::IceTimeout, self.why_unreached(transport))
+                    }
+                    api::CloseReason::ConsentLost => (CloseReason::ConsentLost, Cause::ConsentLost),
                 };
                 self.handshakes.remove(now, transport);
-                self.closed(transport, reason);
+                self.closed(now, transport, reason, Some(cause.into()));
             }
             Event::Statistics { number, transports } => {
                 let name = |id| self.names.get(&id);
@@ -237,7 +269,8 @@ impl Node {
     pub fn stop(&mut self, now: Instant) {
         let all: Vec<api::TransportId> = self.names.keys().copied().collect();
         for transport in all {
-            self.close(now, transport, CloseReason::NodeStopped);
+            let trouble = Some(Cause::NodeStopped.into());
+            self.close(now, transport, CloseReason::NodeStopped, trouble);
         }
     }
 
@@ -280,14 +313,16 @@ impl Node {
             }
         };
         match (outcome, &**entry) {
-            (Err(limit), _) => self.refuse(entry.key(), limit),
-            (Ok(()), Entry::Transport(transport)) => self.place_all_on(&transport.id),
+            (Err(limit), _) => self.refuse(now, entry, limit),
+            (Ok(()), Entry::Transport(transport)) => self.place_all_on(now, &transport.id),
             (Ok(()), Entry::Publisher(_) | Entry::Subscriber(_)) => {}
         }
     }
 
-    fn refuse(&mut self, key: state::Key, limit: String) {
+    fn refuse(&mut self, now: Instant, entry: &Entry, limit: String) {
+        let key = entry.key();
         tracing::warn!(entry = ?key, %limit, "refused");
+        self.note_refusal(now, entry, Some(&limit));
         self.counters.refusals += 1;
         self.reported.put(Report::Refused(Refusal { key, limit }));
     }
@@ -295,11 +330,12 @@ impl Node {
     fn remove(&mut self, now: Instant, entry: &Entry) {
         let key = entry.key();
         self.unhang(entry);
+        self.note_refusal(now, entry, None);
         match entry {
             Entry::Transport(transport) => {
                 let known = self.transports.get(&transport.id).map(|known| known.id);
                 if let Some(id) = known {
-                    self.close(now, id, CloseReason::Removed);
+                    self.close(now, id, CloseReason::Removed, None);
                     self.transports.remove(&transport.id);
                 }
             }
@@ -347,7 +383,7 @@ impl Node {
     }
 
     /// A transport is there: whatever was waiting for it, refused or left over from one of the same name, goes on it.
-    fn place_all_on(&mut self, transport: &state::TransportId) {
+    fn place_all_on(&mut self, now: Instant, transport: &state::TransportId) {
         let waiting = self.hanging.get(transport).cloned().unwrap_or_default();
         for entry in waiting {
             let key = entry.key();
@@ -355,7 +391,7 @@ impl Node {
                 Ok(()) => {
                     self.reported.remove(&key);
                 }
-                Err(limit) => self.refuse(key, limit),
+                Err(limit) => self.refuse(now, &entry, limit),
             }
         }
     }
@@ -404,6 +440,10 @@ impl Node {
             connection: wanted.connection.clone(),
             ufrag: ufrag.clone(),
             state: TransportState::New,
+            since: self.millis(now),
+            seen: None,
+            refused: None,
+            trouble: None,
         };
         self.transports.insert(wanted.id.clone(), transport);
         self.names.insert(id, wanted.id.clone());
@@ -452,7 +492,12 @@ impl Node {
                 // Nobody can match it.
                 Err(why) => {
                     tracing::warn!(transport = %new.id, %why, "closing");
-                    self.close(now, id, CloseReason::FingerprintMismatch);
+                    let trouble = Trouble {
+                        cause: Cause::FingerprintMismatch,
+                        detail: Some(why),
+                    };
+                    let reason = CloseReason::FingerprintMismatch;
+                    self.close(now, id, reason, Some(trouble));
                 }
             }
         }
@@ -651,9 +696,10 @@ impl Node {
                     self.order(worker, Command::KeysReady { transport, keys });
                     self.order(worker, Command::DtlsCompleted { transport, address });
                     *self.counters.handshakes.entry("connected").or_default() += 1;
-                    self.set_state(transport, TransportState::Connected { srtp_profile });
+                    self.set_state(now, transport, TransportState::Connected { srtp_profile });
                 }
                 Deed::Closed(reason) => {
+                    let trouble = translate::handshake_trouble(reason);
                     let (result, reason) = translate::close_reason(reason);
                     let was_connected = self.find(transport).is_some_and(|found| {
                         matches!(found.state, TransportState::Connected { .. })
@@ -661,74 +707,9 @@ impl Node {
                     if !was_connected {
                         *self.counters.handshakes.entry(result).or_default() += 1;
                     }
-                    self.close(now, transport, reason);
+                    self.close(now, transport, reason, trouble);
                 }
             }
-        }
-    }
-
-    /// Ends a transport on our side.
-    fn close(&mut self, now: Instant, transport: api::TransportId, reason: CloseReason) {
-        let Some(found) = self.find(transport).filter(|found| !found.is_closed()) else {
-            return;
-        };
-        let worker = found.worker;
-        for deed in self.handshakes.remove(now, transport) {
-            if let Deed::Send(datagram) = deed {
-                self.order(
-                    worker,
-                    Command::SendDtls {
-                        transport,
-                        datagram,
-                    },
-                );
-            }
-        }
-        self.order(worker, Command::RemoveTransport(transport));
-        self.closed(transport, reason);
-    }
-
-    /// A transport has ended.
-    fn closed(&mut self, transport: api::TransportId, reason: CloseReason) {
-        if self.find(transport).is_none_or(Transport::is_closed) {
-            return;
-        }
-        self.set_state(transport, TransportState::Closed { reason });
-        self.peers.on_closed(transport);
-        let Some(name) = self.names.remove(&transport) else {
-            return;
-        };
-        *self
-            .counters
-            .closed
-            .entry(translate::reason_label(reason))
-            .or_default() += 1;
-        tracing::info!(transport = %name, ?reason, "transport closed");
-        self.displace_all_on(&name);
-        if let Some(found) = self.transports.get(&name) {
-            self.placement.give_back(&found.session, &found.connection);
-            self.ufrags.remove(&found.ufrag);
-        }
-    }
-
-    fn set_state(&mut self, transport: api::TransportId, state: TransportState) {
-        let Some(name) = self.names.get(&transport).cloned() else {
-            return;
-        };
-        if let Some(found) = self.transports.get_mut(&name) {
-            found.state = state;
-        }
-        self.report(&name);
-    }
-
-    fn report(&mut self, name: &state::TransportId) {
-        if let Some(transport) = self.transports.get(name) {
-            self.reported.put(Report::Transport(TransportReport {
-                id: name.clone(),
-                worker: transport.worker,
-                addresses: self.addresses[usize::from(transport.worker)].clone(),
-                state: transport.state.clone(),
-            }));
         }
     }
 

@@ -1,11 +1,14 @@
 //! From the words of the link to the words of the engine.
 
 use link::state::{self, CloseReason};
+use link::{Cause, Trouble};
 use proto::codec::Codec;
 use proto::dtls::{self, Fingerprint};
 use proto::ice::Credentials;
 use proto::rtp::Uri;
 use sfu::api;
+
+use super::handshake::Progress;
 
 /// Longest ufrag of our own: it returns in every check, and has to fit.
 const OWN_UFRAG_MAX: usize = 32;
@@ -179,6 +182,75 @@ fn extensions(list: &[state::Extension]) -> Vec<(u8, Uri)> {
     list.iter().filter_map(known).collect()
 }
 
+/// What is wrong with a transport, as the engine and its handshake see it.
+pub fn cause(trouble: api::Trouble, progress: Progress) -> Cause {
+    match trouble {
+        api::Trouble::NoCheck => Cause::NoCheck,
+        api::Trouble::UnknownUfrag => Cause::UnknownUfrag,
+        api::Trouble::WrongIntegrity => Cause::WrongIntegrity,
+        api::Trouble::NoRemoteDescription => Cause::NoRemoteDescription,
+        api::Trouble::AddressNotProven => Cause::AddressNotProven,
+        api::Trouble::NoKeys => match progress {
+            Progress::Unbegun => Cause::NoClientHello,
+            Progress::UnderWay => Cause::HandshakeUnfinished,
+            Progress::AwaitsFingerprint => Cause::FingerprintMissing,
+        },
+        api::Trouble::NoMedia => Cause::NoMedia,
+        api::Trouble::NoPictures => Cause::NoPictures,
+        api::Trouble::PublisherAbsent => Cause::PublisherAbsent,
+        api::Trouble::PublisherSilent => Cause::PublisherSilent,
+        api::Trouble::NoKeyFrame => Cause::NoKeyFrame,
+        api::Trouble::NoRoom => Cause::NoRoom,
+        api::Trouble::NotForwarded => Cause::NotForwarded,
+    }
+}
+
+/// Why a handshake ended; nothing if we wanted that.
+pub fn handshake_trouble(reason: dtls::CloseReason) -> Option<Trouble> {
+    let cause = match reason {
+        dtls::CloseReason::FingerprintMismatch => Cause::FingerprintMismatch,
+        dtls::CloseReason::FingerprintTimeout => Cause::FingerprintMissing,
+        dtls::CloseReason::NoCommonSrtpProfile => Cause::NoCommonSrtpProfile,
+        dtls::CloseReason::HandshakeTimeout => Cause::HandshakeUnfinished,
+        dtls::CloseReason::Alert(_) => Cause::AlertReceived,
+        dtls::CloseReason::Version => Cause::DtlsVersion,
+        dtls::CloseReason::NoCommonCipherSuite => Cause::NoCommonCipherSuite,
+        dtls::CloseReason::HandshakeFailed => Cause::HandshakeFailed,
+        dtls::CloseReason::PeerClosed => Cause::ClosedByPeer,
+        dtls::CloseReason::Local => return None,
+    };
+    let detail = match reason {
+        dtls::CloseReason::Alert(number) => Some(format!("alert {number}: {}", alert_name(number))),
+        _ => None,
+    };
+    Some(Trouble { cause, detail })
+}
+
+/// RFC 5246 §7.2, those that occur.
+fn alert_name(number: u8) -> &'static str {
+    match number {
+        10 => "unexpected_message",
+        20 => "bad_record_mac",
+        22 => "record_overflow",
+        40 => "handshake_failure",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        44 => "certificate_revoked",
+        45 => "certificate_expired",
+        46 => "certificate_unknown",
+        47 => "illegal_parameter",
+        48 => "unknown_ca",
+        50 => "decode_error",
+        51 => "decrypt_error",
+        70 => "protocol_version",
+        71 => "insufficient_security",
+        80 => "internal_error",
+        90 => "user_canceled",
+        110 => "unsupported_extension",
+        _ => "of no name",
+    }
+}
+
 /// The result of a handshake that ended so, for metrics, and the word of the link.
 pub fn close_reason(reason: dtls::CloseReason) -> (&'static str, CloseReason) {
     match reason {
@@ -191,7 +263,11 @@ pub fn close_reason(reason: dtls::CloseReason) -> (&'static str, CloseReason) {
         dtls::CloseReason::NoCommonSrtpProfile => {
             ("no_common_srtp_profile", CloseReason::NoCommonSrtpProfile)
         }
-        dtls::CloseReason::HandshakeFailed => ("failed", CloseReason::HandshakeFailed),
+        dtls::CloseReason::HandshakeTimeout
+        | dtls::CloseReason::Alert(_)
+        | dtls::CloseReason::Version
+        | dtls::CloseReason::NoCommonCipherSuite
+        | dtls::CloseReason::HandshakeFailed => ("failed", CloseReason::HandshakeFailed),
         dtls::CloseReason::PeerClosed => ("closed_by_peer", CloseReason::ClosedByPeer),
         dtls::CloseReason::Local => ("removed", CloseReason::Removed),
     }

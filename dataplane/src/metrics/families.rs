@@ -78,6 +78,8 @@ families! {
     OVER_LIMIT: Gauge "ringcast_node_over_limit" "1 while a limit is reached and new transports are refused for it.";
     LIMIT_REFUSALS: Counter "ringcast_node_limit_refusals_total" "Transports that were refused because a limit was reached.";
     TRANSPORTS_CLOSED: Counter "ringcast_node_transports_closed_total" "Transports that ended, by reason.";
+    TRANSPORT_TROUBLES: Counter "ringcast_node_transport_troubles_total" "Times that nothing flowed on a transport for seconds, or that it ended so, by the cause.";
+    TRANSPORTS_TROUBLED: Gauge "ringcast_node_transports_troubled" "Transports on which nothing flows, or not all that should, by the cause.";
     REFUSALS: Counter "ringcast_node_refusals_total" "Entries of the master that the node refused.";
     PUBLISHERS: Gauge "ringcast_node_publishers" "Published streams.";
     SUBSCRIBERS: Gauge "ringcast_node_subscribers" "Copies of streams being sent.";

@@ -26,6 +26,10 @@ pub struct AgentCounters {
     pub closed: BTreeMap<&'static str, u64>,
     /// Entries refused.
     pub refusals: u64,
+    /// Times that a transport came into trouble, by its cause.
+    pub troubles: BTreeMap<&'static str, u64>,
+    /// Transports in trouble that are not closed, by its cause.
+    pub troubled: BTreeMap<&'static str, u64>,
     /// Handshakes that ended, by result.
     pub handshakes: BTreeMap<&'static str, u64>,
     /// Handshakes under way.
@@ -254,6 +258,12 @@ fn model(page: &mut Page, agent: &AgentCounters, sum: &Snapshot) {
     for (reason, count) in &agent.closed {
         page.count(TRANSPORTS_CLOSED, &[("reason", reason)], *count);
     }
+    for (cause, count) in &agent.troubles {
+        page.count(TRANSPORT_TROUBLES, &[("cause", cause)], *count);
+    }
+    for (cause, count) in &agent.troubled {
+        page.gauge(TRANSPORTS_TROUBLED, &[("cause", cause)], *count as f64);
+    }
     page.count(REFUSALS, &[], agent.refusals);
 }
 
@@ -450,6 +460,10 @@ mod tests {
         for label in crate::agent::end_labels() {
             agent.closed.insert(label, 1);
             agent.handshakes.insert(label, 1);
+        }
+        for cause in link::Cause::ALL {
+            agent.troubles.insert(cause.label(), 1);
+            agent.troubled.insert(cause.label(), 1);
         }
         agent.limits[Limit::Memory as usize] = (true, 3);
         agent

@@ -30,7 +30,7 @@ fn mid_extension() -> Vec<Extension> {
     }]
 }
 
-fn publisher(id: &str, transport: &Peer) -> Entry {
+pub fn publisher(id: &str, transport: &Peer) -> Entry {
     Entry::Publisher(Publisher {
         id: PublisherId::new(id),
         transport: transport.entry.id.clone(),
@@ -71,7 +71,7 @@ fn subscriber(id: &str, publisher: &str, transport: &Peer) -> Entry {
 }
 
 /// One packet of sound whose payload tells which one it is.
-fn say(peer: &mut Peer, number: u16) {
+pub fn say(peer: &mut Peer, number: u16) {
     let fields = Fields {
         marker: number == 0,
         payload_type: 111,

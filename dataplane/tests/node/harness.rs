@@ -153,6 +153,15 @@ impl World {
         waited.expect("news in time")
     }
 
+    /// What the node says of a transport.
+    pub fn report_of(&self, id: &str) -> state::TransportReport {
+        let key = state::Key::Transport(state::TransportId::new(id));
+        match self.link.report(&key) {
+            Some(state::Report::Transport(report)) => report,
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+
     /// Waits until the node reports this state of a transport.
     pub fn wait_for_state(
         &self,
@@ -345,6 +354,8 @@ pub struct Peer {
     dtls_config: dtls::Config,
     epoch: StdInstant,
     expected: Vec<dtls::Fingerprint>,
+    /// It never begins a handshake.
+    begins_dtls: bool,
     inbound: Option<Inbound>,
     outbound: Option<Outbound>,
 }
@@ -403,9 +414,36 @@ impl Peer {
                 .iter()
                 .map(|one| parse(one).expect("valid"))
                 .collect(),
+            begins_dtls: true,
             inbound: None,
             outbound: None,
         }
+    }
+
+    /// The same with another idea of the node's ICE password.
+    pub fn with_wrong_password(mut self) -> Self {
+        let (node, own) = (&self.entry.local_ice, self.entry.remote_ice.as_ref());
+        let own = own.expect("described");
+        let wrong = IceCredentials::new(&node.ufrag, "anotherPasswordOf24chars");
+        let own = IceCredentials::new(&own.ufrag, &own.pwd);
+        let (wrong, own) = (wrong.expect("well-formed"), own.expect("well-formed"));
+        let (config, rng) = (IceConfig::default(), Rng::from_number(11));
+        let ice = Controlling::new(Instant::ZERO, own, wrong, self.node, config, rng);
+        self.ice = ice.expect("short credentials");
+        self
+    }
+
+    /// The same without DTLS.
+    pub fn without_dtls(mut self) -> Self {
+        self.begins_dtls = false;
+        self
+    }
+
+    /// The same without an SRTP profile in common with the node.
+    pub fn without_common_profile(mut self) -> Self {
+        let config = dtls::Config::offering_no_encryption(dtls::Settings::default());
+        self.dtls_config = config.expect("good settings");
+        self
     }
 
     /// The entry with the fingerprint that was kept back.
@@ -542,7 +580,7 @@ impl Peer {
                 self.socket.send_to(&datagram, to).expect("sent");
             }
         }
-        if self.ice.is_connected() && self.dtls.is_none() {
+        if self.ice.is_connected() && self.dtls.is_none() && self.begins_dtls {
             let now = self.now();
             let mut dtls =
                 dtls::Handshake::client(now, self.epoch, &self.certificate, &self.dtls_config);

@@ -161,6 +161,9 @@ describe('a real Prometheus', () => {
   // People on paper come and go, one has no right to, and a stranger sends to a node.
   async function keepBusy() {
     const stranger = dgram.createSocket('udp4');
+    // One stays, and is in trouble before long, for nothing comes of it.
+    const lasting = await paperParticipant(cluster, 'paper-0');
+    await lasting.publish();
     for (let n = 0; loading; n += 1) {
       const who = await paperParticipant(cluster, `paper-${n % 5}`);
       await who.publish();
@@ -172,6 +175,7 @@ describe('a real Prometheus', () => {
       await who.call('leaveRoom', {});
       who.close();
     }
+    lasting.close();
     stranger.close();
   }
 

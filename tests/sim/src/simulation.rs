@@ -626,6 +626,7 @@ impl Simulation {
             // Only garbage looks like DTLS here; the handshake would ignore it. And the virtual network has no sockets.
             Event::Dtls { .. }
             | Event::PathSelected { .. }
+            | Event::Standing { .. }
             | Event::Statistics { .. }
             | Event::Heard { .. } => {}
         }

@@ -111,6 +111,8 @@ impl FakeNode {
                         worker: 3,
                         addresses: vec![LOCALHOST],
                         state: TransportState::New,
+                        since: None,
+                        trouble: None,
                     })
                 });
         }

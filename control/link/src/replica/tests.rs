@@ -13,6 +13,8 @@ fn report(name: u16, worker: u16) -> Report {
         state: TransportState::Closed {
             reason: CloseReason::Removed,
         },
+        since: None,
+        trouble: None,
     })
 }
 

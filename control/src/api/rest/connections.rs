@@ -18,6 +18,7 @@ use crate::domain::{
     Code, Connection, ConnectionId, ConnectionProperties, IceServer, Reason, Refused, Role,
     SessionId, Stream,
 };
+use crate::standing;
 
 /// `POST /sessions/{sid}/connection`
 pub async fn create(
@@ -99,7 +100,7 @@ pub async fn get(
     })
 }
 
-/// A connection as applications see it, with statistics if they were asked for.
+/// A connection as applications see it, with how its transports stand, and statistics if they were asked for.
 fn with(
     statistics: Option<&Statistics>,
     core: &Core,
@@ -108,6 +109,7 @@ fn with(
     public_url: &str,
 ) -> Value {
     let mut shown = render(session, connection, public_url);
+    standing::add_to(core, session, &mut shown, now_millis());
     if let Some(statistics) = statistics {
         statistics.add_to(core, session, &mut shown);
     }

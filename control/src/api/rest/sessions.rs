@@ -17,6 +17,7 @@ use super::statistics::Statistics;
 use super::{Problem, WEB_RTC_STATS, flag, list as list_of, public_url};
 use crate::app::{App, now_millis};
 use crate::domain::{Limits, NodeId, Reason, Session, SessionId, SessionProperties};
+use crate::standing;
 
 /// How many are shown between two other steps.
 pub(super) const SESSIONS_AT_A_TIME: usize = 16;
@@ -87,6 +88,7 @@ pub async fn list(
             let still_there = some.iter().filter_map(|id| core.domain.session(id));
             let shown = still_there.map(|session| {
                 let mut shown = render(session, pending, &url);
+                standing::add_to_session(core, &session.id, &mut shown, now_millis());
                 if let Some(statistics) = &statistics {
                     statistics.add_to_session(core, &session.id, &mut shown);
                 }
@@ -120,6 +122,7 @@ pub async fn get(
         let session = core.domain.session(&id);
         let session = session.ok_or_else(|| Problem::empty(StatusCode::NOT_FOUND))?;
         let mut shown = render(session, pending, &url);
+        standing::add_to_session(core, &id, &mut shown, now_millis());
         if let Some(statistics) = &statistics {
             statistics.add_to_session(core, &id, &mut shown);
         }

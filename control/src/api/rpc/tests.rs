@@ -27,6 +27,7 @@ mod limits;
 mod placement;
 mod quality;
 mod restart;
+mod standing;
 
 const OFFER: &str = include_str!(
     "../../../../tests/data/sdp/openvidu-browser-2.32.2-mediasoup-static.publishVideo.offer.sdp"

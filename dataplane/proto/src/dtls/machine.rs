@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 use super::keys::{self, Notes, RecordKey};
 use super::settled::Settled;
 use super::{Certificate, Config, MAX_DATAGRAM, MAX_OUTPUTS, MAX_QUEUED_DATAGRAMS, offer};
-use crate::srtp::Profile;
 
 /// `dimpl` wants a buffer of at least a datagram to poll into.
 const SMALLEST_SCRATCH: usize = 2_048;
@@ -28,7 +27,7 @@ pub(super) struct Whole {
     /// What [`Instant::ZERO`] is on the clock that `dimpl` wants.
     epoch: std::time::Instant,
     /// The list in our ClientHello is rewritten to this one.
-    offered: Option<Profile>,
+    offered: Option<u16>,
     /// Bytes taken so far: no certificate can be longer.
     received: usize,
     pub(super) timer: Option<Instant>,

@@ -22,24 +22,28 @@ const CLIENT_HELLO: u8 = 1;
 const USE_SRTP: [u8; 6] = [0, 14, 0, 9, 0, 6];
 const LIST_LENGTH: usize = 6;
 
-/// What `dimpl` is to compute with so that only `profile` is offered.
-pub(super) fn provider(profile: Profile) -> CryptoProvider {
+/// `SRTP_NULL_HMAC_SHA1_80` (RFC 5764 §4.1.2), which nobody should take.
+pub(super) const NULL: u16 = 5;
+
+/// What `dimpl` is to compute with so that only the profile of this number is offered: one of ours or [`NULL`].
+pub(super) fn provider(profile: u16) -> CryptoProvider {
     const GCM_256: u16 = Profile::AeadAes256Gcm.id();
     const GCM_128: u16 = Profile::AeadAes128Gcm.id();
     const CM_80: u16 = Profile::Aes128CmHmacSha1_80.id();
     match profile {
-        Profile::AeadAes256Gcm => with(&Only::<GCM_256>, &Only::<GCM_256>),
-        Profile::AeadAes128Gcm => with(&Only::<GCM_128>, &Only::<GCM_128>),
-        Profile::Aes128CmHmacSha1_80 => with(&Only::<CM_80>, &Only::<CM_80>),
+        GCM_256 => with(&Only::<GCM_256>, &Only::<GCM_256>),
+        GCM_128 => with(&Only::<GCM_128>, &Only::<GCM_128>),
+        CM_80 => with(&Only::<CM_80>, &Only::<CM_80>),
+        _ => with(&Only::<NULL>, &Only::<NULL>),
     }
 }
 
 /// Overwrites the list in a datagram that is to be sent, if it begins with a ClientHello.
-pub(super) fn rewrite_datagram(datagram: &mut [u8], profile: Profile) {
+pub(super) fn rewrite_datagram(datagram: &mut [u8], profile: u16) {
     if datagram.first() == Some(&HANDSHAKE)
         && let Some(message) = datagram.get_mut(RECORD_HEADER..)
     {
-        rewrite(message, profile.id());
+        rewrite(message, profile);
     }
 }
 

@@ -438,6 +438,16 @@ impl Lite {
         self.selected.map(|selected| selected.address)
     }
 
+    /// Whether a valid check came from anywhere.
+    pub fn has_candidates(&self) -> bool {
+        !self.candidates.is_empty()
+    }
+
+    /// Whether the peer's credentials are known.
+    pub fn has_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
     /// Smoothed round trip of our questions.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt

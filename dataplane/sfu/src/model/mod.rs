@@ -59,6 +59,8 @@ pub(crate) struct Model {
     pub(crate) publisher_keys: Map<PublisherId, u32>,
     pub(crate) subscriber_keys: Map<SubscriberId, u32>,
     pub(crate) ufrags: Map<Box<[u8]>, u32>,
+    /// Transports without a proven address, by the ufrag of their peer.
+    pub(crate) awaited: Map<Box<[u8]>, u32>,
     /// Whose datagrams come from an address: the transport that a valid check came for.
     pub(crate) addresses: Map<SocketAddr, u32>,
     /// Who else sent a valid check from an address: its former owner, or whoever wants it of one that has proven it. The
@@ -86,6 +88,7 @@ impl Model {
             publisher_keys: Map::with_hasher(state()),
             subscriber_keys: Map::with_hasher(state()),
             ufrags: Map::with_hasher(state()),
+            awaited: Map::with_hasher(state()),
             addresses: Map::with_hasher(state()),
             claims: Map::with_hasher(state()),
         }
@@ -182,6 +185,27 @@ impl Model {
             .flat_map(|publisher| &self.publishers[*publisher].media)
             .flat_map(|medium| &self.media[*medium].encodings)
             .copied()
+    }
+
+    /// The ufrag of a peer is known before its address is.
+    pub(crate) fn await_peer(&mut self, transport: u32, ufrag: &str) {
+        self.stop_awaiting(transport);
+        let one = &mut self.transports[transport];
+        if one.selected.is_none() {
+            let ufrag: Box<[u8]> = ufrag.as_bytes().into();
+            one.standing.awaited = Some(ufrag.clone());
+            self.awaited.insert(ufrag, transport);
+        }
+    }
+
+    /// An address of the peer is proven, or it is given up.
+    pub(crate) fn stop_awaiting(&mut self, transport: u32) {
+        let ufrag = self.transports[transport].standing.awaited.take();
+        if let Some(ufrag) = ufrag
+            && self.awaited.get(&ufrag) == Some(&transport)
+        {
+            self.awaited.remove(&ufrag);
+        }
     }
 
     /// A valid check for `transport` came from `address`, and its agent remembers the address.

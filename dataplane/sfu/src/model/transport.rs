@@ -14,6 +14,7 @@ use super::publisher::Role;
 use crate::api::TransportId;
 use crate::budget::Downlink;
 use crate::pacer::Pacer;
+use crate::standing::Standing;
 
 /// Most RTP streams that a peer may send on one transport.
 pub(crate) const SOURCES_MAX: usize = 64;
@@ -68,6 +69,7 @@ pub(crate) struct Transport {
     pub(crate) lossy_until: Option<Instant>,
     /// The next index of SSRCs that were in use: they continue, for a packet index never returns.
     pub(crate) retired: Vec<(u32, u64)>,
+    pub(crate) standing: Standing,
     /// Handshake datagrams taken from it: since when, how many.
     pub(crate) dtls_lately: (Instant, u8),
     /// A receiver's clock that is to be answered (RFC 3611 §4.4): SSRC, its time, arrival.

@@ -113,19 +113,26 @@ fn request(
     message: &Message<'_>,
     datagram: &Datagram,
 ) -> Result<(), DropReason> {
-    let ufrag = message.username().and_then(ice::local_ufrag);
-    let key = ufrag.and_then(|ufrag| engine.model.ufrags.get(ufrag));
-    let key = *key.ok_or(DropReason::StunUnknownUfrag)?;
+    let name = message.username().and_then(ice::split_username);
+    let key = name.and_then(|(ufrag, _)| engine.model.ufrags.get(ufrag));
+    let Some(&key) = key else {
+        note_unknown_ufrag(engine, name.map(|(_, theirs)| theirs));
+        return Err(DropReason::StunUnknownUfrag);
+    };
     let path = Path {
         remote: datagram.source,
         local: datagram.local,
     };
     let transport = &mut engine.model.transports[key];
     let mut response = [0; MAX_RESPONSE_LEN];
-    let len = transport
+    let answered = transport
         .ice
-        .on_request(now, message, datagram.source, &mut response)
-        .map_err(reason)?;
+        .on_request(now, message, datagram.source, &mut response);
+    let len = answered.map_err(|ignored| {
+        let refused = matches!(ignored, Ignored::WrongIntegrity | Ignored::NoIntegrity);
+        transport.standing.wrong_integrity |= refused;
+        reason(ignored)
+    })?;
     // Not so if the check was answered by an error.
     if transport.ice.is_checked(path.remote) {
         transport.note_path(path);
@@ -136,6 +143,14 @@ fn request(
         .push(&mut engine.stats, path, PacketKind::Stun, &response[..len]);
     engine.drain_ice(key);
     Ok(())
+}
+
+/// Who waits for the sender of a check by its own ufrag finds out why it waits.
+fn note_unknown_ufrag(engine: &mut Engine, theirs: Option<&[u8]>) {
+    let awaited = theirs.and_then(|ufrag| engine.model.awaited.get(ufrag));
+    if let Some(transport) = awaited.and_then(|key| engine.model.transports.get_mut(*key)) {
+        transport.standing.unknown_ufrag = true;
+    }
 }
 
 fn response(

@@ -19,6 +19,7 @@ mod restart;
 mod sharing;
 mod simulcast;
 mod sound;
+mod standing;
 mod statistics;
 mod strangers;
 

@@ -314,7 +314,11 @@ fn a_transport_that_nobody_checks_times_out() {
         transport: net.peers[peer].id,
         reason: CloseReason::IceTimeout,
     };
-    assert_eq!(net.events, [closed]);
+    let told = Event::Standing {
+        transport: net.peers[peer].id,
+        trouble: Some(Trouble::NoCheck),
+    };
+    assert_eq!(net.events, [told, closed]);
     assert_eq!(net.engine.deadline(), None, "nothing is left to wait for");
     net.finish();
 }

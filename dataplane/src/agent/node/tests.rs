@@ -531,3 +531,103 @@ fn who_speaks_is_told_to_the_master_and_to_workers_that_send_it_on() {
     let key = state::Key::Session(SessionId::new("one"));
     assert_eq!(node.reported.get(&key), None, "nothing is left of it");
 }
+
+fn trouble_of(node: &Node, id: &str) -> (Option<Trouble>, Option<u64>) {
+    let key = state::Key::Transport(TransportId::new(id));
+    match node.reported.get(&key) {
+        Some(Report::Transport(report)) => (report.trouble.clone(), report.since),
+        other => panic!("{id}: {other:?}"),
+    }
+}
+
+fn standing(node: &mut Node, at: u64, id: u64, trouble: Option<api::Trouble>) {
+    let transport = api::TransportId(id);
+    let event = Event::Standing { transport, trouble };
+    node.on_event(Instant::from_millis(at), event);
+}
+
+#[test]
+fn a_trouble_is_reported_with_its_time_and_taken_back() {
+    let mut node = node(10).with_clock(1_000_000);
+    add(&mut node, Entry::Transport(wanted("a", "one")));
+    assert_eq!(trouble_of(&node, "a"), (None, Some(1_000_000)));
+    standing(&mut node, 6_000, 1, Some(api::Trouble::NoCheck));
+    let no_check = Some(Trouble::from(Cause::NoCheck));
+    assert_eq!(trouble_of(&node, "a"), (no_check.clone(), Some(1_006_000)));
+    standing(&mut node, 8_000, 1, Some(api::Trouble::NoCheck));
+    assert_eq!(
+        trouble_of(&node, "a"),
+        (no_check, Some(1_006_000)),
+        "as before"
+    );
+    assert_eq!(node.counters.troubled["no_check"], 1);
+    let ice = Event::IceConnected(api::TransportId(1));
+    node.on_event(Instant::from_millis(9_000), ice);
+    assert_eq!(trouble_of(&node, "a"), (None, Some(1_009_000)));
+    assert_eq!(node.counters.troubled["no_check"], 0);
+    // What is missing of the handshake is known to the handshake.
+    standing(&mut node, 15_000, 1, Some(api::Trouble::NoKeys));
+    let waits = Some(Trouble::from(Cause::NoClientHello));
+    assert_eq!(trouble_of(&node, "a"), (waits, Some(1_015_000)));
+    let datagram = Event::Dtls {
+        transport: api::TransportId(1),
+        from: SocketAddr::from(([198, 51, 100, 1], 1)),
+        datagram: vec![22, 254, 253, 0, 0],
+    };
+    node.on_event(Instant::from_millis(16_000), datagram);
+    let begun = Some(Trouble::from(Cause::HandshakeUnfinished));
+    assert_eq!(trouble_of(&node, "a"), (begun, Some(1_016_000)));
+    assert_eq!(node.counters.troubles.values().sum::<u64>(), 3);
+}
+
+#[test]
+fn why_a_transport_ended_stays_with_it() {
+    let mut node = node(10);
+    for id in ["a", "b", "c"] {
+        add(&mut node, Entry::Transport(wanted(id, id)));
+    }
+    standing(&mut node, 6_000, 1, Some(api::Trouble::WrongIntegrity));
+    let closed = |id, reason| Event::Closed {
+        transport: api::TransportId(id),
+        reason,
+    };
+    let now = Instant::from_millis(30_000);
+    node.on_event(now, closed(1, api::CloseReason::IceTimeout));
+    node.on_event(now, closed(2, api::CloseReason::ConsentLost));
+    let cause = |node: &Node, id| trouble_of(node, id).0.map(|trouble| trouble.cause);
+    assert_eq!(cause(&node, "a"), Some(Cause::WrongIntegrity));
+    assert_eq!(cause(&node, "b"), Some(Cause::ConsentLost));
+    assert_eq!(node.counters.troubled["wrong_integrity"], 0);
+    assert_eq!(node.counters.troubles["wrong_integrity"], 1, "counted once");
+    assert_eq!(node.counters.troubles["consent_lost"], 1);
+    // What is taken off is in no trouble.
+    let taken = Entry::Transport(wanted("c", "c"));
+    node.on_step(now, Step::Remove(taken));
+    assert_eq!(node.counters.troubles.len(), 2);
+}
+
+#[test]
+fn what_is_refused_on_a_transport_is_its_trouble() {
+    let mut node = node(10);
+    add(&mut node, Entry::Transport(wanted("a", "one")));
+    let Entry::Publisher(mut many) = publisher("p", "a") else {
+        unreachable!("it is one")
+    };
+    let medium = state::PublishedMedia {
+        kind: state::Kind::Audio,
+        mid: "0".into(),
+        codecs: Vec::new(),
+        extensions: Vec::new(),
+        encodings: Vec::new(),
+        bandwidth_max: None,
+        is_screen: false,
+    };
+    many.media = vec![medium; 17];
+    add(&mut node, Entry::Publisher(many.clone()));
+    let (trouble, _) = trouble_of(&node, "a");
+    let trouble = trouble.expect("it is told");
+    assert_eq!(trouble.cause, Cause::Refused);
+    assert!(trouble.detail.is_some_and(|why| why.contains("16 media")));
+    node.on_step(Instant::ZERO, Step::Remove(Entry::Publisher(many)));
+    assert_eq!(trouble_of(&node, "a").0, None);
+}

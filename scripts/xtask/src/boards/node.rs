@@ -174,6 +174,8 @@ fn peers() -> Row {
             .ask("sum by (node) (rate(ringcast_node_handshake_datagrams_dropped_total{@node}[@rate]))", "{{node}}"),
         series("Transports that ended", "cps", "By reason. Closed by the peer and removed are ordinary.")
             .ask("sum by (reason) (rate(ringcast_node_transports_closed_total{@node}[@rate]))", "{{reason}}").stacked(),
+        series("Without media", "short", "Transports on which nothing flows, or not all that should, by the cause. control/TROUBLESHOOTING.md says what to do.")
+            .ask("sum by (cause) (ringcast_node_transports_troubled{@node}) > 0", "{{cause}}").stacked(),
         series("Streams", "short", "What is published here, in how many encodings, and how many copies are sent.")
             .ask("sum(ringcast_node_publishers{@node})", "published")
             .ask("sum(ringcast_node_encodings{@node})", "encodings")

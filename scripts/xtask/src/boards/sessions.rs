@@ -51,6 +51,8 @@ fn joining() -> Row {
             .ask("sum(rate(ringcast_master_placements_moved_total{@cluster}[@rate]))", "placed anew"),
         series("Transports that ended", "cps", "By reason, as the master heard of it. What timed out or failed never had a picture.")
             .ask("sum by (reason) (rate(ringcast_master_transports_closed_total{@cluster}[@rate]))", "{{reason}}").stacked(),
+        series("Came into trouble", "cps", "Transports on which nothing flowed for seconds, or that ended so, by the cause.")
+            .ask("sum by (cause) (rate(ringcast_node_transport_troubles_total{@node}[@rate]))", "{{cause}}").stacked(),
     ])
 }
 

@@ -72,6 +72,8 @@ async fn a_transport_that_dies_makes_room_for_the_next() {
         state: TransportState::Closed {
             reason: link::CloseReason::ConsentLost,
         },
+        since: None,
+        trouble: None,
     });
     let id = crate::domain::NodeId::new("media_1");
     app.step(|core| crate::nodes::on_report(&app, core, &id, &report));

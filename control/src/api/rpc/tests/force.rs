@@ -133,6 +133,8 @@ async fn a_subscriber_whose_path_has_died_is_offered_another() {
                 state: TransportState::Closed {
                     reason: link::CloseReason::ConsentLost,
                 },
+                since: None,
+                trouble: None,
             });
             app.step(|core| crate::nodes::on_report(&app, core, &id, &report));
         }

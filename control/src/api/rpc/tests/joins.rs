@@ -38,6 +38,8 @@ fn connect(app: &App, transport: &TransportId) {
         state: TransportState::Connected {
             srtp_profile: "SRTP_AEAD_AES_128_GCM".into(),
         },
+        since: None,
+        trouble: None,
     });
     let node = crate::domain::NodeId::new("media_1");
     app.step(|core| crate::nodes::on_report(app, core, &node, &report));
