@@ -1,6 +1,7 @@
 //! What operators see: one table of all metrics, and the text that Prometheus scrapes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use exposition::{Format, process};
@@ -23,6 +24,8 @@ macro_rules! table {
         #[derive(Clone)]
         pub struct Metrics {
             registry: Registry,
+            /// Whoever looks writes what others may be reading.
+            turn: Arc<Mutex<()>>,
             $($(#[$doc])* $field: $kind,)*
         }
 
@@ -31,7 +34,7 @@ macro_rules! table {
             pub fn new() -> Self {
                 let registry = Registry::new();
                 $(let $field = register(&registry, table!(@make $kind, $name, $help $(, [$($label),*])? $(; $buckets)?));)*
-                let metrics = Self { registry, $($field,)* };
+                let metrics = Self { registry, turn: Arc::default(), $($field,)* };
                 metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
                 metrics
             }
@@ -152,7 +155,19 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The page of a scrape.
+    /// The page of a scrape, for which `look` brings up to date what is counted by looking. Scrapes take turns: a node that one has just
+    /// begun to look at would be missing on the page of the other.
+    pub fn scrape(&self, look: impl FnOnce(&Self), format: Format) -> String {
+        // What it guards is nothing that could be half.
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        look(self);
+        let families = self.registry.gather();
+        drop(turn);
+        exposition::encode(&families, format)
+    }
+
+    /// The page as it is.
+    #[cfg(test)]
     pub fn render(&self, format: Format) -> String {
         exposition::encode(&self.registry.gather(), format)
     }
@@ -522,6 +537,23 @@ mod tests {
             assert_eq!(statuses, Status::ALL.len());
             assert_eq!(standings, Standing::ALL.len());
         }
+    }
+
+    #[test]
+    fn scrapes_do_not_disturb_each_other() {
+        let (app, _node) = master();
+        let scrape = || {
+            let look = |metrics: &Metrics| app.step(|core| metrics.observe(core));
+            app.metrics.scrape(look, Format::Text)
+        };
+        let is_whole = |page: String| page.contains("ringcast_master_link_lag_seconds{");
+        std::thread::scope(|scope| {
+            let scraping = || (0..300).all(|_| is_whole(scrape()));
+            let scrapers = [(); 4].map(|()| scope.spawn(scraping));
+            for scraper in scrapers {
+                assert!(scraper.join().expect("no panic"));
+            }
+        });
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::api::proxies::{Network, is_trusted};
 use crate::api::rest::HangUp;
 use crate::api::{inspector, pages, rest, rpc};
 use crate::app::App;
+use crate::metrics::Metrics;
 
 /// How long a client may take to send its request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,11 +58,9 @@ pub fn routes(app: &Arc<App>, package: Option<Bytes>) -> Router {
 pub fn admin_routes(app: &Arc<App>) -> Router {
     let metrics = |State(app): State<Arc<App>>, headers: HeaderMap| async move {
         let format = wanted(&headers);
-        app.step(|core| app.metrics.observe(core));
-        (
-            [(CONTENT_TYPE, format.content_type())],
-            app.metrics.render(format),
-        )
+        let look = |metrics: &Metrics| app.step(|core| metrics.observe(core));
+        let page = app.metrics.scrape(look, format);
+        ([(CONTENT_TYPE, format.content_type())], page)
     };
     Router::new()
         .route("/metrics", get(metrics))
