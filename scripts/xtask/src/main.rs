@@ -49,6 +49,9 @@ enum Task {
         /// Compare what is there with what would be written instead.
         #[arg(long)]
         check: bool,
+        /// Draw them, and the inspector, as they look at a small cluster that carries calls, into this folder (needs browsers).
+        #[arg(long, conflicts_with = "check")]
+        picture: Option<PathBuf>,
     },
     /// Count the instructions of each stage of the packet path, and compare them with those in the repository (needs valgrind).
     Micro {
@@ -117,7 +120,11 @@ fn perform(task: Task) -> Result<()> {
         Task::Ci => run::ci(&root),
         Task::E2e { filter, whole } => run::e2e(&root, filter.as_deref(), whole),
         Task::Bench => bench::bench(&root),
-        Task::Boards { check } => boards::run(&root, check),
+        Task::Boards {
+            picture: Some(folder),
+            ..
+        } => run::pictures(&root, &folder),
+        Task::Boards { check, .. } => boards::run(&root, check),
         Task::Micro { write } => micro::run(&root, write),
         Task::Quality {
             filter,

@@ -11,6 +11,9 @@ use crate::{boards, tidy};
 /// Crypto libraries that must not enter what we ship: aws-lc-rs is the one.
 const UNWANTED_CRYPTO: [&str; 3] = ["ring", "openssl-sys", "mbedtls"];
 
+/// The packages of what runs in a cluster.
+const DAEMONS: [&str; 4] = ["--package", "control", "--package", "dataplane"];
+
 /// One input that takes longer hangs, as far as a call is concerned.
 const FUZZ_INPUT_SECONDS_MAX: u32 = 10;
 
@@ -75,12 +78,8 @@ pub fn e2e(root: &Path, filter: Option<&str>, whole: bool) -> Result<()> {
 
 /// What becomes of a cluster whose parts fail, with release builds of the daemons.
 pub fn faults(root: &Path, filter: Option<&str>, short: bool, json: Option<&Path>) -> Result<()> {
-    let folder = root.join("tests/e2e");
-    if !folder.join("node_modules").is_dir() {
-        bail!("the clients' libraries are missing: (cd tests/e2e && npm ci)");
-    }
-    let daemons = ["--package", "control", "--package", "dataplane"];
-    let build = [&["build", "--release", "--quiet"][..], &daemons].concat();
+    let folder = end_to_end_folder(root)?;
+    let build = [&["build", "--release", "--quiet"][..], &DAEMONS].concat();
     step(root, "cargo", &build)?;
     // A relative name is meant as it was typed, and not below the folder of the tests.
     let json = json.map(std::path::absolute).transpose()?;
@@ -92,6 +91,25 @@ pub fn faults(root: &Path, filter: Option<&str>, short: bool, json: Option<&Path
     let binaries = target_folder(root).join("release");
     let binaries = binaries.to_string_lossy();
     step_with(&folder, "node", &arguments, &[("RINGCAST_BIN", &binaries)])
+}
+
+/// Draws the boards as they look at a cluster of debug builds, into a folder.
+pub fn pictures(root: &Path, into: &Path) -> Result<()> {
+    let folder = end_to_end_folder(root)?;
+    let build = [&["build", "--quiet"][..], &DAEMONS].concat();
+    step(root, "cargo", &build)?;
+    let into = std::path::absolute(into)?;
+    let (into, binaries) = (into.to_string_lossy(), target_folder(root).join("debug"));
+    let variables = [("RINGCAST_BIN", &*binaries.to_string_lossy())];
+    step_with(&folder, "node", &["pictures.mjs", &into], &variables)
+}
+
+fn end_to_end_folder(root: &Path) -> Result<PathBuf> {
+    let folder = root.join("tests/e2e");
+    if !folder.join("node_modules").is_dir() {
+        bail!("the clients' libraries are missing: (cd tests/e2e && npm ci)");
+    }
+    Ok(folder)
 }
 
 /// Where cargo puts what it builds.

@@ -8,6 +8,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
+import { drawBoard } from '../lib/boards/page.mjs';
+import { boards, filled, panels } from '../lib/boards/read.mjs';
 import { launchChromium, servePage } from '../lib/browser.mjs';
 import { COLORS, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
@@ -103,9 +105,7 @@ const QUIET = new Map(Object.entries({
   'ringcast_master_websockets_refused_total': 'there are not too many sockets',
 }));
 
-// The boards' variables, filled in.
 const RATE = '15s';
-const filled = (expression, nodes) => expression.replaceAll('$cluster', 'e2e').replaceAll('$node', nodes.join('|')).replaceAll('$__rate_interval', RATE);
 
 // The selectors of an expression, without the labels that a board's variables ask for.
 function selectors(expression) {
@@ -190,11 +190,8 @@ describe('a real Prometheus', () => {
     return found;
   }
 
-  const boards = () => {
-    const grafana = path.join(folder, '../grafana');
-    return fs.readdirSync(grafana).filter((file) => file.endsWith('.json')).map((file) => JSON.parse(fs.readFileSync(path.join(grafana, file), 'utf8')));
-  };
-  const queries = () => boards().flatMap((board) => board.panels.flatMap((panel) => (panel.targets ?? []).map((target) => ({ where: `${board.title}: ${panel.title}`, expression: filled(target.expr, nodes) }))));
+  const chosen = () => ({ values: { cluster: ['e2e'], node: nodes }, rate: RATE });
+  const queries = () => boards().flatMap((board) => panels(board).flatMap((panel) => panel.targets.map((target) => ({ where: `${board.title}: ${panel.title}`, expression: filled(target.expr, chosen()) }))));
 
   test('every panel of every board shows something', async (t) => {
     const all = queries();
@@ -205,12 +202,46 @@ describe('a real Prometheus', () => {
     t.diagnostic(`${all.length} queries of ${boards().length} boards`);
   });
 
+  test('every board can be drawn: no panel is empty, and nothing that it says is cut off', async (t) => {
+    const sheet = await browser.newPage();
+    const end = Math.floor(Date.now() / 1000) - 1;
+    const scope = { ...chosen(), start: end - 30, end, step: 1 };
+    const wrong = [];
+    const draw = async (board) => {
+      const { html, empty } = await drawBoard(prometheus, board, { width: 1280, scope });
+      await sheet.setContent(html);
+      const cut = await sheet.$$eval('h2, h3, .legend th, .legend td, .stat, .bars th, .rows th, .rows td', (all) => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent));
+      return { empty, cut, drawn: (await sheet.$$('section:has(svg, .stat, .bars, .rows)')).length };
+    };
+    for (const board of boards()) {
+      const quiet = panels(board).filter((panel) => panel.targets.every((target) => selectors(filled(target.expr, chosen())).every((one) => QUIET.has(one)))).map((panel) => panel.title);
+      const { empty, cut, drawn } = await draw(board);
+      wrong.push(...empty.filter((title) => !quiet.includes(title)).map((title) => `${board.title}: ${title} is empty`), ...cut.map((text) => `${board.title}: "${text}" is cut off`));
+      assert.equal(drawn, panels(board).length - empty.length, board.title);
+      t.diagnostic(`${board.title}: ${drawn} panels`);
+    }
+    assert.deepEqual(wrong, []);
+    // The controls: a panel that asks for nothing that there is, a title that has no room, a kind that nobody can draw.
+    const spoilt = () => { const board = boards().find(({ uid }) => uid === 'ringcast-master'); return { board, panel: panels(board)[0] }; };
+    const none = spoilt();
+    const before = (await draw(none.board)).empty;
+    none.panel.targets[0].expr = 'ringcast_no_such_thing';
+    assert.deepEqual((await draw(none.board)).empty, [none.panel.title, ...before]);
+    const long = spoilt();
+    long.panel.title = 'A title that goes on and on until there is no room for it';
+    assert.deepEqual((await draw(long.board)).cut, [long.panel.title]);
+    const odd = spoilt();
+    odd.panel.type = 'piechart';
+    await assert.rejects(draw(odd.board), /nobody can draw a piechart/);
+    await sheet.close();
+  });
+
   test('the boards find clusters and nodes to choose from', async () => {
     for (const board of boards()) {
       for (const { name, type, query } of board.templating.list) {
         if (type !== 'query') continue;
         const [, selector, label] = /^label_values\((.+), (\w+)\)$/.exec(query.query);
-        const values = (await prometheus.query(`count by (${label}) (${filled(selector, nodes)})`)).map(({ metric }) => metric[label]).sort();
+        const values = (await prometheus.query(`count by (${label}) (${filled(selector, chosen())})`)).map(({ metric }) => metric[label]).sort();
         assert.deepEqual(values, name === 'node' ? nodes : ['e2e'], `${board.title}: ${name}`);
       }
     }

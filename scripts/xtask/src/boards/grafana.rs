@@ -50,8 +50,13 @@ pub struct Panel {
     columns: Vec<Column>,
     is_stacked: bool,
     max: Option<f64>,
+    least_max: Option<f64>,
+    base: &'static str,
     thresholds: Vec<(f64, &'static str)>,
+    colours: Vec<(&'static str, &'static str)>,
     is_by_node: bool,
+    is_named: bool,
+    if_none: Option<&'static str>,
 }
 
 /// What stands below a query's legend in a table.
@@ -71,6 +76,11 @@ pub fn series(title: &'static str, unit: &'static str, about: &'static str) -> P
 /// One number for each query.
 pub fn stat(title: &'static str, unit: &'static str, about: &'static str) -> Panel {
     Panel::new("stat", (3, 4), title, unit, about)
+}
+
+/// A bar for each series, as long as its last value says.
+pub fn bars(title: &'static str, unit: &'static str, about: &'static str) -> Panel {
+    Panel::new("bargauge", (8, 8), title, unit, about)
 }
 
 /// How a histogram's observations spread over time.
@@ -101,8 +111,13 @@ impl Panel {
             columns: Vec::new(),
             is_stacked: false,
             max: None,
+            least_max: None,
+            base: "green",
             thresholds: Vec::new(),
+            colours: Vec::new(),
             is_by_node: false,
+            is_named: false,
+            if_none: None,
         }
     }
 
@@ -140,6 +155,36 @@ impl Panel {
         self
     }
 
+    /// The axis goes so far at least, so that a limit is seen where all is well.
+    pub fn at_least_to(mut self, max: f64) -> Self {
+        self.least_max = Some(max);
+        self
+    }
+
+    /// Below all thresholds it has that colour.
+    pub fn base(mut self, colour: &'static str) -> Self {
+        self.base = colour;
+        self
+    }
+
+    /// The series of that name has that colour.
+    pub fn colour(mut self, name: &'static str, colour: &'static str) -> Self {
+        self.colours.push((name, colour));
+        self
+    }
+
+    /// Its series are shown by name: what they count is no news.
+    pub fn named(mut self) -> Self {
+        self.is_named = true;
+        self
+    }
+
+    /// What is shown in place of "No data" where there is nothing while all is well.
+    pub fn if_none(mut self, text: &'static str) -> Self {
+        self.if_none = Some(text);
+        self
+    }
+
     /// From there on it has that colour.
     pub fn from(mut self, value: f64, colour: &'static str) -> Self {
         self.thresholds.push((value, colour));
@@ -152,8 +197,8 @@ impl Panel {
         self
     }
 
-    fn json(&self, id: u32, x: u32, y: u32) -> Value {
-        let (w, h) = self.size;
+    fn json(&self, id: u32, (x, y): (u32, u32), w: u32) -> Value {
+        let (_, h) = self.size;
         let refs = ('A'..='Z').map(String::from);
         let targets = self
             .queries
@@ -168,9 +213,9 @@ impl Panel {
                         "table" => "table",
                         _ => "time_series",
                     },
-                    "instant": self.is_of_now(),
+                    "instant": self.is_now(),
                     "legendFormat": legend,
-                    "range": !self.is_of_now(),
+                    "range": !self.is_now(),
                     "refId": name,
                 })
             });
@@ -189,10 +234,6 @@ impl Panel {
             panel["transformations"] = self.transformations();
         }
         panel
-    }
-
-    fn is_of_now(&self) -> bool {
-        matches!(self.kind, "stat" | "table")
     }
 
     /// One row of what all queries say of a node, without what only says how that came about.
@@ -218,10 +259,30 @@ impl Panel {
         ])
     }
 
-    /// Columns have units of their own.
+    /// Whether it shows what is, without what was.
+    fn is_now(&self) -> bool {
+        matches!(self.kind, "stat" | "bargauge" | "table")
+    }
+
+    /// A node has the same colour in every panel.
+    fn colouring(&self) -> &'static str {
+        match (self.is_now(), self.is_by_node) {
+            (true, _) => "thresholds",
+            (false, true) => "palette-classic-by-name",
+            (false, false) => "palette-classic",
+        }
+    }
+
+    /// Columns of a table have units of their own; series may have colours.
     fn overrides(&self) -> Vec<Value> {
+        let colour = |(name, colour): &(&str, &str)| {
+            json!({
+                "matcher": { "id": "byName", "options": name },
+                "properties": [{ "id": "color", "value": { "fixedColor": colour, "mode": "fixed" } }],
+            })
+        };
         if self.kind != "table" {
-            return Vec::new();
+            return self.colours.iter().map(colour).collect();
         }
         let of = |title: &str, id: &str, value: Value| {
             json!({
@@ -242,11 +303,11 @@ impl Panel {
     }
 
     fn defaults(&self) -> Value {
-        let mut steps = vec![json!({ "color": "green", "value": null })];
+        let mut steps = vec![json!({ "color": self.base, "value": null })];
         let more = self.thresholds.iter();
         steps.extend(more.map(|(value, colour)| json!({ "color": colour, "value": value })));
         let mut defaults = json!({
-            "color": { "mode": if self.kind == "stat" { "thresholds" } else { "palette-classic" } },
+            "color": { "mode": self.colouring() },
             "min": 0,
             "thresholds": { "mode": "absolute", "steps": steps },
             "unit": self.unit,
@@ -261,8 +322,14 @@ impl Panel {
                 "thresholdsStyle": { "mode": if self.thresholds.is_empty() { "off" } else { "line" } },
             });
         }
+        if let Some(max) = self.least_max {
+            defaults["custom"]["axisSoftMax"] = json!(max);
+        }
         if let Some(max) = self.max {
             defaults["max"] = json!(max);
+        }
+        if let Some(text) = self.if_none {
+            defaults["noValue"] = json!(text);
         }
         if self.is_by_node {
             defaults["links"] =
@@ -279,7 +346,15 @@ impl Panel {
                 "justifyMode": "auto",
                 "orientation": "auto",
                 "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
-                "textMode": "auto",
+                "textMode": if self.is_named { "name" } else { "auto" },
+            }),
+            "bargauge" => json!({
+                "displayMode": "basic",
+                "minVizHeight": 16,
+                "orientation": "horizontal",
+                "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
+                "showUnfilled": true,
+                "valueMode": "color",
             }),
             "table" => json!({
                 "cellHeight": "sm",
@@ -296,10 +371,43 @@ impl Panel {
                 "yAxis": { "axisPlacement": "left", "unit": self.unit },
             }),
             _ => json!({
-                "legend": { "calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom", "showLegend": true },
+                "legend": {
+                    "calcs": ["lastNotNull", "max"],
+                    "displayMode": "table",
+                    "placement": "bottom",
+                    "showLegend": true,
+                    // What counts is seen without scrolling.
+                    "sortBy": "Last *",
+                    "sortDesc": true,
+                },
                 "tooltip": { "mode": "multi", "sort": "desc" },
             }),
         }
+    }
+}
+
+impl Row {
+    /// Panels with their widths, line by line. Those of a line with room to spare share it.
+    fn lines(&self) -> Vec<Vec<(&Panel, u32)>> {
+        let mut lines: Vec<Vec<(&Panel, u32)>> = Vec::new();
+        let mut room = 0;
+        for panel in &self.panels {
+            if panel.size.0 > room {
+                lines.push(Vec::new());
+                room = COLUMNS;
+            }
+            room -= panel.size.0;
+            let line = lines.last_mut().expect("one was begun");
+            line.push((panel, panel.size.0));
+        }
+        for line in &mut lines {
+            let (count, taken) = (line.len() as u32, line.iter().map(|(_, w)| w).sum::<u32>());
+            if taken < COLUMNS && COLUMNS.is_multiple_of(count) {
+                line.iter_mut()
+                    .for_each(|(_, width)| *width = COLUMNS / count);
+            }
+        }
+        lines
     }
 }
 
@@ -344,17 +452,16 @@ impl Board {
                 "type": "row",
             }));
             y += 1;
-            let (mut x, mut height) = (0, 0);
-            for panel in &row.panels {
-                if x + panel.size.0 > COLUMNS {
-                    (x, y, height) = (0, y + height, 0);
+            for line in row.lines() {
+                let (mut x, mut height) = (0, 0);
+                for (panel, width) in line {
+                    id += 1;
+                    panels.push(panel.json(id, (x, y), width));
+                    x += width;
+                    height = height.max(panel.size.1);
                 }
-                id += 1;
-                panels.push(panel.json(id, x, y));
-                x += panel.size.0;
-                height = height.max(panel.size.1);
+                y += height;
             }
-            y += height;
         }
         panels
     }

@@ -23,10 +23,12 @@ fn now() -> Row {
                 "time() - max(ringcast_master_start_time_seconds{@cluster})",
                 "",
             ),
-            stat("Version", "short", "Masters by version.").ask(
-                "count by (version) (ringcast_master_build_info{@cluster})",
-                "{{version}}",
-            ),
+            stat("Version", "short", "Masters by version.")
+                .ask(
+                    "count by (version) (ringcast_master_build_info{@cluster})",
+                    "{{version}}",
+                )
+                .named(),
             stat(
                 "Superseded",
                 "short",
@@ -61,7 +63,7 @@ fn rpc() -> Row {
         series("Requests", "reqps", "RPC requests of clients, by method.")
             .ask("sum by (method) (rate(ringcast_master_rpc_requests_total{@cluster}[@rate]))", "{{method}}").stacked(),
         series("Refused", "reqps", "RPC requests that were not done, by the code that the client got.")
-            .ask(r#"sum by (method, outcome) (rate(ringcast_master_rpc_requests_total{@cluster,outcome!="ok"}[@rate]))"#, "{{method}} {{outcome}}"),
+            .ask(r#"sum by (method, outcome) (rate(ringcast_master_rpc_requests_total{@cluster,outcome!="ok"}[@rate]))"#, "{{method}} {{outcome}}").if_none("None so far"),
         series("Time to an answer, 99 %", "s", "How long 99 of 100 answers take at most, by method.")
             .ask("histogram_quantile(0.99, sum by (method, le) (rate(ringcast_master_rpc_duration_seconds_bucket{@cluster}[@rate])))", "{{method}}"),
         series("Time to an answer, mean", "s", "How long answers take on average, by method.")
@@ -69,7 +71,7 @@ fn rpc() -> Row {
         series("WebSockets", "short", "Open WebSockets.")
             .ask("sum by (cluster) (ringcast_master_websockets{@cluster})", "{{cluster}}"),
         series("Refused for their number", "cps", "WebSockets and joins that were refused because there are too many, by limit.")
-            .ask("sum by (limit) (rate(ringcast_master_websockets_refused_total{@cluster}[@rate]))", "{{limit}}"),
+            .ask("sum by (limit) (rate(ringcast_master_websockets_refused_total{@cluster}[@rate]))", "{{limit}}").if_none("None so far"),
     ])
 }
 
@@ -112,7 +114,7 @@ fn events() -> Row {
         series("Readers", "short", "Who reads events as they happen (GET /openvidu/api/events).")
             .ask("sum by (cluster) (ringcast_master_event_listeners{@cluster})", "{{cluster}}"),
         series("Records", "cps", "Lines of call detail records, by outcome.")
-            .ask("sum by (outcome) (rate(ringcast_master_cdr_lines_total{@cluster}[@rate]))", "{{outcome}}"),
+            .ask("sum by (outcome) (rate(ringcast_master_cdr_lines_total{@cluster}[@rate]))", "{{outcome}}").if_none("No records are written"),
     ])
 }
 
@@ -123,7 +125,8 @@ fn nodes() -> Row {
             series("Silence", "s", "Time since each node was last heard of.")
                 .ask("ringcast_master_link_lag_seconds{@cluster}", "{{node}}")
                 .by_node()
-                .from(3.0, "red"),
+                .from(3.0, "red")
+                .at_least_to(4.0),
             series(
                 "Behind",
                 "short",
@@ -139,7 +142,8 @@ fn nodes() -> Row {
                     "sum by (node) (rate(ringcast_master_node_refusals_total{@cluster}[@rate]))",
                     "{{node}}",
                 )
-                .by_node(),
+                .by_node()
+                .if_none("None so far"),
             series(
                 "Age of loads",
                 "s",

@@ -80,27 +80,28 @@ fn now() -> Row {
             .ask(
                 "sum by (driver) (ringcast_node_driver_info{@node})",
                 "{{driver}}",
-            ),
+            )
+            .named(),
         ],
     )
 }
 
 fn packets() -> Row {
     row("Packets", [
-        series("In", "pps", "Datagrams from peers, by protocol.")
+        series("In", "count:p/s", "Datagrams from peers, by protocol.")
             .ask(r#"sum by (kind) (rate(ringcast_node_packets_total{@node,direction="in"}[@rate]))"#, "{{kind}}").stacked(),
-        series("Out", "pps", "Datagrams to peers, by protocol.")
+        series("Out", "count:p/s", "Datagrams to peers, by protocol.")
             .ask(r#"sum by (kind) (rate(ringcast_node_packets_total{@node,direction="out"}[@rate]))"#, "{{kind}}").stacked(),
         series("Bits", "bps", "Payload of those datagrams.")
             .ask("8 * sum by (node, direction) (rate(ringcast_node_bytes_total{@node}[@rate]))", "{{node}} {{direction}}"),
-        series("Dropped", "pps", "Packets that were not forwarded, by the one reason for it. Most are ordinary: nobody subscribes, another encoding is shown.")
+        series("Dropped", "count:p/s", "Packets that were not forwarded, by the one reason for it. Most are ordinary: nobody subscribes, another encoding is shown.")
             .ask("sum by (reason) (rate(ringcast_node_packets_dropped_total{@node}[@rate])) > 0", "{{reason}}"),
-        series("Lost around the node", "pps", "Packets that the kernel dropped before, or did not take after; that waited too long for the driver; that did not fit.")
+        series("Lost around the node", "count:p/s", "Packets that the kernel dropped before, or did not take after; that waited too long for the driver; that did not fit.")
             .ask("sum by (node) (rate(ringcast_node_driver_kernel_drops_total{@node}[@rate]))", "{{node}} kernel's queue full")
             .ask("sum by (node) (rate(ringcast_node_driver_send_failures_total{@node}[@rate]))", "{{node}} not accepted")
             .ask("sum by (node) (rate(ringcast_node_driver_expired_packets_total{@node}[@rate]))", "{{node}} expired")
             .ask("sum by (node) (rate(ringcast_node_driver_truncated_total{@node}[@rate]))", "{{node}} too long"),
-        series("For the node itself", "pps", "Packets that are not forwarded because the node is whom they are for.")
+        series("For the node itself", "count:p/s", "Packets that are not forwarded because the node is whom they are for.")
             .ask("sum by (what) (rate(ringcast_node_packets_consumed_total{@node}[@rate]))", "{{what}}").stacked(),
     ])
 }
@@ -137,7 +138,7 @@ fn cost() -> Row {
             .ask("histogram_quantile(0.99, sum by (node, le) (rate(ringcast_node_batch_packets_bucket{@node}[@rate])))", "{{node}} 99 %"),
         heatmap("Packets a send", "short", "How many packets leave in one burst.")
             .ask("sum by (le) (increase(ringcast_node_run_packets_bucket{@node}[@rate]))", "{{le}}"),
-        series("Between workers", "pps", "Packets of sessions that are spread over several workers.")
+        series("Between workers", "count:p/s", "Packets of sessions that are spread over several workers.")
             .ask("sum by (node, direction) (rate(ringcast_node_crossed_packets_total{@node}[@rate]))", "{{node}} {{direction}}"),
     ])
 }
@@ -148,11 +149,11 @@ fn limits() -> Row {
             .ask("sum by (cluster, node) (rate(ringcast_node_packets_total{@node}[@rate])) / sum by (cluster, node) (ringcast_node_capacity_packets_per_second{@node})", "{{node}}").from(0.9, "red"),
         series("Bits of what it takes", "percentunit", "Payload in and out, against what the node takes.")
             .ask("sum by (cluster, node) (rate(ringcast_node_bytes_total{@node}[@rate])) / sum by (cluster, node) (ringcast_node_capacity_bytes_per_second{@node})", "{{node}}").from(0.9, "red"),
-        series("Memory", "bytes", "Resident memory, and with how much the node takes no more.")
-            .ask("ringcast_node_resident_memory_bytes{@node}", "{{node}}")
-            .ask("ringcast_node_capacity_memory_bytes{@node}", "{{node}} at most"),
-        series("Transports of what it takes", "percentunit", "Transports in any state, against the most that the node takes.")
-            .ask("sum by (cluster, node) (ringcast_node_transports{@node}) / sum by (cluster, node) (ringcast_node_transports_max{@node})", "{{node}}").from(0.9, "red"),
+        series("Memory", "bytes", "Resident memory.")
+            .ask("ringcast_node_resident_memory_bytes{@node}", "{{node}}").by_node(),
+        series("Memory and transports of what it takes", "percentunit", "Resident memory, and transports in any state, against the most that the node takes.")
+            .ask("ringcast_node_resident_memory_bytes{@node} / ringcast_node_capacity_memory_bytes{@node}", "{{node}} memory")
+            .ask("sum by (cluster, node) (ringcast_node_transports{@node}) / sum by (cluster, node) (ringcast_node_transports_max{@node})", "{{node}} transports").from(0.9, "red"),
         series("Refused for a limit", "cps", "Transports that were refused because a limit was reached.")
             .ask("sum by (limit) (rate(ringcast_node_limit_refusals_total{@node}[@rate]))", "{{limit}}").stacked(),
         series("File descriptors", "percentunit", "Open file descriptors, against the most that the process may have. Each peer's own socket is one.")
@@ -202,7 +203,7 @@ fn link() -> Row {
             .ask("sum by (direction) (rate(ringcast_node_mailbox_overflows_total{@node}[@rate]))", "{{direction}}"),
         series("Refused entries", "cps", "Entries of the master that the node refused.")
             .ask("sum by (node) (rate(ringcast_node_refusals_total{@node}[@rate]))", "{{node}}"),
-        series("Reserved", "pps", "Packets a second that the master keeps free on the node: for what its metrics can't show yet, and for sessions that grow.")
+        series("Reserved", "count:p/s", "Packets a second that the master keeps free on the node: for what its metrics can't show yet, and for sessions that grow.")
             .ask("ringcast_master_node_reserved_packets_per_second{@node}", "{{node}} {{what}}"),
     ])
 }
@@ -212,26 +213,31 @@ fn stages() -> Row {
     row(
         "Stages, at the full level of metrics",
         [
-            series("Come in", "pps", "Packets that enter each stage.").ask(
+            series("Come in", "count:p/s", "Packets that enter each stage.").ask(
                 "sum by (stage) (rate(ringcast_node_stage_packets_in_total{@node}[@rate]))",
                 "{{stage}}",
             ),
             series(
                 "Made",
-                "pps",
+                "count:p/s",
                 "Packets that each stage adds: copies, retransmissions, the node's own messages.",
             )
             .ask(
                 "sum by (stage) (rate(ringcast_node_stage_packets_made_total{@node}[@rate]))",
                 "{{stage}}",
             ),
-            series("Go on", "pps", "Packets that each stage hands to the next.").ask(
+            series(
+                "Go on",
+                "count:p/s",
+                "Packets that each stage hands to the next.",
+            )
+            .ask(
                 "sum by (stage) (rate(ringcast_node_stage_packets_out_total{@node}[@rate]))",
                 "{{stage}}",
             ),
             series(
                 "Consumed",
-                "pps",
+                "count:p/s",
                 "Packets that were for the node itself, by the stage that took them.",
             )
             .ask(

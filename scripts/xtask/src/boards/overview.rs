@@ -1,6 +1,8 @@
 //! How the cluster does, at a glance.
 
-use super::grafana::{Board, Row, row, series, stat, table_of_nodes};
+use super::grafana::{Board, Row, bars, row, series, stat, table_of_nodes};
+
+const DAY: f64 = 86_400.0;
 
 /// The board.
 pub fn board() -> Board {
@@ -46,7 +48,7 @@ fn each_node() -> Row {
             .column("Busiest worker", "percentunit", "max by (node) (ringcast_node_busiest_worker_ratio{@cluster})")
             .column("Sessions", "short", "max by (node) (ringcast_master_node_sessions{@cluster})")
             .column("Transports", "short", r#"sum by (node) (ringcast_node_transports{@cluster,state="connected"})"#)
-            .column("Out", "pps", r#"sum by (node) (rate(ringcast_node_packets_total{@cluster,direction="out"}[@rate]))"#)
+            .column("Out", "count:p/s", r#"sum by (node) (rate(ringcast_node_packets_total{@cluster,direction="out"}[@rate]))"#)
             .column("Memory", "bytes", "max by (node) (ringcast_node_resident_memory_bytes{@cluster})")
             .column("Silent for", "s", "max by (node) (ringcast_master_link_lag_seconds{@cluster})"),
     ])
@@ -58,10 +60,11 @@ fn room() -> Row {
             .ask("ringcast_master_node_load_ratio{@cluster}", "{{node}}").by_node(),
         series("Forecast", "percentunit", "The average load now, and in two hours if it grows on as in the last hour.")
             .ask("cluster:ringcast_node_load:avg{@cluster}", "{{cluster}} now")
-            .ask("clamp_min(predict_linear(cluster:ringcast_node_load:avg{@cluster}[1h], 2 * 3600), 0)", "{{cluster}} in two hours")
+            .ask("clamp(predict_linear(cluster:ringcast_node_load:avg{@cluster}[1h], 2 * 3600), 0, 1.2)", "{{cluster}} in two hours")
             .from(0.9, "red"),
         series("Nodes for placement", "short", "Nodes by what they are to placement. Only open and stale ones take sessions.")
-            .ask("sum by (standing) (ringcast_master_nodes_for_placement{@cluster})", "{{standing}}").stacked(),
+            .ask("sum by (standing) (ringcast_master_nodes_for_placement{@cluster}) > 0", "{{standing}}").stacked()
+            .colour("open", "green").colour("stale", "yellow").colour("full", "orange").colour("excluded", "red").colour("closed", "blue"),
         series("Sessions by node", "short", "Sessions that the master placed on each node.")
             .ask("ringcast_master_node_sessions{@cluster}", "{{node}}").by_node().stacked(),
         series("Busiest worker", "percentunit", "The greatest share of its core that a worker of each node uses.")
@@ -73,21 +76,21 @@ fn room() -> Row {
 
 fn media() -> Row {
     row("Media", [
-        series("Packets", "pps", "Datagrams from (in) and to (out) peers, all nodes together.")
+        series("Packets", "count:p/s", "Datagrams from (in) and to (out) peers, all nodes together.")
             .ask("sum by (direction) (rate(ringcast_node_packets_total{@cluster}[@rate]))", "{{direction}}"),
         series("Bits", "bps", "Payload of those datagrams.")
             .ask("8 * sum by (direction) (rate(ringcast_node_bytes_total{@cluster}[@rate]))", "{{direction}}"),
         series("Time in the node, 99 %", "s", "How long 99 of 100 packets stay in each node at most.")
             .ask("node:ringcast_node_forward_latency_seconds:p99_5m{@cluster}", "{{node}}").by_node().from(0.01, "red"),
-        series("Drops that are our fault", "pps", "Packets that nodes threw away because they could not cope.")
+        series("Drops that are our fault", "count:p/s", "Packets that nodes threw away because they could not cope.")
             .ask(r#"sum by (reason) (node:ringcast_node_packets_dropped:rate5m{@cluster,reason=~"stale|queue_full|no_burst|too_long|no_loan|key_exhausted|injected"})"#, "{{reason}}"),
-        series("Drops of the kernel", "pps", "Packets that came faster than a node took them.")
+        series("Drops of the kernel", "count:p/s", "Packets that came faster than a node took them.")
             .ask("sum by (node) (rate(ringcast_node_driver_kernel_drops_total{@cluster}[@rate]))", "{{node}}").by_node(),
         series("Processor time a packet", "s", "What a node uses for each packet of media that leaves it, all its threads together: the benchmark's ns/packet.")
             .ask("node:ringcast_node_cpu_seconds_per_packet:rate5m{@cluster}", "{{node}}").by_node(),
         series("System calls a packet", "short", "System calls of a node's workers for each packet of media that leaves it.")
             .ask("node:ringcast_node_system_calls_per_packet:rate5m{@cluster}", "{{node}}").by_node(),
-        series("Refused of strangers", "pps", "Packets of people who have nothing to do with the cluster.")
+        series("Refused of strangers", "count:p/s", "Packets of people who have nothing to do with the cluster.")
             .ask(r#"sum by (reason) (node:ringcast_node_packets_dropped:rate5m{@cluster,reason=~"unknown_protocol|stranger|stun_malformed|stun_unknown_ufrag|stun_unauthentic|dtls_flood|unauthentic|replay"})"#, "{{reason}}"),
     ])
 }
@@ -98,12 +101,12 @@ fn promises() -> Row {
             .ask("cluster:ringcast_joins_failed:ratio_rate5m{@cluster}", "{{cluster}}, 5 minutes")
             .ask("cluster:ringcast_joins_failed:ratio_rate1h{@cluster}", "{{cluster}}, an hour")
             .ask("cluster:ringcast_joins_failed:ratio_rate6h{@cluster}", "{{cluster}}, six hours")
-            .from(0.0144, "red"),
+            .from(0.0144, "red").at_least_to(0.02),
         series("Placements that fail", "percentunit", "Share of sessions that got no node; 0.1 % is allowed.")
             .ask("cluster:ringcast_placements_failed:ratio_rate5m{@cluster}", "{{cluster}}, 5 minutes")
             .ask("cluster:ringcast_placements_failed:ratio_rate1h{@cluster}", "{{cluster}}, an hour")
             .ask("cluster:ringcast_placements_failed:ratio_rate6h{@cluster}", "{{cluster}}, six hours")
-            .from(0.0144, "red"),
+            .from(0.0144, "red").at_least_to(0.02),
         series("Time to join, 99 %", "s", "How long 99 of 100 answers to a join take at most.")
             .ask(r#"histogram_quantile(0.99, sum by (cluster, le) (rate(ringcast_master_rpc_duration_seconds_bucket{@cluster,method="joinRoom"}[@rate])))"#, "{{cluster}}")
             .from(1.0, "red"),
@@ -115,18 +118,21 @@ fn promises() -> Row {
 fn nodes() -> Row {
     row("Nodes", [
         series("Health", "short", "Nodes by what their silence means.")
-            .ask("sum by (state) (ringcast_master_nodes{@cluster})", "{{state}}").stacked(),
+            .ask("sum by (state) (ringcast_master_nodes{@cluster}) > 0", "{{state}}").stacked()
+            .colour("up", "green").colour("launching", "blue").colour("suspect", "orange").colour("crashed", "red"),
         series("Status", "short", "Nodes by what they are for, in OpenVidu's words.")
-            .ask("sum by (status) (ringcast_master_node_statuses{@cluster})", "{{status}}").stacked(),
+            .ask("sum by (status) (ringcast_master_node_statuses{@cluster}) > 0", "{{status}}").stacked()
+            .colour("running", "green").colour("launching", "blue").colour("waiting-idle-to-terminate", "orange").colour("terminating", "yellow").colour("failed", "red"),
         series("Out of reach", "short", "Nodes without a link, by what is in its way.")
             .ask("sum by (trouble) (ringcast_master_nodes_unreached{@cluster})", "{{trouble}}").stacked(),
         series("Silence", "s", "Time since the master last heard of each node; after three seconds it counts as crashed.")
-            .ask("ringcast_master_link_lag_seconds{@cluster}", "{{node}}").by_node().from(3.0, "red"),
+            .ask("ringcast_master_link_lag_seconds{@cluster}", "{{node}}").by_node().from(3.0, "red").at_least_to(4.0),
         series("Versions", "short", "Daemons by version.")
             .ask("count by (version) (ringcast_node_build_info{@cluster})", "nodes {{version}}")
             .ask("count by (version) (ringcast_master_build_info{@cluster})", "masters {{version}}").stacked(),
-        series("Certificates", "s", "Time until certificates end: those of nodes for the link, those of the master for the link and towards browsers.")
+        bars("Certificates", "s", "Time until certificates end: those of nodes for the link, those of the master for the link and towards browsers.")
             .ask("ringcast_master_certificate_expiry_timestamp_seconds{@cluster} - time()", "master {{what}}")
-            .ask("ringcast_node_link_certificate_expiry_timestamp_seconds{@cluster} - time()", "{{node}}").by_node(),
+            .ask("ringcast_node_link_certificate_expiry_timestamp_seconds{@cluster} - time()", "{{node}}").by_node()
+            .base("red").from(14.0 * DAY, "orange").from(30.0 * DAY, "green").up_to(365.0 * DAY),
     ])
 }

@@ -37,7 +37,7 @@ fn joining() -> Row {
         series("Requests", "reqps", "Requests to join, publish and subscribe.")
             .ask(r#"sum by (method) (rate(ringcast_master_rpc_requests_total{@cluster,method=~"joinRoom|publishVideo|receiveVideoFrom|prepareReceiveVideoFrom"}[@rate]))"#, "{{method}}"),
         series("Refused", "reqps", "Of these, what was not done, by the code that the client got. 204: no node; 303: the node could not; 401: not allowed; 999: an error of ours.")
-            .ask(r#"sum by (method, outcome) (rate(ringcast_master_rpc_requests_total{@cluster,method=~"joinRoom|publishVideo|receiveVideoFrom|prepareReceiveVideoFrom",outcome!="ok"}[@rate]))"#, "{{method}} {{outcome}}"),
+            .ask(r#"sum by (method, outcome) (rate(ringcast_master_rpc_requests_total{@cluster,method=~"joinRoom|publishVideo|receiveVideoFrom|prepareReceiveVideoFrom",outcome!="ok"}[@rate]))"#, "{{method}} {{outcome}}").if_none("None so far"),
         series("Time to an answer, 99 %", "s", "How long 99 of 100 answers take at most.")
             .ask(r#"histogram_quantile(0.99, sum by (method, le) (rate(ringcast_master_rpc_duration_seconds_bucket{@cluster,method=~"joinRoom|publishVideo|receiveVideoFrom|prepareReceiveVideoFrom"}[@rate])))"#, "{{method}}"),
         series("Time to media, half of them", "s", "How long somebody waits until the first media can flow, by phase: for the answer to the join, until an offer has its answer, until the node says that the transport is connected. What people do in between is none of it.")
@@ -50,9 +50,9 @@ fn joining() -> Row {
             .ask("sum by (outcome) (rate(ringcast_master_placements_foreseen_total{@cluster}[@rate]))", "{{outcome}}")
             .ask("sum(rate(ringcast_master_placements_moved_total{@cluster}[@rate]))", "placed anew"),
         series("Transports that ended", "cps", "By reason, as the master heard of it. What timed out or failed never had a picture.")
-            .ask("sum by (reason) (rate(ringcast_master_transports_closed_total{@cluster}[@rate]))", "{{reason}}").stacked(),
+            .ask("sum by (reason) (rate(ringcast_master_transports_closed_total{@cluster}[@rate]))", "{{reason}}").stacked().if_none("None so far"),
         series("Came into trouble", "cps", "Transports on which nothing flowed for seconds, or that ended so, by the cause.")
-            .ask("sum by (cause) (rate(ringcast_node_transport_troubles_total{@node}[@rate]))", "{{cause}}").stacked(),
+            .ask("sum by (cause) (rate(ringcast_node_transport_troubles_total{@node}[@rate]))", "{{cause}}").stacked().if_none("None so far"),
     ])
 }
 
@@ -62,14 +62,14 @@ fn paths() -> Row {
             .ask(r#"sum by (node) (rate(ringcast_node_nacks_total{@node,direction="out"}[@rate])) / sum by (node) (rate(ringcast_node_packets_total{@node,direction="in",kind="rtp"}[@rate]))"#, "{{node}}").by_node(),
         series("Lost on the way to subscribers", "percentunit", "Packets that subscribers asked for again, of those that left.")
             .ask(r#"sum by (node) (rate(ringcast_node_nacks_total{@node,direction="in"}[@rate])) / sum by (node) (rate(ringcast_node_packets_total{@node,direction="out",kind="rtp"}[@rate]))"#, "{{node}}").by_node(),
-        series("Retransmissions", "pps", "Those that filled a gap (in), that were sent (out), and requests that found nothing or no budget.")
+        series("Retransmissions", "count:p/s", "Those that filled a gap (in), that were sent (out), and requests that found nothing or no budget.")
             .ask("sum by (direction) (rate(ringcast_node_retransmissions_total{@node}[@rate]))", "{{direction}}")
             .ask("sum(rate(ringcast_node_retransmissions_refused_total{@node}[@rate]))", "refused"),
-        series("Sound restored", "pps", "Packets of sound that got lost on their way here and were found repeated in others.")
+        series("Sound restored", "count:p/s", "Packets of sound that got lost on their way here and were found repeated in others.")
             .ask("sum by (node) (rate(ringcast_node_sound_recovered_total{@node}[@rate]))", "{{node}}").by_node(),
-        series("Probes and padding", "pps", "Packets sent once more to find out what a way carries.")
+        series("Probes and padding", "count:p/s", "Packets sent once more to find out what a way carries.")
             .ask("sum by (node) (rate(ringcast_node_probes_total{@node}[@rate]))", "{{node}}").by_node(),
-        series("Feedback to publishers", "pps", "Messages by which their browsers find out what their way carries.")
+        series("Feedback to publishers", "count:p/s", "Messages by which their browsers find out what their way carries.")
             .ask("sum by (kind) (rate(ringcast_node_feedback_sent_total{@node}[@rate]))", "{{kind}}"),
     ])
 }
@@ -79,9 +79,9 @@ fn pictures() -> Row {
         series("Key frames", "cps", "Key frames that came; that subscribers asked for (in); that publishers were asked for (out).")
             .ask("sum(rate(ringcast_node_key_frames_total{@node}[@rate]))", "came")
             .ask("sum by (direction) (rate(ringcast_node_key_frame_requests_total{@node}[@rate]))", "asked for, {{direction}}"),
-        series("Left out", "pps", "Packets that were not for a subscriber: another encoding is shown, a key frame is waited for, nobody subscribes, more than was allowed.")
+        series("Left out", "count:p/s", "Packets that were not for a subscriber: another encoding is shown, a key frame is waited for, nobody subscribes, more than was allowed.")
             .ask(r#"sum by (reason) (rate(ringcast_node_packets_dropped_total{@node,reason=~"not_selected|awaiting_key_frame|no_subscriber|above_ceiling"}[@rate]))"#, "{{reason}}"),
-        series("Too late", "pps", "Packets that waited in the node until they were of no use.")
+        series("Too late", "count:p/s", "Packets that waited in the node until they were of no use.")
             .ask(r#"sum by (node) (rate(ringcast_node_packets_dropped_total{@node,reason="stale"}[@rate]))"#, "{{node}} stale")
             .ask("sum by (node) (rate(ringcast_node_driver_expired_packets_total{@node}[@rate]))", "{{node}} expired").by_node(),
     ])
