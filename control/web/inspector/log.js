@@ -6,11 +6,12 @@ import { clock, many, sentence } from './words.js';
 const SHOWN_MAX = 300;
 const HELD_MAX = 1000;
 const BAD = new Set(['nodeCrashed']);
+const BREATH_MS = 5_000; // between two announcements
 
 export function eventLog() {
   let held = null; // while it is paused: what came meanwhile
   let only = null; // the session that is looked at
-  $('aloud').onchange = () => $('log').setAttribute('aria-live', $('aloud').checked ? 'polite' : 'off');
+  const voice = announcer();
   $('clear').onclick = () => { $('log').replaceChildren(); refresh(); };
   $('pause').onclick = () => {
     const waited = held;
@@ -28,11 +29,13 @@ export function eventLog() {
   function refresh() {
     for (const entry of $('log').children) entry.hidden = only !== null && entry.dataset.session !== only;
     say($('events-of'), only === null ? '' : `of session ${only}`);
-    $('no-events').hidden = [...$('log').children].some((entry) => !entry.hidden);
+    $('log').hidden = [...$('log').children].every((entry) => entry.hidden);
+    $('no-events').hidden = !$('log').hidden;
     note($('held'), held ? `Paused: ${many(held.length, 'event')} since.` : '');
   }
 
   function push(entry) {
+    if (only === null || entry.session === only) voice.say(entry.text);
     if (!held) add(entry);
     else if (held.length < HELD_MAX) held.push(entry);
     refresh();
@@ -44,7 +47,30 @@ export function eventLog() {
     remark: (text) => push({ at: Date.now(), text, name: 'this page', kind: 'quiet' }),
     // Only what is about this session; null: everything.
     show: (session) => { only = session; refresh(); },
-    forget: () => { held = null; $('pause').setAttribute('aria-pressed', 'false'); $('log').replaceChildren(); refresh(); },
+    forget: () => { voice.forget(); held = null; $('pause').setAttribute('aria-pressed', 'false'); $('log').replaceChildren(); refresh(); },
+  };
+}
+
+// Tells screen readers what happens, where that is wanted. The log itself is not announced: in a busy cluster it would never be silent. What comes
+// within a breath is told in one sentence.
+function announcer() {
+  let [waiting, timer] = [[], 0];
+  const speak = () => {
+    timer = 0;
+    if (waiting.length === 0) return;
+    say($('spoken'), waiting.length === 1 ? waiting[0] : `${waiting.length} events. The last: ${waiting.at(-1)}`);
+    waiting = [];
+    timer = setTimeout(speak, BREATH_MS);
+  };
+  const forget = () => { clearTimeout(timer); [waiting, timer] = [[], 0]; say($('spoken'), ''); };
+  $('aloud').onchange = forget;
+  return {
+    say: (text) => {
+      if (!$('aloud').checked) return;
+      waiting.push(text);
+      if (!timer) speak();
+    },
+    forget,
   };
 }
 

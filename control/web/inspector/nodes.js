@@ -1,6 +1,6 @@
 // The media nodes: how they are, and what can be done with them.
 
-import { ask } from './ask.js';
+import { ask, minutesUntil } from './ask.js';
 import { $, button, el, facts, keep, note, once, say } from './dom.js';
 import { clock, many, since } from './words.js';
 
@@ -38,14 +38,15 @@ function card(first, act) {
     percent: el('span', { class: 'figure' }),
     why: el('p', { class: 'why' }),
     facts: el('dl', { class: 'facts' }),
-    turn: button('Drain', node.id, () => turn(node, path, act)),
+    turn: button('Drain…', node.id, () => turn(node, path, act)),
+    limit: button('Deadline…', node.id, () => limit(node, path, act)),
     remove: button('Remove…', node.id, () => remove(node, path, act), 'danger'),
   };
   parts.load.append(parts.fill);
   const element = el('li', { class: 'panel node' },
     el('div', { class: 'title' }, el('h3', {}, node.id, ' ', parts.label), parts.state),
     el('div', { class: 'load' }, el('span', { class: 'quiet' }, 'Processor'), parts.load, parts.percent),
-    parts.why, parts.facts, el('p', { class: 'line' }, parts.turn, parts.remove));
+    parts.why, parts.facts, el('p', { class: 'line' }, parts.turn, parts.limit, parts.remove));
   return { element, update: (now) => { node = now; update(parts, node); } };
 }
 
@@ -64,12 +65,13 @@ function update(parts, node) {
   note(parts.why, state.why ?? '');
   const ends = node.deadline ? `in ${since(Date.now(), node.deadline)}` : null;
   facts(parts.facts, [
-    ['Sessions', info.sessions ?? '–'], ['Workers', info.workers], ['Transports at most', info.transportsMax], ['Closed', ends],
+    ['Sessions', info.sessions ?? '–'], ['Workers', info.workers], ['Transports', info.transportsMax === undefined ? null : `up to ${info.transportsMax}`], ['Closed', ends],
     [node.connected ? 'Connected for' : 'Away for', ageOf(node)], ['Address', node.uri], ['Software', info.software],
   ]);
   const drained = node.status === DRAINED;
   parts.turn.hidden = !drained && node.status !== 'running';
-  say(parts.turn, drained ? 'Undrain' : 'Drain');
+  parts.limit.hidden = !drained;
+  say(parts.turn, drained ? 'Undrain' : 'Drain…');
   parts.turn.setAttribute('aria-label', `${drained ? 'Undrain' : 'Drain'} ${node.id}`);
   parts.remove.hidden = ['terminating', 'terminated'].includes(node.status);
 }
@@ -92,12 +94,35 @@ function stateOf(node, info) {
 const said = (text, info) => `${text} ${info.unreached ?? ''}`.trim();
 
 async function turn(node, path, act) {
-  const drained = node.status === DRAINED;
-  const leaves = !drained && !node.ringcastInfo?.sessions;
-  if (leaves && await ask({ title: `Drain node ${node.id}?`, text: 'It has no sessions, so it leaves the cluster at once.', verb: 'Drain' }) === null) return;
+  if (node.status === DRAINED) {
+    return act(async (api) => {
+      await api.call('PATCH', path, { status: 'running' });
+      return `Node ${node.id} takes sessions again.`;
+    });
+  }
+  const count = node.ringcastInfo?.sessions ?? 0;
+  const question = count === 0
+    ? { text: 'It has no sessions, so it leaves the cluster at once.' }
+    : { text: `It keeps its ${many(count, 'session')}, takes no more, and leaves when ${count === 1 ? 'it is' : 'they are'} over.`, limit: { of: null, text: LEFT } };
+  const answer = await ask({ title: `Drain node ${node.id}?`, verb: 'Drain', ...question });
+  if (answer === null) return;
   await act(async (api) => {
-    await api.call('PATCH', path, { status: drained ? 'running' : DRAINED });
-    return drained ? `Node ${node.id} takes sessions again.` : `Node ${node.id} is being drained.`;
+    await api.call('PATCH', path, { status: DRAINED, deadline: secondsOf(answer) });
+    return `Node ${node.id} is being drained${within(answer)}.`;
+  });
+}
+
+const LEFT = 'Sessions that are left then are closed. Without one it waits for as long as they last.';
+const secondsOf = ({ minutes }) => (minutes === null ? null : 60 * minutes);
+const within = ({ minutes }) => (minutes === null ? '' : `, for ${many(minutes, 'minute')} at most`);
+
+// Until when a node that is being drained may take.
+async function limit(node, path, act) {
+  const answer = await ask({ title: `When must ${node.id} be empty?`, text: '', verb: 'Set', limit: { of: null, text: LEFT, now: minutesUntil(node.deadline) } });
+  if (answer === null) return;
+  await act(async (api) => {
+    await api.call('PATCH', path, { status: DRAINED, deadline: secondsOf(answer) });
+    return answer.minutes === null ? `Node ${node.id} may take as long as its sessions last.` : `Node ${node.id} is drained${within(answer)}.`;
   });
 }
 
@@ -105,10 +130,11 @@ async function remove(node, path, act) {
   const count = node.ringcastInfo?.sessions ?? 0;
   const choices = count === 0 ? [] : [['when-no-sessions', 'When its sessions are over; until then it is drained'], ['now', `Now: ${many(count, 'session')} ${count === 1 ? 'ends' : 'end'}, and everybody in ${count === 1 ? 'it' : 'them'} is told`]];
   const text = count === 0 ? 'It has no sessions.' : `It has ${many(count, 'session')}.`;
-  const how = await ask({ title: `Remove node ${node.id}?`, text, choices, verb: 'Remove' });
-  if (how === null) return;
+  const answer = await ask({ title: `Remove node ${node.id}?`, text, choices, verb: 'Remove', limit: count === 0 ? null : { of: 'when-no-sessions', text: LEFT } });
+  if (answer === null) return;
+  const seconds = secondsOf(answer);
   await act(async (api) => {
-    await api.call('DELETE', `${path}?deletion-strategy=${how === true ? 'if-no-sessions' : how}`);
-    return how === 'when-no-sessions' ? `Node ${node.id} leaves when its sessions are over.` : `Node ${node.id} is being removed.`;
+    await api.call('DELETE', `${path}?deletion-strategy=${answer.choice ?? 'if-no-sessions'}${seconds === null ? '' : `&deadline=${seconds}`}`);
+    return answer.choice === 'when-no-sessions' ? `Node ${node.id} leaves when its sessions are over${answer.minutes === null ? '' : `, or in ${many(answer.minutes, 'minute')}`}.` : `Node ${node.id} is being removed.`;
   });
 }

@@ -68,7 +68,7 @@ function card(first) {
     parts.speaks.hidden = context.session?.dominantSpeaker?.connectionId !== person.connectionId;
     facts(parts.facts, [
       ['Connection', person.connectionId], ['Role', person.role], ['Here for', person.activeAt ? since(person.activeAt) : 'not yet'], ['Address', person.ip],
-      ['Browser', person.platform], ['Said by the browser', person.clientData], ['Said by the application', person.serverData],
+      ['Browser', person.platform], ['Said by the browser', person.clientData === nameOf(person) ? null : person.clientData], ['Said by the application', person.serverData],
     ]);
     parts.sends.show(`What ${nameOf(person)} sends`, published.map((stream) => ({ title: (kind) => sends(kind, stream), stream })));
     // Of what is received too, though its list may be shut.

@@ -109,6 +109,7 @@ test('a node is drained and taken back, the button keeps the focus, and the log 
   const drain = inspector.getByRole('button', { name: `Drain ${id}`, exact: true });
   await drain.focus();
   await inspector.keyboard.press('Enter');
+  await inspector.click('#ask-yes');
   await until('it is drained', async () => (await node(id)).status === 'waiting-idle-to-terminate', { timeout: 5_000 });
   await has('it is shown', inspector, '#node-list .badge', 'draining');
   await told(`Node ${id} is waiting-idle-to-terminate, was running`);
