@@ -240,6 +240,20 @@ describe('with less detail', () => {
     who.close();
   });
 
+  test('rules and alerts find at that level whatever they ask nodes for', async () => {
+    const rules = ['recording', 'alerts'].map((name) => fs.readFileSync(path.join(root, `scripts/prometheus/rules/${name}.yml`), 'utf8')).join('\n');
+    const expressions = [...rules.matchAll(/^ +expr: (.+)$/gm)].map(([, expression]) => expression);
+    const bare = (name) => name.replace(/_(?:bucket|sum|count)$/, '');
+    const asked = new Set(expressions.flatMap((one) => one.match(/(?<![:\w])ringcast_node_\w+/g) ?? []).map(bare));
+    const told = async (admin) => new Set([...(await pageOf(admin)).text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name));
+    const here = await told(node.admin);
+    assert.ok(asked.size > 8, [...asked].join(' '));
+    assert.deepEqual([...asked].filter((name) => !here.has(name)), []);
+    assert.deepEqual(expressions.filter((one) => /ringcast_node/.test(one) && /\b(?:worker|stage)\b/.test(one)), [], 'labels that are missing here');
+    // The control: some names are missing.
+    assert.ok(!here.has('ringcast_node_stage_packets_in_total') && !here.has('ringcast_node_worker_busy_ratio'));
+  });
+
   test('a node of 64 workers has no more series than its level allows', async (t) => {
     const run = async (level) => {
       const admin = `127.0.0.1:${await freeTcpPort()}`;
