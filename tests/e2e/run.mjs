@@ -7,7 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 
 const ALONE = ['18_runs', '19_quality', '23_priority', '25_cluster', '29_floods'];
-const LIGHT = ['06_loss', '15_operators', '21_voice', '22_paths'];
+const LIGHT = ['06_loss', '15_operators', '21_voice', '22_paths', '32_alerts'];
 
 const here = path.dirname(new URL(import.meta.url).pathname);
 const args = process.argv.slice(2);

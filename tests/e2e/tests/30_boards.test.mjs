@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { drawBoard } from '../lib/boards/page.mjs';
 import { boards, filled, panels } from '../lib/boards/read.mjs';
+import { format } from '../lib/boards/units.mjs';
 import { launchChromium, servePage } from '../lib/browser.mjs';
 import { COLORS, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
@@ -90,6 +91,18 @@ describe('rules', () => {
       }
     }
   });
+});
+
+test('figures are written as Grafana writes them', () => {
+  const wanted = [
+    [0, 's', '0 s'], [0.000_002_5, 's', '2.50 µs'], [0.012, 's', '12 ms'], [90, 's', '1.50 mins'], [172_800, 's', '2 days'],
+    [0.0157, 'percentunit', '1.57%'], [1, 'percentunit', '100%'], [1234, 'short', '1.23 K'], [7, 'short', '7'], [1_250_000, 'bps', '1.25 Mb/s'], [0.25, 'bps', '250 mb/s'],
+    [1536, 'bytes', '1.50 KiB'], [0.25, 'count:p/s', '0.250 p/s'], [12_345, 'count:p/s', '12.3K p/s'], [12.3, 'reqps', '12.3 req/s'],
+  ];
+  for (const [value, unit, text] of wanted) assert.equal(format(value, unit), text);
+  // Beside others: as many digits as tell them apart.
+  assert.deepEqual([0, 0.25, 0.5].map((value) => format(value, 'short', 0.25)), ['0', '0.25', '0.50']);
+  assert.throws(() => format(1, 'furlongs'), /a unit that nobody can write/);
 });
 
 // What is not there while all is well: counters of what never happened, and alerts.

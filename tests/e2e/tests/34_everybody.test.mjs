@@ -95,6 +95,7 @@ test('fifty sessions, three nodes, a drain with a deadline, every question', asy
 });
 
 test('what is said aloud is short, whatever happens', async () => {
+  await (await paperParticipant(cluster, 'silent', { name: 'Paula' })).publish(); // for later: it takes a while until somebody misses its packets
   // Everything that a screen reader is told of by itself, as it changes.
   await inspector.evaluate(() => {
     window.told = [];
@@ -218,6 +219,14 @@ test('the layer that is shown of a stream is the one that its viewer gets', asyn
   await fits(inspector, 'evict asked');
   await cancel();
   for (const who of [teacher, viewer]) await who.close();
+  await inspector.click('.views a[href="#sessions"]');
+});
+
+test('a stream on which nothing flows, and why', async () => {
+  await inspector.bringToFront();
+  await inspector.goto(`${cluster.url}/inspector#/session/silent`);
+  await has('it is told why', inspector, '#one li p.why', 'No connectivity check', 40_000);
+  await fits(inspector, 'session in trouble');
   await inspector.click('.views a[href="#sessions"]');
 });
 

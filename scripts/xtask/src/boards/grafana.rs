@@ -266,7 +266,8 @@ impl Panel {
 
     /// A node has the same colour in every panel.
     fn colouring(&self) -> &'static str {
-        match (self.is_now(), self.is_by_node) {
+        let are_nodes = self.queries.iter().all(|(_, legend)| *legend == "{{node}}");
+        match (self.is_now(), are_nodes) {
             (true, _) => "thresholds",
             (false, true) => "palette-classic-by-name",
             (false, false) => "palette-classic",

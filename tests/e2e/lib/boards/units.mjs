@@ -36,13 +36,11 @@ function scale(value, unit) {
   return { factor: base ** at, suffix: names[at] };
 }
 
+// Three figures that count, unless a step says how many.
 function digits(value, step) {
   if (value === 0 || (Number.isInteger(value) && step === null)) return String(value);
   if (step !== null) return value.toFixed([0, 1, 2, 3, 4, 5].find((decimals) => isWhole(step * 10 ** decimals)) ?? 6);
-  const power = Math.floor(Math.log10(Math.abs(value)));
-  let decimals = 1 - power;
-  if (Math.abs(value) / 10 ** -decimals > 2.25) decimals += 1;
-  return value.toFixed(Math.max(0, Math.min(6, decimals - 1)));
+  return value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)))));
 }
 
 const isWhole = (value) => Math.abs(value - Math.round(value)) < 1e-6;
