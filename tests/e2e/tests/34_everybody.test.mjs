@@ -8,6 +8,7 @@ import { COLORS, enter, seen } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { paperParticipant } from '../lib/paper.mjs';
 import { sleep, until } from '../lib/wait.mjs';
+import { onlyWhole } from '../lib/whole.mjs';
 
 const CLIENT = path.join(path.dirname(new URL(import.meta.url).pathname), '../node_modules/openvidu-browser/static/js/openvidu-browser-2.32.2.min.js');
 const [WIDE, PHONE] = [{ width: 1280, height: 800 }, { width: 360, height: 700 }];
@@ -189,8 +190,10 @@ test('with the keyboard alone: a drain with a deadline, an eviction, the end of 
   for (const who of [ann, bob]) who.close();
 });
 
+// What pictures of 960 by 540 have in each layer.
+const WIDTHS = { rdiv4: 240, rdiv2: 480, rdiv1: 960 };
+
 test('the layer that is shown of a stream is the one that its viewer gets', async () => {
-  const WIDTHS = { rdiv4: 240, rdiv2: 480, rdiv1: 960 };
   const teacher = await enter({ cluster, browser, page, sessionId: 'lecture', name: 'Teacher', color: COLORS.blue, options: { width: 960, height: 540, fps: 15, simulcast: true } });
   const viewer = await enter({ cluster, browser, page, sessionId: 'lecture', name: 'Viewer', publish: false });
   await seen(viewer, teacher.streamId);
@@ -219,6 +222,32 @@ test('the layer that is shown of a stream is the one that its viewer gets', asyn
   await fits(inspector, 'evict asked');
   await cancel();
   for (const who of [teacher, viewer]) await who.close();
+  await inspector.click('.views a[href="#sessions"]');
+});
+
+test('who may be sent less is shown with a lower layer than who may have everything', onlyWhole, async (t) => {
+  // Noise, so that the encodings differ in what they take.
+  const teacher = await enter({ cluster, browser, page, sessionId: 'seminar', name: 'Teacher', color: COLORS.red, options: { width: 960, height: 540, fps: 15, simulcast: true, grain: true } });
+  const limited = await cluster.token('seminar', { kurentoOptions: { videoMaxSendBandwidth: 300 } });
+  const viewers = [
+    await enter({ cluster, browser, page, sessionId: 'seminar', name: 'Wide', publish: false }),
+    await enter({ cluster, browser, page, sessionId: 'seminar', name: 'Narrow', publish: false, token: limited }),
+  ];
+  for (const viewer of viewers) await seen(viewer, teacher.streamId);
+  await inspector.bringToFront();
+  await inspector.goto(`${cluster.url}/inspector#/session/seminar`);
+  await has('both are there', inspector, '#people h3', 'Narrow');
+  for (const summary of await inspector.$$('#people summary:visible')) await summary.click();
+  // What the inspector says of each viewer, beside what that one decodes.
+  const shown = async () => {
+    const layers = await inspector.$$eval('#people > li', (people) => people.map((one) => [one.querySelector('h3').textContent, [...one.querySelectorAll('tbody tr')].find((row) => row.cells[0].textContent === 'Teacher, video')?.cells[1].textContent.split(' ')[0]]));
+    const widths = await Promise.all(viewers.map(async (viewer) => [viewer.name, (await viewer.call('received', teacher.streamId)).width]));
+    return { layers: Object.fromEntries(layers), widths: Object.fromEntries(widths) };
+  };
+  const agreed = ({ layers, widths }) => layers.Wide === 'rdiv1' && layers.Narrow !== 'rdiv1' && ['Wide', 'Narrow'].every((name) => WIDTHS[layers[name]] === widths[name]);
+  const last = await until('each has its own layer', async () => { const now = await shown(); return agreed(now) && now; }, { timeout: 30_000, every: 500 });
+  t.diagnostic(JSON.stringify(last));
+  await Promise.all([teacher, ...viewers].map((who) => who.close()));
   await inspector.click('.views a[href="#sessions"]');
 });
 
