@@ -4,7 +4,8 @@
 //! the sockets of those who must hear, and to the nodes.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use link::desired::DesiredState;
@@ -44,8 +45,10 @@ const ASLEEP_AFTER: Duration = Duration::from_secs(1);
 
 /// What every task and handler shares.
 pub struct App {
-    /// As it was at the start.
-    pub config: Config,
+    config: RwLock<Arc<Config>>,
+    /// When [`tick`](Self::tick) last came to its end.
+    ticked: Mutex<Instant>,
+    stopping: AtomicBool,
     /// What operators see.
     pub metrics: Metrics,
     /// Who this master is, over restarts.
@@ -157,7 +160,9 @@ impl App {
                 config.sockets_max,
                 config.sockets_per_address_max,
             )),
-            config,
+            config: RwLock::new(Arc::new(config)),
+            ticked: Mutex::new(Instant::now()),
+            stopping: AtomicBool::new(false),
             metrics,
             facts,
             store,
@@ -166,6 +171,43 @@ impl App {
         };
         app.step(Core::evict_who_cannot_come_back);
         Ok(Arc::new(app))
+    }
+
+    /// What is configured now.
+    pub fn config(&self) -> Arc<Config> {
+        // What it guards is replaced as a whole.
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
+        config.clone()
+    }
+
+    /// This is configured from now on, as far as it may change while the master runs.
+    pub fn reconfigure(&self, config: Config) {
+        self.door.reconfigure(&config);
+        self.sockets()
+            .set_max(config.sockets_max, config.sockets_per_address_max);
+        self.step(|core| {
+            core.domain.set_bounds(config.bounds());
+            core.joins_by_address
+                .set_rate(config.joins_per_address_rate);
+        });
+        let mut place = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Arc::new(config);
+    }
+
+    /// How long nothing was done of what is done a few times a second: a lock that nobody gives back, or no processor.
+    pub fn stillness(&self) -> Duration {
+        let ticked = self.ticked.lock().unwrap_or_else(PoisonError::into_inner);
+        ticked.elapsed()
+    }
+
+    /// The master takes no new requests from now on.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// It takes no new requests.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Who dials nodes from now on. Only the first one counts.
@@ -232,7 +274,7 @@ impl App {
 
     /// What is done at intervals, a few times a second.
     pub fn tick(&self) {
-        let crashed_after = self.config.node_silence;
+        let crashed_after = self.config().node_silence;
         self.step(|core| {
             core.is_tick = true;
             if !core.look_at_nodes(Instant::now(), crashed_after) {
@@ -246,6 +288,7 @@ impl App {
                     .evict(&session, &connection, Reason::NetworkDisconnect);
             }
         });
+        *self.ticked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Forgets sessions that nobody ever joined.

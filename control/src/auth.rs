@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
@@ -14,7 +14,7 @@ use crate::api::limits::{Rate, counted_as};
 use crate::config::{Config, Secret};
 
 /// The user of every application.
-const USER: &str = "OPENVIDUAPP";
+pub const USER: &str = "OPENVIDUAPP";
 
 /// For so long an address is known to be an application's since it last came with a right secret.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
@@ -33,7 +33,7 @@ pub enum Verdict {
 /// The door: what opens it, and who has tried to.
 #[derive(Debug)]
 pub struct Door {
-    secrets: Vec<Secret>,
+    secrets: RwLock<Vec<Secret>>,
     guesses: Mutex<Guesses>,
 }
 
@@ -47,14 +47,23 @@ struct Guesses {
 impl Door {
     /// Opens to the secrets of the configuration.
     pub fn new(config: &Config) -> Self {
-        let secrets = [Some(&config.secret), config.secret_previous.as_ref()];
         Self {
-            secrets: secrets.into_iter().flatten().cloned().collect(),
+            secrets: RwLock::new(secrets(config)),
             guesses: Mutex::new(Guesses {
                 wrong: Rate::new(config.wrong_secrets_per_address_rate),
                 known: HashMap::new(),
             }),
         }
+    }
+
+    /// Opens to these secrets, and to them only, from now on.
+    pub fn reconfigure(&self, config: &Config) {
+        let mut place = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        *place = secrets(config);
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses
+            .wrong
+            .set_rate(config.wrong_secrets_per_address_rate);
     }
 
     /// Judges a request by its `Authorization` (RFC 7617). Saying nothing is no guess.
@@ -97,9 +106,15 @@ impl Door {
     /// Compares with every secret, in a time that depends on the lengths only.
     fn accepts(&self, given: &str) -> bool {
         let same = |secret: &Secret| given.as_bytes().ct_eq(secret.expose().as_bytes());
-        let all = self.secrets.iter().map(same);
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let all = secrets.iter().map(same);
         all.fold(Choice::from(0), |any, one| any | one).into()
     }
+}
+
+fn secrets(config: &Config) -> Vec<Secret> {
+    let secrets = [Some(&config.secret), config.secret_previous.as_ref()];
+    secrets.into_iter().flatten().cloned().collect()
 }
 
 /// What `OPENVIDUAPP` says. Who comes under another name says nothing right.
@@ -164,6 +179,27 @@ mod tests {
             door("secret = 'new'").secret("old", HERE, now),
             Verdict::Wrong
         );
+    }
+
+    #[test]
+    fn secrets_change_while_the_master_runs() {
+        let door = door("secret = 'old'");
+        let settings = toml::from_str("secret = 'new'\nsecret_previous = 'old'");
+        let config = Config::load(None, settings.expect("good"), |_| None);
+        let now = Instant::now();
+        assert_eq!(door.secret("new", HERE, now), Verdict::Wrong);
+        door.reconfigure(&config.expect("good"));
+        assert_eq!(door.secret("new", HERE, now), Verdict::Right);
+        assert_eq!(door.secret("old", HERE, now), Verdict::Right);
+        door.reconfigure(
+            &Config::load(
+                None,
+                toml::from_str("secret = 'new'").expect("good"),
+                |_| None,
+            )
+            .expect("good"),
+        );
+        assert_eq!(door.secret("old", HERE, now), Verdict::Wrong);
     }
 
     #[test]

@@ -27,7 +27,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Begins to write what waits and what will come, if records are configured. Must be called inside a tokio runtime.
 pub fn start(app: &Arc<App>) {
-    let (Some(feed), Some(dir)) = (Feed::new(app, Channel::Cdr), app.config.cdr_path.clone())
+    let (Some(feed), Some(dir)) = (Feed::new(app, Channel::Cdr), app.config().cdr_path.clone())
     else {
         return warn_of_leftovers(app, Channel::Cdr);
     };
@@ -36,11 +36,11 @@ pub fn start(app: &Arc<App>) {
         feed,
         journal: Some(Journal::new(
             dir,
-            app.config.cdr_file_size_max,
-            app.config.cdr_files_max,
+            app.config().cdr_file_size_max,
+            app.config().cdr_files_max,
         )),
         metrics: app.metrics.clone(),
-        dir: app.config.cdr_path.clone().unwrap_or_default(),
+        dir: app.config().cdr_path.clone().unwrap_or_default(),
     };
     tokio::spawn(recorder.run());
 }

@@ -4,30 +4,41 @@ mod operate;
 mod remote;
 mod table;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use link::quic::master::Dialer;
+use logs::{Form, Logs};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::app::{App, now_millis};
-use crate::config::{self, Config, Environment, LogFormat, Settings};
+use crate::config::{self, Config, Environment, LogFormat, Settings, Sources};
 use crate::http_client::{HttpClient, Options, Reach};
 use crate::metrics::Metrics;
+use crate::reload::Reloader;
+use crate::server::{Front, Stage};
 use crate::store::Store;
+use crate::webhook::Webhook;
 use crate::{api, cdr, load_watch, network_quality, nodes, pki, server, tls, webhook};
 use operate::Operation;
 
 /// How often nodes and lost clients are looked at.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How often is said what the log left out.
+const LEFT_OUT: Duration = Duration::from_secs(1);
+
 /// The master of a Ringcast cluster.
+///
+/// SIGTERM and SIGINT end it when the requests that are under way are answered (shutdown_deadline), a second one at once; calls go on
+/// without a master. SIGHUP has configuration and certificates read again.
 #[derive(Debug, Parser)]
 #[command(
     name = "ringcast-master",
@@ -67,8 +78,14 @@ struct Run {
     /// The configuration file (TOML).
     #[arg(long, env = "RINGCAST_MASTER_CONFIG")]
     config: Option<PathBuf>,
-    /// Print the effective configuration, secrets hidden, and stop.
+    /// Check the configuration and stop: print "ok", or everything that is wrong, with status 1.
     #[arg(long)]
+    check_config: bool,
+    /// Print the effective configuration, secrets hidden, with where each value comes from, and stop.
+    #[arg(long, conflicts_with = "check_config")]
+    print_config: bool,
+    /// The same without where values come from.
+    #[arg(long, conflicts_with_all = ["check_config", "print_config"])]
     check: bool,
     #[command(flatten)]
     settings: Settings,
@@ -102,8 +119,8 @@ enum Pki {
 /// Whatever stops the master from starting, named.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None => start(cli.run)?,
-        Some(Command::Run(run)) => start(*run)?,
+        None => return start(cli.run),
+        Some(Command::Run(run)) => return start(*run),
         Some(Command::Pki { what }) => match what {
             Pki::Init { dir, nodes } => pki::init(&dir, &nodes)?,
             Pki::Node { dir, id } => pki::node(&dir, &id)?,
@@ -126,20 +143,45 @@ pub fn in_words(error: &anyhow::Error) -> String {
     text
 }
 
-fn start(run: Run) -> anyhow::Result<()> {
-    if run.check {
-        return check(run, false);
+fn start(run: Run) -> anyhow::Result<ExitCode> {
+    if run.check_config {
+        return Ok(report_on(&sources(run).mistakes()));
     }
-    let (config, environment) = configured(run)?;
-    log_to_stderr(&config)?;
-    for warning in config::openvidu::unserved(&environment) {
+    if run.print_config {
+        let sources = sources(run);
+        print!("{}", sources.print(&sources.load()?)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if run.check {
+        check(run, false)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sources = sources(run);
+    let config = sources.load()?;
+    let logs = log_to_stderr(&config)?;
+    for warning in config::openvidu::unserved(&sources.environment) {
         tracing::warn!("{warning}");
     }
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("start the runtime")?
-        .block_on(serve(config))
+        .context("start the runtime")?;
+    let ended = runtime.block_on(serve(config, sources, logs));
+    // Whoever reads a file or resolves a name for nobody is not waited for.
+    runtime.shutdown_background();
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report_on(mistakes: &[String]) -> ExitCode {
+    if mistakes.is_empty() {
+        println!("ok");
+        return ExitCode::SUCCESS;
+    }
+    for mistake in mistakes {
+        eprintln!("ringcast-master: {mistake}");
+    }
+    ExitCode::FAILURE
 }
 
 /// The environment variables that a command and those below it understand.
@@ -150,18 +192,20 @@ fn variables(command: &clap::Command) -> Vec<String> {
     own.chain(below).collect()
 }
 
-/// Reads the configuration from everywhere.
-fn configured(run: Run) -> anyhow::Result<(Config, Environment)> {
-    let environment = Environment::of_process();
-    environment.check(&variables(&Cli::command()))?;
-    let get = |name: &str| environment.get(name);
-    let config = Config::load(run.config.as_deref(), run.settings, get)?;
-    Ok((config, environment))
+/// Everywhere that the configuration is read.
+fn sources(run: Run) -> Sources {
+    Sources {
+        file: run.config,
+        environment: Environment::of_process(),
+        flags: run.settings,
+        variables: variables(&Cli::command()),
+    }
 }
 
 fn check(run: Run, json: bool) -> anyhow::Result<()> {
-    let (config, environment) = configured(run)?;
-    for warning in config::openvidu::unserved(&environment) {
+    let sources = sources(run);
+    let config = sources.load()?;
+    for warning in config::openvidu::unserved(&sources.environment) {
         eprintln!("ringcast-master: {warning}");
     }
     let text = match json {
@@ -172,22 +216,27 @@ fn check(run: Run, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log_level)
-        .with_context(|| format!("configuration: log_level: '{}'", config.log_level))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    match config.log_format {
-        // Colours are for people who look on: a file or a pipe gets plain text.
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
+fn log_to_stderr(config: &Config) -> anyhow::Result<Logs> {
+    let form = match config.log_format {
+        LogFormat::Text => Form::Text,
+        LogFormat::Json => Form::Json,
+    };
+    logs::start(&config.log_level, form, None)
+        .with_context(|| format!("configuration: log_level: '{}'", config.log_level))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, sources: Sources, logs: Logs) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let stage = Stage::new();
+    let (stop, stopped) = watch::channel(false);
+    let admin = bind(config.admin_listen).await?;
+    let metrics_at = admin.local_addr()?;
+    // To the very end: whoever watches sees why the master is not ready.
+    let (_nobody, never) = watch::channel(false);
+    let (_as_it_is, plain) = watch::channel(Front::default());
+    let routes = server::admin_routes(&stage);
+    tokio::spawn(server::serve(admin, plain, routes, never));
+
     let package = match &config.client_package {
         Some(path) => {
             let bytes = api::pages::read_package(path);
@@ -195,66 +244,83 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let tls = match config.plain_http {
-        true => None,
-        false => Some(tls::server_config(&config)?),
+    let (front, fronts) = watch::channel(Front::of(&config)?);
+    let listener = bind(config.listen).await?;
+    let (http, scheme) = (listener.local_addr()?, config.scheme());
+    stage.is_at("the state is read");
+    let (app, webhook, dialer) = restored(config, &stage)?;
+    let epoch = app.facts.epoch;
+
+    let routes = server::routes(&app, package);
+    let serving = tokio::spawn(server::serve(listener, fronts, routes, stopped));
+    begin_rounds(&app, &logs)?;
+    stage.started(&app);
+    tracing::info!(url = %format!("{scheme}://{http}"), metrics = %format!("http://{metrics_at}/metrics"), epoch, "listening");
+
+    let reloader = Reloader {
+        sources,
+        logs,
+        front,
+        webhook,
+        dialer,
     };
-    let now = now_millis();
+    while !signals.end_or_reload().await {
+        reloader.reload(&app);
+    }
+    tracing::info!("stopping: calls go on without a master");
+    app.stop();
+    stop.send_replace(true);
+    let deadline = app.config().shutdown_deadline;
+    tokio::select! {
+        ended = serving => ended.context("answer what is under way")?,
+        () = sleep(deadline) => tracing::warn!("the time is over: not everything that was asked is answered"),
+        () = signals.end() => tracing::warn!("asked again: not everything that was asked is answered"),
+    }
+    Ok(())
+}
+
+/// The master with everything that its predecessor knew, and its ways to nodes and to the webhook.
+fn restored(
+    config: Config,
+    stage: &Stage,
+) -> anyhow::Result<(Arc<App>, Option<Webhook>, Option<Dialer>)> {
     let state = Store::open(&config.data_dir)?;
-    let (listen, admin_listen, scheme) = (config.listen, config.admin_listen, config.scheme());
-    let garbage = (
-        config.sessions_garbage_interval,
-        config.sessions_garbage_threshold,
-    );
-    let quality = config
-        .network_quality
-        .then_some(config.network_quality_interval);
     let metrics = Metrics::new();
-    metrics.started(now);
+    metrics.started(now_millis());
     metrics.certificate("https", tls::expiry(&config));
     let app = App::restored(config, metrics, state)?;
-    let epoch = app.facts.epoch;
-    webhook::start(&app)?;
+    let webhook = webhook::start(&app)?;
     cdr::start(&app);
+    stage.is_at("nodes are dialled");
+    let dialer = nodes::dial(&app, app.facts.epoch)?;
+    Ok((app, webhook, dialer))
+}
+
+/// What is done again and again.
+fn begin_rounds(app: &Arc<App>, logs: &Logs) -> anyhow::Result<()> {
+    let config = app.config();
+    let (ticking, carrying) = (app.clone(), app.clone());
+    tokio::spawn(every(TICK, move || ticking.tick()));
+    tokio::spawn(async move { carrying.carry_removals().await });
+    let telling = logs.clone();
+    tokio::spawn(every(LEFT_OUT, move || telling.tell_left_out()));
     let scrapes = HttpClient::new(&Options {
         reach: Reach::Everywhere,
         ca: None,
     })?;
-    let proxies = app.config.trusted_proxies.clone();
-    let listener = bind(listen).await?;
-    let admin = bind(admin_listen).await?;
-    nodes::dial(&app, epoch)?;
-
-    let (http, metrics_at) = (listener.local_addr()?, admin.local_addr()?);
-    tokio::spawn(server::serve(
-        listener,
-        tls,
-        server::routes(&app, package),
-        proxies,
-    ));
-    tokio::spawn(server::serve(
-        admin,
-        None,
-        server::admin_routes(&app),
-        Vec::new(),
-    ));
-    let ticking = app.clone();
-    tokio::spawn(every(TICK, move || ticking.tick()));
-    let carrying = app.clone();
-    tokio::spawn(async move { carrying.carry_removals().await });
     tokio::spawn(load_watch::watch(app.clone(), scrapes));
-    if let Some(period) = quality {
+    if config.network_quality {
+        let period = config.network_quality_interval;
         tokio::spawn(network_quality::watch(app.clone(), period));
     }
-    if !garbage.0.is_zero() {
+    let (period, age) = (
+        config.sessions_garbage_interval,
+        config.sessions_garbage_threshold,
+    );
+    if !period.is_zero() {
         let collecting = app.clone();
-        tokio::spawn(every(garbage.0, move || {
-            collecting.collect_garbage(garbage.1)
-        }));
+        tokio::spawn(every(period, move || collecting.collect_garbage(age)));
     }
-    tracing::info!(url = %format!("{scheme}://{http}"), metrics = %format!("http://{metrics_at}/metrics"), epoch, "listening");
-    stopped().await?;
-    tracing::info!("stopping: calls go on without a master");
     Ok(())
 }
 
@@ -273,14 +339,35 @@ async fn every(period: Duration, mut act: impl FnMut()) {
     }
 }
 
-async fn stopped() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What operators say by signals.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("listen for SIGHUP")?,
+        })
     }
-    Ok(())
+
+    /// Waits until the end is wanted (true), or that everything is read again.
+    async fn end_or_reload(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => true,
+            _ = self.interrupt.recv() => true,
+            _ = self.hangup.recv() => false,
+        }
+    }
+
+    /// Waits until the end is wanted.
+    async fn end(&mut self) {
+        while !self.end_or_reload().await {}
+    }
 }
 
 #[cfg(test)]
@@ -294,7 +381,7 @@ mod tests {
         for argument in command.get_arguments() {
             let id = argument.get_id().as_str();
             let expected = match id {
-                "check" | "help" | "version" => continue,
+                "check" | "check_config" | "print_config" | "help" | "version" => continue,
                 id => format!("RINGCAST_MASTER_{}", id.to_uppercase()),
             };
             assert!(variables.contains(&expected), "{id}");

@@ -3,7 +3,9 @@
 pub mod environment;
 mod events;
 pub mod openvidu;
+mod reload;
 mod settings;
+mod sources;
 mod values;
 
 use std::collections::BTreeSet;
@@ -12,11 +14,14 @@ use std::time::Duration;
 
 use hyper::Uri;
 use scheduler::{Fit, Policy, UnknownStrategy};
+use toml::{Table, Value};
 
 use crate::domain::{Bounds, VideoBandwidth};
 
 pub use self::environment::Environment;
+pub use self::reload::Merged;
 pub use self::settings::{Config, Settings};
+pub use self::sources::Sources;
 pub use self::values::{LogFormat, MediaServer, NodeConfig, Patience, Secret, parse_node};
 
 /// The shortest time that OpenVidu gives a crashed node to come back.
@@ -27,6 +32,15 @@ pub const NODES_MAX: usize = 10_000;
 
 /// How full nodes may be that are filled one after the other.
 const BEST_FIT_BELOW: f64 = 0.7;
+
+/// The keys whose values may be secrets.
+const CONFIDENTIAL: [&str; 5] = [
+    "secret",
+    "secret_previous",
+    "ice_servers",
+    "webhook_headers",
+    "webhook_signature_secret",
+];
 
 /// Why the configuration is unusable.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +53,15 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not what we understand: syntax, an unknown key, a wrong type.
-    #[error("configuration {}: {source}", path.display())]
+    /// The file is not what we understand: syntax, an unknown key, a wrong type. What stands there is not shown: it may be a secret.
+    #[error("configuration {}, line {line}: {why}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
+        /// Where.
+        line: usize,
+        /// Why.
+        why: String,
     },
     /// A value makes no sense.
     #[error("configuration: {key}: {why}")]
@@ -72,11 +88,7 @@ impl Config {
             None => Settings::default(),
         };
         let by_openvidu = openvidu::settings(env)?;
-        // Where OpenVidu's name is set it is the deployment's own word on that: nothing of ours goes over it.
-        let strategy = by_openvidu.load_strategy.clone();
-        let mut settings = flags.over(by_openvidu).over(file);
-        settings.load_strategy = strategy.or(settings.load_strategy);
-        settings.checked()
+        layered(flags, by_openvidu, file).checked()
     }
 
     /// How much video there may be of one stream, where its connection does not say.
@@ -111,46 +123,78 @@ impl Config {
 
 impl Settings {
     fn checked(self) -> Result<Config, Error> {
+        let config = self.filled();
+        match config.mistakes().into_iter().next() {
+            Some(mistake) => Err(mistake),
+            None => Ok(config),
+        }
+    }
+
+    fn filled(self) -> Config {
         let mut config = self.complete();
         if config.pki_dir.as_os_str().is_empty() {
             config.pki_dir = config.data_dir.join("pki");
         }
-        config.check()?;
-        Ok(config)
+        config
     }
 }
 
 impl Config {
-    fn check(&self) -> Result<(), Error> {
+    /// Everything that is wrong with it.
+    pub(crate) fn mistakes(&self) -> Vec<Error> {
+        let mut found = Vec::new();
+        self.check_identity(&mut found);
+        self.check_times(&mut found);
+        let mut note = |result: Result<(), Error>| found.extend(result.err());
+        if !crate::api::rest::is_video_codec(&self.forced_video_codec) {
+            let why = format!("'{}' is not a codec", self.forced_video_codec);
+            note(Err(value("forced_video_codec", why)));
+        }
+        for server in &self.ice_servers {
+            note(server.check().map_err(|why| value("ice_servers", why)));
+        }
+        if logs::check_level(&self.log_level).is_err() {
+            let why = format!(
+                "'{}' is not error, warn, info, debug, trace, or directives like info,control=debug",
+                self.log_level
+            );
+            note(Err(value("log_level", why)));
+        }
+        note(self.placement().map(drop));
+        if self.load_stale_after < 2 || self.load_excluded_after <= self.load_stale_after {
+            let why = "must be at least 2, and less than load_excluded_after";
+            note(Err(value("load_stale_after", why)));
+        }
+        if let Some(url) = &self.prometheus_url {
+            note(check_http_url("prometheus_url", url));
+        }
+        self.check_events(&mut found);
+        self.check_nodes(&mut found);
+        found
+    }
+
+    fn check_identity(&self, found: &mut Vec<Error>) {
         if self.secret.expose().is_empty() {
-            return Err(value("secret", "is not set (OPENVIDU_SECRET, --secret)"));
+            found.push(value("secret", "is not set (OPENVIDU_SECRET, --secret)"));
         }
         if let Some(previous) = &self.secret_previous
             && previous.expose().is_empty()
         {
-            return Err(value("secret_previous", "is empty: leave it out"));
+            found.push(value("secret_previous", "is empty: leave it out"));
         }
         if self.certificate.is_some() != self.private_key.is_some() {
-            return Err(value(
-                "certificate",
-                "certificate and private_key go together",
-            ));
+            let why = "certificate and private_key go together";
+            found.push(value("certificate", why));
         }
         if let Some(url) = &self.public_url
             && crate::api::urls::host_of(url).is_none()
         {
-            return Err(value(
-                "public_url",
-                format!("'{url}' is not http(s)://HOST[:PORT]"),
-            ));
+            let why = format!("'{url}' is not http(s)://HOST[:PORT]");
+            found.push(value("public_url", why));
         }
-        if !crate::api::rest::is_video_codec(&self.forced_video_codec) {
-            let why = format!("'{}' is not a codec", self.forced_video_codec);
-            return Err(value("forced_video_codec", why));
-        }
-        for server in &self.ice_servers {
-            server.check().map_err(|why| value("ice_servers", why))?;
-        }
+    }
+
+    fn check_times(&self, found: &mut Vec<Error>) {
         let bounds = [
             ("reconnect_grace", self.reconnect_grace, 1, 600),
             ("node_silence", self.node_silence, 1, 3600),
@@ -163,32 +207,19 @@ impl Config {
             ("load_interval", self.load_interval, 1, 60),
             // Clients give up after ten seconds.
             ("node_answer_timeout", self.node_answer_timeout, 1, 9),
+            ("shutdown_deadline", self.shutdown_deadline, 0, 3600),
         ];
         for (key, duration, least, most) in bounds {
             if duration < Duration::from_secs(least) || duration > Duration::from_secs(most) {
-                return Err(value(key, format!("must be between {least}s and {most}s")));
+                let why = format!("must be between {least}s and {most}s");
+                found.push(value(key, why));
             }
         }
-        if self
-            .node_reconnection_timeout
-            .limit()
-            .is_some_and(|limit| limit < NODE_RECONNECTION_MIN)
-        {
-            return Err(value(
-                "node_reconnection_timeout",
-                "must be at least 3s, or forever",
-            ));
+        let reconnection = self.node_reconnection_timeout.limit();
+        if reconnection.is_some_and(|limit| limit < NODE_RECONNECTION_MIN) {
+            let why = "must be at least 3s, or forever";
+            found.push(value("node_reconnection_timeout", why));
         }
-        self.check_events()?;
-        self.placement()?;
-        if self.load_stale_after < 2 || self.load_excluded_after <= self.load_stale_after {
-            let why = "must be at least 2, and less than load_excluded_after";
-            return Err(value("load_stale_after", why));
-        }
-        if let Some(url) = &self.prometheus_url {
-            check_http_url("prometheus_url", url)?;
-        }
-        self.check_nodes()
     }
 
     /// By what sessions are placed.
@@ -219,21 +250,20 @@ impl Config {
         })
     }
 
-    fn check_nodes(&self) -> Result<(), Error> {
+    fn check_nodes(&self, found: &mut Vec<Error>) {
         if self.nodes.len() > NODES_MAX {
-            return Err(value("nodes", format!("more than {NODES_MAX}")));
+            found.push(value("nodes", format!("more than {NODES_MAX}")));
         }
         let mut seen = BTreeSet::new();
         for node in &self.nodes {
-            node.address()?;
+            found.extend(node.address().err());
             if let Some(url) = &node.metrics {
-                check_http_url(&format!("nodes.{}.metrics", node.id), url)?;
+                found.extend(check_http_url(&format!("nodes.{}.metrics", node.id), url).err());
             }
             if !seen.insert(&node.id) {
-                return Err(value("nodes", format!("'{}' is there twice", node.id)));
+                found.push(value("nodes", format!("'{}' is there twice", node.id)));
             }
         }
-        Ok(())
     }
 }
 
@@ -253,15 +283,91 @@ fn check_http_url(key: &str, url: &str) -> Result<(), Error> {
     }
 }
 
+/// One layer over the other.
+fn layered(flags: Settings, by_openvidu: Settings, file: Settings) -> Settings {
+    // Where OpenVidu's name is set it is the deployment's own word on that: nothing of ours goes over it.
+    let strategy = by_openvidu.load_strategy.clone();
+    let mut settings = flags.over(by_openvidu).over(file);
+    settings.load_strategy = strategy.or(settings.load_strategy);
+    settings
+}
+
+/// The file, if nothing is wrong with it.
 fn read(path: &Path) -> Result<Settings, Error> {
+    let (settings, mistakes) = read_all(path)?;
+    match mistakes.into_iter().next() {
+        Some(mistake) => Err(mistake),
+        None => Ok(settings),
+    }
+}
+
+/// What of the file can be understood, and everything that can't.
+fn read_all(path: &Path) -> Result<(Settings, Vec<Error>), Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })?;
-    toml::from_str(&text).map_err(|source| Error::Parse {
+    Ok(understood(path, &text))
+}
+
+/// Each key by itself, so that one that can't be read hides no other.
+fn understood(path: &Path, text: &str) -> (Settings, Vec<Error>) {
+    let parse = |line, why| Error::Parse {
         path: path.to_owned(),
-        source: Box::new(source),
-    })
+        line,
+        why,
+    };
+    let table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            let error: toml::de::Error = error;
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            return (
+                Settings::default(),
+                vec![parse(line, error.message().to_owned())],
+            );
+        }
+    };
+    let (mut good, mut mistakes) = (Table::new(), Vec::new());
+    for (key, value) in table {
+        let alone = Table::from_iter([(key.clone(), value.clone())]);
+        let parsed: Result<Settings, toml::de::Error> = Value::Table(alone).try_into();
+        match parsed {
+            Ok(_) => drop(good.insert(key, value)),
+            Err(error) => {
+                let why = format!("{key}: {}", why_not(&key, &error));
+                mistakes.push(parse(line_of(text, &key), why));
+            }
+        }
+    }
+    // Each of them was good.
+    (Value::Table(good).try_into().unwrap_or_default(), mistakes)
+}
+
+/// Why a key can't be read. Of what may be a secret the value is not shown.
+fn why_not(key: &str, error: &toml::de::Error) -> String {
+    if !Settings::NAMES.contains(&key) {
+        let nearest = Settings::NAMES
+            .iter()
+            .min_by_key(|one| environment::distance(one, key));
+        let nearest = nearest.map_or_else(String::new, |one| format!("; did you mean {one}?"));
+        return format!("there is no such key{nearest}");
+    }
+    match CONFIDENTIAL.contains(&key) {
+        true => "is not of the form that --help shows".to_owned(),
+        false => error.message().to_owned(),
+    }
+}
+
+/// The line where a key stands.
+fn line_of(text: &str, key: &str) -> usize {
+    let is_it = |line: &str| {
+        let line = line.trim_start().trim_start_matches('[');
+        let rest = line.strip_prefix(key).map(str::trim_start);
+        rest.is_some_and(|rest| rest.starts_with(['=', '.', ']']))
+    };
+    text.lines().position(is_it).map_or(1, |line| line + 1)
 }
 
 pub(crate) fn value(key: &str, why: impl Into<String>) -> Error {
@@ -276,10 +382,10 @@ mod tests {
     use super::*;
 
     fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, Error> {
-        let file: Settings = toml::from_str(toml).map_err(|source| Error::Parse {
-            path: PathBuf::from("test"),
-            source: Box::new(source),
-        })?;
+        let (file, mistakes) = understood(Path::new("test"), toml);
+        if let Some(mistake) = mistakes.into_iter().next() {
+            return Err(mistake);
+        }
         let get = |name: &str| {
             env.iter()
                 .find(|(key, _)| *key == name)
@@ -326,6 +432,11 @@ mod tests {
             ("secret = 's'\nforced_video_codec = 'H266'", "H266"),
             ("secret = 's'\nload_strategy = 'random'", "mediaObjects"),
             ("secret = 's'\nload_fit = 'worst'", "bestFit"),
+            ("secret = 's'\nlog_level = 'info,link=loud'", "log_level"),
+            (
+                "secret = 's'\nshutdown_deadline = '2h'",
+                "shutdown_deadline",
+            ),
             ("secret = 's'\nload_interval = '100ms'", "load_interval"),
             ("secret = 's'\nload_excluded_after = 3", "load_stale_after"),
             (
@@ -375,6 +486,27 @@ mod tests {
         assert_eq!(strategy(None), "sessions");
         assert_eq!(strategy(Some("streams")), "streams");
         assert_eq!(strategy(Some("")), "sessions");
+    }
+
+    #[test]
+    fn a_mistake_shows_no_secret() {
+        for toml in [
+            "secret = hush-hush",
+            "secret = 'hush-hush\nlisten = 5",
+            "secret = ['hush-hush']",
+            "secret = { is = 'hush-hush' }",
+            "webhook_headers = 'Authorization: hush-hush'",
+            "webhook_signature_secret = ['hush-hush']",
+            "[[ice_servers]]\nurl = 5\ncredential = 'hush-hush'",
+        ] {
+            let toml = format!("plain_http = true\n{toml}");
+            let error = load(&toml, &[]).expect_err(&toml).to_string();
+            assert!(!error.contains("hush-hush"), "{error}");
+            assert!(error.contains("test, line 2: "), "{error}");
+        }
+        let typo = load("secret = 's'\n\nsesions_max = 5", &[]).expect_err("unknown");
+        let expected = "configuration test, line 3: sesions_max: there is no such key; did you mean sessions_max?";
+        assert_eq!(typo.to_string(), expected);
     }
 
     #[test]

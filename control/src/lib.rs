@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cdr;
 pub mod cli;
@@ -23,6 +24,7 @@ pub mod nodes;
 pub mod outbox;
 pub mod pki;
 pub mod reconcile;
+pub mod reload;
 pub mod server;
 pub mod sizes;
 pub mod standing;

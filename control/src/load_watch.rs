@@ -60,7 +60,7 @@ impl Unread {
 
 /// Reads for as long as the process lives: of each node by itself, or of all at once where there is a Prometheus server.
 pub async fn watch(app: Arc<App>, client: HttpClient) {
-    match app.config.prometheus_url.clone() {
+    match app.config().prometheus_url.clone() {
         Some(url) => prometheus::watch(app, client, &url).await,
         None => Watch::new(app, client).run().await,
     }
@@ -99,7 +99,8 @@ struct Watch {
 
 impl Watch {
     fn new(app: Arc<App>, client: HttpClient) -> Self {
-        let nodes = app.config.nodes.iter();
+        let config = app.config();
+        let nodes = config.nodes.iter();
         let configured = nodes.filter_map(|node| Some((node.id.clone(), node.metrics.clone()?)));
         Self {
             configured: configured.collect(),
@@ -127,7 +128,7 @@ impl Watch {
 
     /// Asks who is due. A node that has just connected is asked at once, and one that has not answered yet is not asked again.
     fn ask(&mut self, now: Instant) {
-        let period = self.app.config.load_interval;
+        let period = self.app.config().load_interval;
         let (due, asked) = (&mut self.due, &mut self.asked);
         asked.retain(|_, question| !question.is_finished());
         let questions = self.app.step(|core| {

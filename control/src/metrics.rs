@@ -36,6 +36,10 @@ macro_rules! table {
                 $(let $field = register(&registry, table!(@make $kind, $name, $help $(, [$($label),*])? $(; $buckets)?));)*
                 let metrics = Self { registry, turn: Arc::default(), $($field,)* };
                 metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+                metrics.config_reloaded.set(1);
+                for outcome in ["ok", "failed"] {
+                    let _ = metrics.config_reloads.with_label_values(&[outcome]);
+                }
                 metrics
             }
 
@@ -131,6 +135,8 @@ table! {
     memory: Gauge("ringcast_master_resident_memory_bytes", "Resident memory of the process.");
     descriptors: Gauge("ringcast_master_open_file_descriptors", "File descriptors that the process has open; each WebSocket is one.");
     descriptors_max: Gauge("ringcast_master_file_descriptors_max", "Most file descriptors that the process may have open.");
+    config_reloads: IntCounterVec("ringcast_master_config_reloads_total", "Times that the configuration was read again, by outcome.", ["outcome"]);
+    config_reloaded: IntGauge("ringcast_master_config_last_reload_successful", "1 unless the configuration had a mistake in it when it was last read again, and the one before is in effect.");
     started: Gauge("ringcast_master_start_time_seconds", "When this process started, seconds since the epoch.");
     build_info: IntGaugeVec("ringcast_master_build_info", "Always 1; the version is in the label.", ["version"]);
 }
@@ -418,6 +424,13 @@ impl Metrics {
         self.certificate_expiry
             .with_label_values(&[what])
             .set(since.unwrap_or_default().as_secs_f64());
+    }
+
+    /// The configuration was read again, and `is_good`.
+    pub fn reloaded(&self, is_good: bool) {
+        let outcome = if is_good { "ok" } else { "failed" };
+        self.config_reloads.with_label_values(&[outcome]).inc();
+        self.config_reloaded.set(i64::from(is_good));
     }
 
     /// The process started.

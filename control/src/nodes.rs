@@ -4,9 +4,11 @@
 pub mod dialling;
 pub mod life;
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use link::message::Heartbeat;
 use link::quic::Trouble;
 use link::quic::master::{News, NodeEvent};
 use link::replica::Step;
@@ -39,9 +41,14 @@ pub enum Error {
 }
 
 async fn follow(app: Arc<App>, mut news: mpsc::Receiver<NodeEvent>) {
+    // Of whom heartbeats are worth a step.
+    let mut leaving = HashSet::new();
     while let Some(NodeEvent { name, news }) = news.recv().await {
         let node = NodeId::new(name);
-        on_news(&app, &node, news);
+        match news {
+            News::Heartbeat(heartbeat) => on_heartbeat(&app, &node, &heartbeat, &mut leaving),
+            news => on_news(&app, &node, news),
+        }
         // A browser that noticed has reconnected by itself long before its consent is over.
         for (member, stream) in app.step(|core| std::mem::take(&mut core.cut_off)) {
             force::soon(&app, &member, &stream);
@@ -49,8 +56,19 @@ async fn follow(app: Arc<App>, mut news: mpsc::Receiver<NodeEvent>) {
     }
 }
 
+fn on_heartbeat(app: &App, node: &NodeId, heartbeat: &Heartbeat, leaving: &mut HashSet<NodeId>) {
+    let left = heartbeat.leaving.map(Duration::from_millis);
+    let was_leaving = match left {
+        Some(_) => !leaving.insert(node.clone()),
+        None => leaving.remove(node),
+    };
+    if was_leaving || left.is_some() {
+        app.step(|core| core.node_leaves(node, left));
+    }
+}
+
 fn on_news(app: &App, node: &NodeId, news: News) {
-    let crashed_after = app.config.node_silence;
+    let crashed_after = app.config().node_silence;
     match news {
         News::Up { hello, restarted } => {
             tracing::info!(%node, instance = hello.instance, software = hello.software, workers = hello.capacity.workers, restarted, "media node connected");

@@ -4,7 +4,7 @@
 //! [`Config::webhook_give_up_after`]. What was delivered when the master died before it noted so comes again, under the same
 //! `Ringcast-Event-Id`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -39,30 +39,43 @@ const SIGNATURE: HeaderName = HeaderName::from_static("ringcast-signature");
 ///
 /// # Errors
 /// When the endpoint or the authorities' file is unusable.
-pub fn start(app: &Arc<App>) -> anyhow::Result<()> {
+pub fn start(app: &Arc<App>) -> anyhow::Result<Option<Webhook>> {
     let Some(feed) = Feed::new(app, Channel::Webhook) else {
         warn_of_leftovers(app, Channel::Webhook);
-        return Ok(());
+        return Ok(None);
     };
-    let endpoint = Endpoint::new(&app.config)?;
+    let endpoint = Endpoint::new(&app.config())?;
     tracing::info!(endpoint = %endpoint.shown, signed = endpoint.secret.is_some(), "events go to the webhook");
-    tokio::spawn(courier(app, feed, endpoint).run());
-    Ok(())
+    let courier = courier(app, feed, endpoint);
+    let webhook = Webhook(courier.endpoint.clone());
+    tokio::spawn(courier.run());
+    Ok(Some(webhook))
+}
+
+/// Where events go, to be changed while they do.
+#[derive(Clone)]
+pub struct Webhook(Arc<Mutex<Arc<Endpoint>>>);
+
+impl Webhook {
+    /// Events go there from now on, under those headers and that signature. Requests under way end as they began.
+    pub fn set(&self, endpoint: Endpoint) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(endpoint);
+    }
 }
 
 fn courier(app: &App, feed: Feed, endpoint: Endpoint) -> Courier {
     Courier {
         feed,
-        lanes: Lanes::new(app.config.webhook_parallel),
-        endpoint: Arc::new(endpoint),
-        give_up_after: app.config.webhook_give_up_after,
+        lanes: Lanes::new(app.config().webhook_parallel),
+        endpoint: Arc::new(Mutex::new(Arc::new(endpoint))),
+        give_up_after: app.config().webhook_give_up_after,
         metrics: app.metrics.clone(),
         troubled: false,
     }
 }
 
 /// Where events are posted.
-struct Endpoint {
+pub struct Endpoint {
     uri: Uri,
     /// The same without what may be secret, for the log.
     shown: String,
@@ -74,7 +87,11 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(config: &Config) -> anyhow::Result<Self> {
+    /// As it is configured.
+    ///
+    /// # Errors
+    /// When there is none, or the authorities' file is unusable.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
         let uri = config
             .webhook_uri()?
             .context("webhook_endpoint is not set")?;
@@ -187,7 +204,8 @@ struct Landed {
 struct Courier {
     feed: Feed,
     lanes: Lanes,
-    endpoint: Arc<Endpoint>,
+    /// Where events go; who flies takes what it is at that moment.
+    endpoint: Arc<Mutex<Arc<Endpoint>>>,
     give_up_after: Duration,
     metrics: Metrics,
     /// It was said that nothing gets through.
@@ -206,7 +224,7 @@ impl Courier {
             }
             while let Some(next) = self.lanes.next(Instant::now()) {
                 if let Some((lane, parcel)) = self.parcel(next).await {
-                    flights.push(fly(self.endpoint.clone(), lane, parcel));
+                    flights.push(fly(self.endpoint(), lane, parcel));
                 }
             }
             self.feed.backlog().set_oldest_at(self.lanes.oldest_at());
@@ -227,6 +245,11 @@ impl Courier {
                 }
             }
         }
+    }
+
+    fn endpoint(&self) -> Arc<Endpoint> {
+        let endpoint = self.endpoint.lock();
+        endpoint.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The whole of what goes next, unless it is too old.
@@ -281,7 +304,8 @@ impl Courier {
                 let chance = getrandom::u64().unwrap_or_default();
                 self.lanes
                     .failed(lane, why.failure(), Instant::now(), chance);
-                let endpoint = &self.endpoint.shown;
+                let endpoint = self.endpoint();
+                let endpoint = &endpoint.shown;
                 let down = self.lanes.is_down();
                 if down && !std::mem::replace(&mut self.troubled, true) {
                     let waiting = self.lanes.waiting();

@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 pub mod admin;
 pub mod handshake;
+mod leaving;
 mod leftovers;
 pub mod link;
 pub mod node;
@@ -33,13 +34,15 @@ pub mod voices;
 #[cfg(test)]
 pub(crate) use self::translate::end_labels;
 
+use self::leaving::Leaving;
 use self::leftovers::Leftovers;
-use self::link::{FromLink, Master, Seldom};
+use self::link::{FromLink, Master};
 use crate::capacity;
 use crate::mailbox::{Outbox, Receiver};
 use crate::metrics::{AgentCounters, Cells};
+use crate::reload::Reloader;
 use crate::worker::{News, Order, What};
-use admin::{Question, View};
+use admin::{Question, Stage, View};
 use node::Node;
 use peers::PeerOrder;
 
@@ -47,6 +50,8 @@ use peers::PeerOrder;
 const RETRY: Duration = Duration::from_millis(1);
 /// Most news taken from one worker at a time.
 const NEWS_PER_ROUND: usize = 256;
+/// How often is said what the log left out.
+const LEFT_OUT: Duration = Duration::from_secs(1);
 /// How long the master may take to hear that we stop.
 const FAREWELL: Duration = Duration::from_millis(300);
 
@@ -97,6 +102,12 @@ pub struct Agent {
     /// The workers' way to wake us.
     wake: Waker,
     view: Arc<View>,
+    stage: Arc<Stage>,
+    reloader: Reloader,
+    /// Times that the configuration was read again: well, and with a mistake in it.
+    reloads: [u64; 2],
+    reload_is_good: bool,
+    leaving: Leaving,
     applied: AppliedState,
     master: Option<Master>,
     /// The next message for the master, until there is room for it.
@@ -105,7 +116,6 @@ pub struct Agent {
     /// Sockets for peers that were asked for.
     sockets: u64,
     refused: u64,
-    turned_away: Seldom,
     usage: Usage,
     leftovers: Leftovers,
     failed: Option<End>,
@@ -134,7 +144,8 @@ impl Agent {
         hello: Hello,
         workers: Vec<WorkerPort>,
         wake: Waker,
-        view: Arc<View>,
+        (view, stage): (Arc<View>, Arc<Stage>),
+        reloader: Reloader,
     ) -> Self {
         let usage = Usage {
             at: StdInstant::now(),
@@ -152,13 +163,17 @@ impl Agent {
             workers,
             wake,
             view,
+            stage,
+            leaving: Leaving::new(reloader.drain()),
+            reloader,
+            reloads: [0; 2],
+            reload_is_good: true,
             applied: AppliedState::new(),
             master: None,
             next_report: None,
             connections: 0,
             sockets: 0,
             refused: 0,
-            turned_away: Seldom::default(),
             usage,
             leftovers: Leftovers::default(),
             failed: None,
@@ -185,10 +200,14 @@ impl Agent {
         let wake = AsyncFd::new(self.wake.as_fd().try_clone_to_owned()?)?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut left_out = interval(LEFT_OUT);
+        left_out.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.publish();
-        while self.failed.is_none() {
+        self.stage.started(self.view.clone());
+        while self.failed.is_none() && !self.is_over() {
             let pause = self.deliver();
             let room = self.master.as_ref().map(|master| master.sender.clone());
             tokio::select! {
@@ -200,7 +219,9 @@ impl Agent {
                 () = sleep(pause) => self.node.on_timeout(net::now()),
                 _ = heartbeat.tick() => self.beat(),
                 Some(question) = questions.recv() => { let _ = question.send(self.everything()); }
-                _ = terminate.recv() => break,
+                _ = left_out.tick() => self.reloader.logs().tell_left_out(),
+                _ = hangup.recv() => self.reload(&listener),
+                _ = terminate.recv() => if self.leave() { break },
                 _ = interrupt.recv() => break,
             }
         }
@@ -294,9 +315,7 @@ impl Agent {
             }
             FromLink::Refused(from, error) => {
                 self.refused += 1;
-                if let Some(left_out) = self.turned_away.pass(net::now()) {
-                    tracing::warn!(%from, %error, left_out, "turned someone away on the link");
-                }
+                tracing::warn!(target: logs::STRANGERS, %from, %error, "turned someone away on the link");
             }
             FromLink::Message(id, message) => {
                 if self.master.as_ref().is_some_and(|master| master.id == id) {
@@ -381,9 +400,11 @@ impl Agent {
             busiest_worker_ratio: self.usage.busy.iter().copied().fold(0.0, f64::max),
             memory_bytes: self.usage.memory,
         };
+        let left = self.leaving.left(StdInstant::now());
         let heartbeat = Heartbeat {
             applied: self.applied.revision(),
             load,
+            leaving: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         };
         // A full queue means that the master is slow; it hears of us soon enough.
         let _ = master.sender.try_send(ToMaster::Heartbeat(heartbeat));
@@ -458,6 +479,9 @@ impl Agent {
             link_refused: self.refused,
             revision: self.applied.revision(),
             ready: unready.is_none(),
+            leaving: self.leaving.left(StdInstant::now()).is_some(),
+            reloads: self.reloads,
+            reload_is_good: self.reload_is_good,
             busy: self.usage.busy.clone(),
             sessions: placement.sessions(),
             limits: placement.limits(),
@@ -488,11 +512,96 @@ impl Agent {
         })
     }
 
+    /// Somebody asks for the end. Answers whether it is here.
+    fn leave(&mut self) -> bool {
+        let now = StdInstant::now();
+        let (transports, ..) = self.node.sizes();
+        let was_asked = self.leaving.left(now).is_some();
+        if self.leaving.asked(now, transports) {
+            if was_asked {
+                tracing::warn!(transports, "asked again: what is left is closed now");
+            }
+            return true;
+        }
+        let left = self.leaving.left(now).unwrap_or_default();
+        tracing::info!(
+            transports,
+            "draining: no new sessions; the node ends when those that are here are over, in {left:?} at the latest, or when it is asked again"
+        );
+        self.node.placement_mut().leave();
+        // The master is told at once.
+        self.beat();
+        false
+    }
+
+    /// Whether the end that somebody asked for is here.
+    fn is_over(&self) -> bool {
+        let (now, (transports, ..)) = (StdInstant::now(), self.node.sizes());
+        let is_over = self.leaving.is_over(now, transports, self.master.is_some());
+        match (is_over, transports) {
+            (false, _) => {}
+            (true, 0) => tracing::info!("drained"),
+            (true, _) => tracing::warn!(transports, "the time is over: what is left is closed"),
+        }
+        is_over
+    }
+
+    /// Reads configuration and certificates again. A mistake in them changes nothing.
+    fn reload(&mut self, listener: &Listener) {
+        let fresh = self.reloader.read().and_then(|fresh| {
+            let renewed = listener.renew(&fresh.credentials);
+            renewed.map(|()| fresh).map_err(|error| error.to_string())
+        });
+        self.reload_is_good = fresh.is_ok();
+        self.reloads[usize::from(fresh.is_err())] += 1;
+        match fresh {
+            Ok(fresh) => {
+                let (now, later) = &fresh.changed;
+                for key in now {
+                    tracing::info!(key, "changed: in effect from now on");
+                }
+                for key in later {
+                    tracing::warn!(key, "changed: takes effect at the next start");
+                }
+                let expires = fresh.credentials.expiry();
+                {
+                    let mut node = self
+                        .view
+                        .node
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    (node.capacity, node.certificate_expiry) = (fresh.capacity, expires);
+                }
+                self.node.placement_mut().set_capacity(fresh.capacity);
+                self.leaving.set_patience(fresh.config.shutdown.drain.0);
+                let open = fresh.config.admin.open;
+                self.stage.open.store(open, Ordering::Relaxed);
+                let capacity = &mut self.hello.capacity;
+                capacity.packets_per_second = Some(fresh.capacity.packets_per_second);
+                capacity.bits_per_second = Some(fresh.capacity.bits_per_second);
+                capacity.memory_bytes = Some(fresh.capacity.memory_bytes);
+                self.reloader.commit(fresh);
+                tracing::info!("configuration and certificates read again");
+            }
+            Err(why) => tracing::error!(%why, "not read again: everything stays as it was"),
+        }
+        self.publish();
+    }
+
     /// Tells everybody, in order: peers, master, workers.
     async fn stop(&mut self, listener: &Listener) {
         tracing::info!("stopping");
         self.stopping = true;
         self.publish();
+        if let Some(master) = &self.master {
+            let farewell = Heartbeat {
+                applied: self.applied.revision(),
+                leaving: Some(0),
+                ..Heartbeat::default()
+            };
+            // A full queue means that the master is slow; it notices soon enough that we are gone.
+            let _ = master.sender.try_send(ToMaster::Heartbeat(farewell));
+        }
         self.node.stop(net::now());
         let patience = StdInstant::now() + FAREWELL;
         while StdInstant::now() < patience {

@@ -14,10 +14,12 @@ use toml::{Table, Value};
 mod addresses;
 mod layers;
 mod limits;
+mod sources;
 mod span;
 
 pub use layers::{ENVIRONMENT_PREFIX, from_environment, overlay};
 pub use limits::{BitRate, LimitsSection};
+pub use sources::{Sources, leaves};
 pub use span::Span;
 
 /// The hard bound on workers.
@@ -34,6 +36,8 @@ pub const CACHE_PACKETS_MAX: usize = 512;
 pub const PADDING_MAX: u8 = 32;
 /// The hard bound on waiting for the rest of a picture: more would be seen.
 pub const GATHER_MAX: Duration = Duration::from_millis(5);
+/// The hard bound on waiting for calls to end.
+pub const DRAIN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The port of the admin endpoint, unless another is configured.
 pub const ADMIN_PORT: u16 = 9090;
 /// The hard bounds on the queues of a socket in the kernel.
@@ -89,6 +93,8 @@ pub struct Config {
     pub admin: Admin,
     /// What is written to standard error.
     pub log: Log,
+    /// How the node ends.
+    pub shutdown: Shutdown,
     /// Switches for tests.
     pub faults: Faults,
 }
@@ -237,6 +243,15 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// How the node ends.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// How long calls may go on after SIGTERM; then they are closed. Zero: they are closed at once. A service manager must have more
+    /// patience than that (systemd: `TimeoutStopSec`, 90 s by default), or it kills the node before.
+    pub drain: Span,
+}
+
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -315,6 +330,14 @@ impl Default for Log {
     }
 }
 
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            drain: Span(Duration::from_secs(60)),
+        }
+    }
+}
+
 impl Default for Faults {
     fn default() -> Self {
         Self {
@@ -331,24 +354,16 @@ impl Config {
     ///
     /// [`Error`] names the key and what is wrong with it.
     pub fn load(file: Option<&Path>, overrides: Table) -> Result<Self, Error> {
-        let mut table = Table::new();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-                path: path.to_owned(),
-                source,
-            })?;
-            table = text.parse().map_err(|source| Error::Syntax {
-                path: path.to_owned(),
-                source: Box::new(source),
-            })?;
-        }
+        let mut table = match file {
+            Some(path) => read(path)?,
+            None => Table::new(),
+        };
         overlay(&mut table, overrides);
-        let config: Self = Value::Table(table)
-            .try_into()
-            .map_err(|error: toml::de::Error| {
-                Error::Value(error.to_string().trim_end().to_owned())
-            })?;
-        config.resolved()?.checked()
+        let config = parse(table)?.resolved();
+        match config.mistakes().into_iter().next() {
+            Some(mistake) => Err(mistake),
+            None => Ok(config),
+        }
     }
 
     /// The configuration in effect, as TOML.
@@ -397,7 +412,7 @@ impl Config {
     }
 
     /// Fills in what depends on the host.
-    fn resolved(mut self) -> Result<Self, Error> {
+    fn resolved(mut self) -> Self {
         if self.node_id.is_empty() {
             self.node_id = addresses::host_name();
         }
@@ -412,53 +427,56 @@ impl Config {
         if self.media.advertise.is_empty() {
             self.media.advertise = addresses::to_advertise(&self.media.bind);
         }
-        Ok(self)
+        self
     }
 
-    fn checked(self) -> Result<Self, Error> {
-        self.check_addresses()?;
-        self.check_limits()?;
-        self.limits.check()?;
-        Ok(self)
+    /// Everything that is wrong with it.
+    fn mistakes(&self) -> Vec<Error> {
+        let mut found = Vec::new();
+        self.check_addresses(&mut found);
+        self.check_limits(&mut found);
+        self.limits.check(&mut found);
+        if logs::check_level(&self.log.level).is_err() {
+            let why = "error, warn, info, debug, trace, or directives like info,link=debug";
+            bad(&mut found, "log.level", why.into());
+        }
+        if self.shutdown.drain.0 > DRAIN_MAX {
+            let why = format!("at most {}", Span(DRAIN_MAX));
+            bad(&mut found, "shutdown.drain", why);
+        }
+        found
     }
 
-    fn check_addresses(&self) -> Result<(), Error> {
+    fn check_addresses(&self, found: &mut Vec<Error>) {
         let media = &self.media;
         if media.bind.is_empty() {
-            return bad(
-                "media.bind",
-                "at least one address is needed, for example \"0.0.0.0\"".into(),
-            );
+            let why = "at least one address is needed, for example \"0.0.0.0\"";
+            bad(found, "media.bind", why.into());
         }
-        for v4 in [true, false] {
-            if media.bind.iter().filter(|ip| ip.is_ipv4() == v4).count() > 1 {
-                return bad("media.bind", "one IPv4 and one IPv6 address at most".into());
-            }
+        let too_many = |v4: bool| media.bind.iter().filter(|ip| ip.is_ipv4() == v4).count() > 1;
+        if too_many(true) || too_many(false) {
+            let why = "one IPv4 and one IPv6 address at most";
+            bad(found, "media.bind", why.into());
         }
-        if media.advertise.is_empty() {
+        if media.advertise.is_empty() && !media.bind.is_empty() {
             let why = "this host has no address but loopback ones; name the address that browsers can reach, \
                        for example --advertise 192.0.2.1 (or 127.0.0.1 for a test on this machine)";
-            return bad("media.advertise", why.into());
+            bad(found, "media.advertise", why.into());
         }
         if let Some(ip) = media.advertise.iter().find(|ip| ip.is_unspecified()) {
-            return bad(
-                "media.advertise",
-                format!("{ip} is no address that a browser can reach"),
-            );
+            let why = format!("{ip} is no address that a browser can reach");
+            bad(found, "media.advertise", why);
         }
         if !self.node_id.is_ascii() || self.node_id.contains(['/', ' ']) {
-            return bad(
-                "node_id",
-                "letters, digits, '-', '_' and '.' only, as it stands in a certificate".into(),
-            );
+            let why = "letters, digits, '-', '_' and '.' only, as it stands in a certificate";
+            bad(found, "node_id", why.into());
         }
-        Ok(())
     }
 
-    fn check_limits(&self) -> Result<(), Error> {
+    fn check_limits(&self, found: &mut Vec<Error>) {
         let media = &self.media;
         if media.workers > WORKERS_MAX {
-            return bad("media.workers", format!("at most {WORKERS_MAX}"));
+            bad(found, "media.workers", format!("at most {WORKERS_MAX}"));
         }
         for (key, base) in [
             ("media.base_port", Some(media.base_port)),
@@ -466,35 +484,35 @@ impl Config {
         ] {
             let last = base.map(|base| base.checked_add(media.workers.saturating_sub(1)));
             if base == Some(0) || last == Some(None) {
-                return bad(
-                    key,
-                    format!(
-                        "the ports of {} workers must lie within 1 to 65535",
-                        media.workers
-                    ),
+                let why = format!(
+                    "the ports of {} workers must lie within 1 to 65535",
+                    media.workers
                 );
+                bad(found, key, why);
             }
         }
         if self.engine.padding_max > PADDING_MAX {
-            return bad("engine.padding_max", format!("0 to {PADDING_MAX} bytes"));
+            let why = format!("0 to {PADDING_MAX} bytes");
+            bad(found, "engine.padding_max", why);
         }
-        if !(1..=TRANSPORTS_MAX).contains(&media.transports_max) {
-            return bad("media.transports_max", format!("1 to {TRANSPORTS_MAX}"));
-        }
-        if !(1..=TRANSPORTS_MAX).contains(&media.session_worker_transports) {
-            return bad(
+        for (key, transports) in [
+            ("media.transports_max", media.transports_max),
+            (
                 "media.session_worker_transports",
-                format!("1 to {TRANSPORTS_MAX}"),
-            );
+                media.session_worker_transports,
+            ),
+        ] {
+            if !(1..=TRANSPORTS_MAX).contains(&transports) {
+                bad(found, key, format!("1 to {TRANSPORTS_MAX}"));
+            }
         }
         if !(1..=CACHE_PACKETS_MAX).contains(&media.cache_packets_max) {
-            return bad(
-                "media.cache_packets_max",
-                format!("1 to {CACHE_PACKETS_MAX}"),
-            );
+            let why = format!("1 to {CACHE_PACKETS_MAX}");
+            bad(found, "media.cache_packets_max", why);
         }
         if media.gather.0 > GATHER_MAX {
-            return bad("media.gather", format!("at most {}", Span(GATHER_MAX)));
+            let why = format!("at most {}", Span(GATHER_MAX));
+            bad(found, "media.gather", why);
         }
         for (key, bytes, (least, most)) in [
             ("media.arena", media.arena, (ARENA_MIN, ARENA_MAX)),
@@ -504,15 +522,30 @@ impl Config {
         ] {
             if !(least..=most).contains(&bytes.0) {
                 let why = format!("{} to {} per worker", Bytes(least), Bytes(most));
-                return bad(key, why);
+                bad(found, key, why);
             }
         }
-        Ok(())
     }
 }
 
-fn bad(key: &'static str, why: String) -> Result<(), Error> {
-    Err(Error::Bounds { key, why })
+fn bad(found: &mut Vec<Error>, key: &'static str, why: String) {
+    found.push(Error::Bounds { key, why });
+}
+
+fn read(path: &Path) -> Result<Table, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.parse().map_err(|source| Error::Syntax {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+fn parse(table: Table) -> Result<Config, Error> {
+    let parsed: Result<Config, toml::de::Error> = Value::Table(table).try_into();
+    parsed.map_err(|error| Error::Value(error.to_string().trim_end().to_owned()))
 }
 
 /// An amount of memory, written with its unit.
@@ -642,6 +675,9 @@ mod tests {
             ("media.send_buffer = '2GiB'", "media.send_buffer"),
             ("media.gather = '6ms'", "media.gather"),
             ("media.gather = 6", "gather"),
+            ("log.level = 'info,link=loud'", "log.level"),
+            ("shutdown.drain = '8days'", "shutdown.drain"),
+            ("shutdown.drain = 60", "drain"),
             (
                 "limits.packets_per_second = 10",
                 "limits.packets_per_second",

@@ -10,6 +10,7 @@ use clock::{Instant, NtpTime, Rng};
 use link::message::{Capacity, Hello, PROTOCOL_VERSION};
 use link::quic::Credentials;
 use link::quic::node::Listener;
+use logs::Logs;
 use net::{AnyDriver, Choice, Driver as _, Waker};
 use packet::{Arena, ArenaSize, Bursts, BurstsSize, CHUNK_BYTES, SLOT_BYTES, SMALL_SLOT_BYTES};
 use proto::dtls;
@@ -20,12 +21,13 @@ use crate::agent::node::Node;
 use crate::agent::{Agent, End, PeerSockets, WorkerPort, admin};
 use crate::capacity::{self, Capacity as Measured};
 use crate::check_host::{Host, SystemProbes};
-use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE};
+use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE, Sources};
 use crate::crossing::Crossing;
 use crate::gather::Gather;
 use crate::mailbox::{Outbox, mailbox};
 use crate::metrics::{self, AgentCounters, Cells};
 use crate::placement::Limits;
+use crate::reload::Reloader;
 use crate::worker::{News, Order, Worker, chain};
 
 /// Orders that may wait for a worker.
@@ -117,49 +119,15 @@ pub enum Error {
     },
 }
 
-/// Runs a node until a signal ends it.
+/// Runs a node until a signal ends it. `sources` are read again when a signal asks for it.
 ///
 /// # Errors
 ///
 /// [`Error`] says what can't be had and what to do about it.
-pub fn run(config: &Config) -> Result<(), Error> {
+pub fn run(config: &Config, sources: Sources, logs: Logs) -> Result<(), Error> {
     let credentials = credentials(config)?;
     raise_descriptor_limit(DESCRIPTORS + u64::from(config.media.transports_max));
-    let handshakes = handshakes()?;
-    let wake = Waker::new().map_err(system("make a waker"))?;
-    let (ports, threads, choice) = start_workers(config, &wake)?;
-    tracing::info!(node = %config.node_id, version = env!("CARGO_PKG_VERSION"), "{choice}");
-    announce(config);
-    let host = Host::new("/", &SystemProbes);
-    let (capacity, told) = capacity::assess(config, &host, || capacity::forwarding(config));
-    tracing::info!(transports = transports_max(config), "limits: {told}");
-    let view = Arc::new(admin::View {
-        cells: ports.iter().map(|port| port.cells.clone()).collect(),
-        wakers: ports.iter().map(|port| port.waker.clone()).collect(),
-        node: metrics::Node {
-            driver: choice.driver,
-            transports_max: transports_max(config),
-            capacity,
-            certificate_expiry: credentials.expiry(),
-            started: SystemTime::now(),
-            level: config.admin.metrics,
-        },
-        agent: Mutex::new(AgentCounters::default()),
-        open: config.admin.open,
-        unready: Mutex::new(Some("starting".to_owned())),
-    });
-    let hello = hello(config, &handshakes, &capacity);
-    let addresses = (0..config.media.workers)
-        .map(|worker| config.advertised(worker))
-        .collect();
-    let limits = Limits {
-        transports_max: config.media.transports_max,
-        session_transports: config.media.session_worker_transports,
-        capacity,
-    };
-    let node = Node::new(addresses, limits, handshakes).with_clock(millis_at_zero());
-    let agent = Agent::new(node, hello, ports, wake, view.clone());
-    let end = on_runtime(serve(config, &credentials, agent, view))?;
+    let (end, threads) = on_runtime(serve(config, &credentials, sources, logs))?;
     join(threads);
     match end {
         End::Asked => {
@@ -180,31 +148,123 @@ fn millis_at_zero() -> u64 {
 async fn serve(
     config: &Config,
     credentials: &Credentials,
-    agent: Agent,
-    view: Arc<admin::View>,
-) -> Result<End, Error> {
+    sources: Sources,
+    logs: Logs,
+) -> Result<(End, Vec<JoinHandle<()>>), Error> {
+    let address = config.admin_listen();
+    let page = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Admin { address, source })?;
+    let stage = Arc::new(admin::Stage::new(config.admin.open));
+    let (ask, questions) = admin::questions();
+    let serving = tokio::spawn(admin::serve(page, stage.clone(), ask));
+    // Elsewhere, so that whoever asks how far the start is gets an answer.
+    let preparing = tokio::task::spawn_blocking({
+        let (config, stage) = (config.clone(), stage.clone());
+        move || prepare(&config, &stage)
+    });
+    let prepared = preparing.await.map_err(|error| Error::System {
+        what: "prepare the workers",
+        source: std::io::Error::other(error),
+    })??;
     let listener = Listener::bind(config.link.listen, credentials).map_err(|source| {
         let mend = match source {
             link::quic::Error::Socket { .. } => {
                 "if another process has the port, choose another with --link-listen".into()
             }
-            _ => format!(
-                "certificate and key must be a pair: `ringcast-master pki node --id {}` makes one",
-                config.node_id
-            ),
+            _ => pair_of_keys(config),
         };
         Error::Link { source, mend }
     })?;
-    let address = config.admin_listen();
-    let page = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Admin { address, source })?;
+    let (agent, threads) = assemble(config, credentials, prepared, stage, (sources, logs))?;
     tracing::info!(link = %config.link.listen, admin = %address, "waiting for the master");
-    let (ask, questions) = admin::questions();
-    let serving = tokio::spawn(admin::serve(page, view, ask));
     let end = agent.run(Arc::new(listener), questions).await;
     serving.abort();
-    end.map_err(system("run the agent"))
+    Ok((end.map_err(system("run the agent"))?, threads))
+}
+
+fn pair_of_keys(config: &Config) -> String {
+    format!(
+        "certificate and key must be a pair: `ringcast-master pki node --id {}` makes one",
+        config.node_id
+    )
+}
+
+/// What takes time at the start.
+struct Prepared {
+    wake: Waker,
+    workers: Started,
+    capacity: Measured,
+    /// What a packet costs, if it was measured.
+    cost: Option<Result<capacity::Cost, String>>,
+}
+
+fn prepare(config: &Config, stage: &admin::Stage) -> Result<Prepared, Error> {
+    stage.is_at("the workers begin");
+    let wake = Waker::new().map_err(system("make a waker"))?;
+    let workers = start_workers(config, &wake)?;
+    let (.., choice) = &workers;
+    tracing::info!(node = %config.node_id, version = env!("CARGO_PKG_VERSION"), "{choice}");
+    announce(config);
+    stage.is_at("finding out what the node can take");
+    let host = Host::new("/", &SystemProbes);
+    let mut cost = None;
+    let (capacity, told) = capacity::assess(config, &host, || {
+        let measured = capacity::forwarding(config);
+        cost = Some(measured.clone());
+        measured
+    });
+    tracing::info!(transports = transports_max(config), "limits: {told}");
+    stage.is_at("the link is opened");
+    Ok(Prepared {
+        wake,
+        workers,
+        capacity,
+        cost,
+    })
+}
+
+fn assemble(
+    config: &Config,
+    credentials: &Credentials,
+    prepared: Prepared,
+    stage: Arc<admin::Stage>,
+    (sources, logs): (Sources, Logs),
+) -> Result<(Agent, Vec<JoinHandle<()>>), Error> {
+    let Prepared {
+        wake,
+        workers: (ports, threads, choice),
+        capacity,
+        cost,
+    } = prepared;
+    let handshakes = handshakes()?;
+    let view = Arc::new(admin::View {
+        cells: ports.iter().map(|port| port.cells.clone()).collect(),
+        wakers: ports.iter().map(|port| port.waker.clone()).collect(),
+        node: Mutex::new(metrics::Node {
+            driver: choice.driver,
+            transports_max: transports_max(config),
+            capacity,
+            certificate_expiry: credentials.expiry(),
+            started: SystemTime::now(),
+            level: config.admin.metrics,
+        }),
+        agent: Mutex::new(AgentCounters::default()),
+        unready: Mutex::new(Some("starting".to_owned())),
+    });
+    let hello = hello(config, &handshakes, &capacity);
+    let addresses = (0..config.media.workers)
+        .map(|worker| config.advertised(worker))
+        .collect();
+    let limits = Limits {
+        transports_max: config.media.transports_max,
+        session_transports: config.media.session_worker_transports,
+        capacity,
+    };
+    let node = Node::new(addresses, limits, handshakes).with_clock(millis_at_zero());
+    let reloader = Reloader::new(sources, config.clone(), logs, cost, capacity);
+    let agent = Agent::new(node, hello, ports, wake, (view, stage), reloader);
+    Ok((agent, threads))
 }
 
 /// The agent's runtime: tokio on io_uring, or on epoll where io_uring is refused.
@@ -221,7 +281,12 @@ fn on_runtime<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn credentials(config: &Config) -> Result<Credentials, Error> {
+/// Who we are, by the files that the configuration names.
+///
+/// # Errors
+///
+/// [`Error::Link`] or [`Error::WrongCertificate`].
+pub fn credentials(config: &Config) -> Result<Credentials, Error> {
     let (ca, certificate, key) = config.pki_files();
     let credentials = Credentials::load(&ca, &certificate, &key).map_err(|source| Error::Link {
         source,

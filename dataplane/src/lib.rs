@@ -21,6 +21,7 @@ pub mod gather;
 pub mod mailbox;
 pub mod metrics;
 pub mod placement;
+pub mod reload;
 pub mod worker;
 
 pub use config::Config;

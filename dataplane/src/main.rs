@@ -7,27 +7,36 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dataplane::check_host::{self, Grade, Host, SystemProbes};
-use dataplane::config::{self, Config, Driver, LogFormat, MetricsLevel};
+use dataplane::config::{self, Config, Driver, LogFormat, MetricsLevel, Sources};
 use dataplane::daemon;
+use logs::{Form, Logs};
 use toml::{Table, Value};
-use tracing_subscriber::EnvFilter;
 
 /// Ringcast's media node: receives streams and forwards them.
 ///
-/// Every option is also a key of the TOML file (--check prints all of them) and an environment variable:
+/// Every option is also a key of the TOML file (--print-config prints all of them) and an environment variable:
 /// RINGCAST_NODE__MEDIA__BASE_PORT is media.base_port. Flags win over the environment, and that over the file.
+///
+/// SIGTERM ends the node when its sessions are over (shutdown.drain), a second one and SIGINT at once. SIGHUP has configuration and
+/// certificates read again.
 #[derive(Parser)]
 #[command(name = "ringcast-node", version)]
 struct Flags {
     /// The TOML file with the configuration.
     #[arg(long, value_name = "FILE", env = "RINGCAST_NODE_CONFIG")]
     config: Option<PathBuf>,
-    /// Print the configuration in effect and end.
+    /// Check the configuration and end: print "ok", or everything that is wrong, with status 1.
     #[arg(long)]
+    check_config: bool,
+    /// Print the configuration in effect, with where each value comes from, and end.
+    #[arg(long, conflicts_with = "check_config")]
+    print_config: bool,
+    /// The same without where values come from.
+    #[arg(long, conflicts_with_all = ["check_config", "print_config"])]
     check: bool,
     /// Read and grade what of this host limits a media node, say what to do about it, and end: status 3 if something is
     /// bad, otherwise 0.
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long, conflicts_with_all = ["check", "check_config", "print_config"])]
     check_host: bool,
     /// Print what --check-host finds as JSON.
     #[arg(long, requires = "check_host")]
@@ -83,7 +92,7 @@ struct Flags {
     /// Bytes by which a packet of a picture may be padded to leave with its neighbours; 0 for never [default: 1].
     #[arg(long, value_name = "BYTES")]
     padding_max: Option<u32>,
-    /// Where /metrics, /healthz/live, /healthz/ready and /debug are served, TCP [default: port 9090 of the
+    /// Where /metrics, /healthz/live, /healthz/ready, /healthz/startup and /debug are served, TCP [default: port 9090 of the
     /// address of --link-listen, since the master reads /metrics].
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
@@ -93,6 +102,9 @@ struct Flags {
     /// error, warn, info, debug, trace, or directives [default: info].
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// How long calls may go on after SIGTERM; then they are closed [default: 60s].
+    #[arg(long, value_name = "TIME")]
+    drain: Option<String>,
     /// The form of log lines [default: text].
     #[arg(long)]
     log_format: Option<LogFormat>,
@@ -119,11 +131,19 @@ fn main() -> ExitCode {
 }
 
 fn start(flags: Flags) -> anyhow::Result<ExitCode> {
-    let mut overrides = config::from_environment(std::env::vars());
-    config::overlay(&mut overrides, flags.as_table());
-    let config = Config::load(flags.config.as_deref(), overrides)?;
-    let filter = EnvFilter::try_new(&config.log.level)
-        .map_err(|error| anyhow::anyhow!("log.level {:?}: {error}", config.log.level))?;
+    let sources = Sources {
+        file: flags.config.clone(),
+        environment: config::from_environment(std::env::vars()),
+        flags: flags.as_table(),
+    };
+    if flags.check_config {
+        return Ok(report_on(&sources.mistakes()));
+    }
+    let config = sources.load()?;
+    if flags.print_config {
+        print!("{}", sources.print(&config)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     if flags.check {
         print!("{}", config.to_toml());
         return Ok(ExitCode::SUCCESS);
@@ -131,9 +151,20 @@ fn start(flags: Flags) -> anyhow::Result<ExitCode> {
     if flags.check_host {
         return Ok(report_on_host(&config, flags.json));
     }
-    log_to_stderr(&config, filter);
-    daemon::run(&config)?;
+    let logs = log_to_stderr(&config)?;
+    daemon::run(&config, sources, logs)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn report_on(mistakes: &[String]) -> ExitCode {
+    if mistakes.is_empty() {
+        println!("ok");
+        return ExitCode::SUCCESS;
+    }
+    for mistake in mistakes {
+        eprintln!("ringcast-node: {mistake}");
+    }
+    ExitCode::FAILURE
 }
 
 fn report_on_host(config: &Config, json: bool) -> ExitCode {
@@ -148,17 +179,14 @@ fn report_on_host(config: &Config, json: bool) -> ExitCode {
     }
 }
 
-fn log_to_stderr(config: &Config, filter: EnvFilter) {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    match config.log.format {
-        LogFormat::Text => log
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
+fn log_to_stderr(config: &Config) -> anyhow::Result<Logs> {
+    let form = match config.log.format {
+        LogFormat::Text => Form::Text,
+        LogFormat::Json => Form::Json,
+    };
+    let who = Some(("node", config.node_id.as_str()));
+    let started = logs::start(&config.log.level, form, who);
+    started.map_err(|error| anyhow::anyhow!("log.level {:?}: {error}", config.log.level))
 }
 
 impl Flags {
@@ -212,6 +240,7 @@ impl Flags {
             string(self.admin_listen.map(|address| address.to_string())),
         );
         set("admin.metrics", self.metrics.as_ref().map(name));
+        set("shutdown.drain", string(self.drain.clone()));
         set("log.level", string(self.log_level.clone()));
         set("log.format", self.log_format.as_ref().map(name));
         set(

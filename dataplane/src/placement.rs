@@ -39,6 +39,8 @@ pub struct Placement {
     guard: Guard,
     /// Transports that found no room, in the order of [`Limit::ALL`].
     refused: [u64; LIMITS],
+    /// No new sessions are taken.
+    leaving: bool,
 }
 
 /// Where a transport goes.
@@ -90,6 +92,9 @@ pub enum Full {
     /// The node has as much to do as it may.
     #[error("{0}")]
     Over(Over),
+    /// The node is about to end.
+    #[error("draining: the node is about to end and takes no new sessions")]
+    Leaving,
 }
 
 impl Placement {
@@ -102,7 +107,19 @@ impl Placement {
             connections: 0,
             guard: Guard::new(limits.capacity),
             refused: [0; LIMITS],
+            leaving: false,
         }
+    }
+
+    /// From now on sessions that are not here are sent away.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// All workers together may do so much from now on.
+    pub fn set_capacity(&mut self, capacity: Capacity) {
+        self.limits.capacity = capacity;
+        self.guard.set_capacity(capacity);
     }
 
     /// Takes room for one transport of a connection.
@@ -114,10 +131,13 @@ impl Placement {
         let taken = self.try_to_take(session, connection);
         if let Err(full) = taken {
             let limit = match full {
-                Full::Worker { .. } | Full::Node { .. } => Limit::Transports,
-                Full::Over(over) => over.limit,
+                Full::Worker { .. } | Full::Node { .. } => Some(Limit::Transports),
+                Full::Over(over) => Some(over.limit),
+                Full::Leaving => None,
             };
-            self.refused[limit as usize] += 1;
+            if let Some(limit) = limit {
+                self.refused[limit as usize] += 1;
+            }
         }
         taken
     }
@@ -132,6 +152,9 @@ impl Placement {
         }
         let transports_max = self.limits.transports_max;
         let known = self.sessions.get(session);
+        if self.leaving && known.is_none() {
+            return Err(Full::Leaving);
+        }
         let home = known.and_then(|session| session.connections.get(connection));
         let place = match home {
             Some(&(place, _)) if self.has_room(place.worker) => place,
@@ -200,6 +223,9 @@ impl Placement {
 
     /// Why nothing more is taken, if so.
     pub fn full(&self) -> Option<Full> {
+        if self.leaving {
+            return Some(Full::Leaving);
+        }
         let over = self.guard.over().map(Full::Over);
         let transports_max = self.limits.transports_max;
         over.or_else(|| self.is_full().then_some(Full::Node { transports_max }))
@@ -401,6 +427,38 @@ mod tests {
         let (taken, full, limits) = busy(100.0);
         assert!(taken && full.is_none());
         assert_eq!(limits[Limit::PacketsPerSecond as usize], (false, 1));
+    }
+
+    #[test]
+    fn a_node_that_leaves_keeps_its_sessions_and_takes_no_others() {
+        let mut placement = Placement::new(2, LIMITS);
+        take(&mut placement, "a", "1").expect("room");
+        placement.leave();
+        assert!(take(&mut placement, "a", "2").is_ok(), "who joins is here");
+        assert_eq!(take(&mut placement, "b", "1"), Err(Full::Leaving));
+        assert_eq!(placement.full(), Some(Full::Leaving));
+        assert!(placement.limits().iter().all(|limit| *limit == (false, 0)));
+    }
+
+    #[test]
+    fn a_limit_can_change_while_the_node_runs() {
+        let mut placement = Placement::new(1, LIMITS);
+        let busy = |placement: &mut Placement| {
+            let usage = Usage {
+                packets_per_second: 2_000.0,
+                ..Usage::default()
+            };
+            placement.observe_all(Duration::from_secs(60), usage);
+            placement.full().is_some()
+        };
+        assert!(!busy(&mut placement));
+        placement.set_capacity(Capacity {
+            packets_per_second: 1_000,
+            ..Capacity::UNLIMITED
+        });
+        assert!(busy(&mut placement));
+        placement.set_capacity(Capacity::UNLIMITED);
+        assert!(!busy(&mut placement));
     }
 
     #[test]

@@ -120,6 +120,9 @@ pub struct Heartbeat {
     pub applied: u64,
     /// How busy it is.
     pub load: Load,
+    /// It is about to end and takes no more sessions: in so many milliseconds at the latest; 0: now, and what is left on it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<u64>,
 }
 
 /// How busy a node is.

@@ -354,7 +354,11 @@ fn messages_to_the_master() {
     };
     check(
         "heartbeat",
-        &ToMaster::Heartbeat(Heartbeat { applied: 7, load }),
+        &ToMaster::Heartbeat(Heartbeat {
+            applied: 7,
+            load,
+            leaving: None,
+        }),
     );
 }
 

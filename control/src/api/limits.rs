@@ -46,6 +46,11 @@ impl Rate {
         }
     }
 
+    /// So many a second from now on. What was counted so far stays counted.
+    pub fn set_rate(&mut self, per_second: u32) {
+        self.per_second = f64::from(per_second);
+    }
+
     /// Whether one more would be within the rate; nothing is counted. Of an address that was forgotten nothing is known.
     pub fn has_left(&self, address: IpAddr, now: Instant) -> bool {
         let full = self.per_second * BURST_SECONDS;
@@ -100,6 +105,11 @@ impl Count {
         }
     }
 
+    /// At most so many from now on; whoever has more keeps them.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// Takes one, if there is one left.
     pub fn take(&mut self, address: IpAddr) -> bool {
         let count = self.counts.entry(counted_as(address)).or_default();
@@ -123,7 +133,8 @@ impl Count {
 /// Places for so many in all, and so many of one address.
 #[derive(Debug)]
 pub struct Places {
-    left: usize,
+    max: usize,
+    taken: usize,
     by_address: Count,
 }
 
@@ -131,9 +142,16 @@ impl Places {
     /// All are free.
     pub fn new(max: usize, max_per_address: usize) -> Self {
         Self {
-            left: max,
+            max,
+            taken: 0,
             by_address: Count::new(max_per_address),
         }
+    }
+
+    /// So many from now on; whoever has a place keeps it.
+    pub fn set_max(&mut self, max: usize, max_per_address: usize) {
+        self.max = max;
+        self.by_address.set_max(max_per_address);
     }
 
     /// Takes one.
@@ -141,19 +159,19 @@ impl Places {
     /// # Errors
     /// The name of the limit that is reached, as metrics know it.
     pub fn take(&mut self, address: IpAddr) -> Result<(), &'static str> {
-        if self.left == 0 {
+        if self.taken >= self.max {
             return Err("sockets");
         }
         if !self.by_address.take(address) {
             return Err("sockets_per_address");
         }
-        self.left -= 1;
+        self.taken += 1;
         Ok(())
     }
 
     /// Gives one back.
     pub fn give_back(&mut self, address: IpAddr) {
-        self.left += 1;
+        self.taken = self.taken.saturating_sub(1);
         self.by_address.give_back(address);
     }
 }
@@ -225,6 +243,23 @@ mod tests {
         assert_eq!(places.take(address(3)), Err("sockets"));
         places.give_back(address(1));
         assert_eq!(places.take(address(3)), Ok(()));
+    }
+
+    #[test]
+    fn limits_can_change_while_they_are_in_use() {
+        let (address, start) = (IpAddr::from([10, 0, 0, 1]), Instant::now());
+        let mut places = Places::new(2, 2);
+        assert!(places.take(address).is_ok() && places.take(address).is_ok());
+        places.set_max(1, 1);
+        places.give_back(address);
+        assert_eq!(places.take(address), Err("sockets"), "one is still here");
+        places.set_max(2, 2);
+        assert_eq!(places.take(address), Ok(()));
+        let mut rate = Rate::new(1);
+        assert_eq!((0..100).filter(|_| rate.allows(address, start)).count(), 10);
+        rate.set_rate(3);
+        let later = start + Duration::from_secs(2);
+        assert_eq!((0..100).filter(|_| rate.allows(address, later)).count(), 6);
     }
 
     #[test]

@@ -97,13 +97,13 @@ async fn demo_token(
     let refuse = |status: StatusCode, message: &str| {
         (status, Json(json!({"message": message}))).into_response()
     };
-    if !app.config.demo_page {
+    if !app.config().demo_page {
         let message = "This server lets nobody in without an application (start it with --demo-page to change that)";
         return refuse(StatusCode::NOT_FOUND, message);
     }
     let allowed = app.step(|core| {
         core.demo_tokens_by_address.allows(
-            proxies::client(&app.config.trusted_proxies, peer.ip(), &headers),
+            proxies::client(&app.config().trusted_proxies, peer.ip(), &headers),
             Instant::now(),
         )
     });
@@ -115,7 +115,7 @@ async fn demo_token(
         let message = "A session's name has letters, digits, '_' and '-' only";
         return refuse(StatusCode::BAD_REQUEST, message);
     };
-    let url = public_url(&app.config, &headers);
+    let url = public_url(&app.config(), &headers);
     let token = app.step(|core| {
         let properties = demo_session(&app, &session);
         let (now, chance) = (now_millis(), core.chance.as_mut());
@@ -152,8 +152,8 @@ fn demo_session(app: &App, id: &SessionId) -> SessionProperties {
         media_node: None,
         expected_connections: None,
         expected_publishers: None,
-        forced_video_codec: app.config.forced_video_codec.clone(),
-        allow_transcoding: app.config.allow_transcoding,
+        forced_video_codec: app.config().forced_video_codec.clone(),
+        allow_transcoding: app.config().allow_transcoding,
         limits: Limits::default(),
     }
 }

@@ -42,6 +42,9 @@ pub struct Access {
     pub json: bool,
 }
 
+/// How the master's log of changes tells these commands from applications.
+const AGENT: &str = concat!("ringcast-master/", env!("CARGO_PKG_VERSION"));
+
 /// A way to a running master.
 pub struct Remote {
     client: HttpClient,
@@ -116,6 +119,7 @@ impl Remote {
             .uri(uri)
             .header(header::AUTHORIZATION, &self.authorization)
             .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, AGENT)
             .body(body)
             .context("make the request")?;
         let answer = self.client.send(request, PATIENCE, ANSWER_MAX).await;

@@ -66,6 +66,8 @@ pub struct MediaNode {
     pub status_since: Instant,
     /// Why it is let go.
     pub removed: Option<Removal>,
+    /// It says that it is about to end by itself, or has ended so: it takes no sessions until it is back.
+    pub leaving: bool,
 }
 
 /// When what is left on a drained node is closed.
@@ -171,6 +173,7 @@ impl MediaNode {
             launch_timeout: None,
             status_since: dialled,
             removed: None,
+            leaving: false,
         }
     }
 
@@ -231,7 +234,7 @@ impl MediaNode {
 
     /// New sessions may be placed on it.
     pub fn takes_sessions(&self) -> bool {
-        self.status.takes_sessions() && self.health == Health::Up
+        self.status.takes_sessions() && self.health == Health::Up && !self.leaving
     }
 
     /// An attempt to dial it failed. Answers whether that is news: attempts are many, and their reason is mostly the same.

@@ -210,6 +210,14 @@ impl Registry {
         alive
     }
 
+    /// A node says whether it is about to end by itself. Answers whether that is news.
+    pub fn leaves(&mut self, id: &NodeId, leaving: bool) -> bool {
+        let Some(node) = self.node_mut(id) else {
+            return false;
+        };
+        std::mem::replace(&mut node.leaving, leaving) != leaving
+    }
+
     /// Tells that it was declared dead, with what was on it.
     pub fn tell_crashed(&mut self, id: &NodeId, sessions: Vec<SessionId>, millis: Millis) {
         if let Some(node) = self.node(id) {

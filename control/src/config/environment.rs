@@ -71,7 +71,7 @@ fn is_dotted(name: &str) -> bool {
 }
 
 /// How many letters must be put in, left out or changed to make one of the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
+pub(super) fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (i, a) in one.bytes().enumerate() {
         let mut diagonal = i;

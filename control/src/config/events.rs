@@ -86,29 +86,30 @@ impl Config {
         }
     }
 
-    pub(super) fn check_events(&self) -> Result<(), Error> {
-        self.webhook_uri()?;
-        self.webhook_header_map()?;
+    pub(super) fn check_events(&self, found: &mut Vec<Error>) {
+        found.extend(self.webhook_uri().err());
+        found.extend(self.webhook_header_map().err());
         let mut wanted = self.webhook_events.iter();
         if let Some(unknown) = wanted.find(|name| !NAMES.contains(&name.as_str())) {
             let why = format!("'{unknown}' is not one of {}", NAMES.join(", "));
-            return Err(value("webhook_events", why));
+            found.push(value("webhook_events", why));
         }
         if !(1..=PARALLEL_MAX).contains(&self.webhook_parallel) {
             let why = format!("must be between 1 and {PARALLEL_MAX}");
-            return Err(value("webhook_parallel", why));
+            found.push(value("webhook_parallel", why));
         }
-        if self.webhook_backlog_max == 0 {
-            return Err(value("webhook_backlog_max", "must be at least 1"));
-        }
-        if self.cdr_backlog_max == 0 {
-            return Err(value("cdr_backlog_max", "must be at least 1"));
+        for (key, most) in [
+            ("webhook_backlog_max", self.webhook_backlog_max),
+            ("cdr_backlog_max", self.cdr_backlog_max),
+        ] {
+            if most == 0 {
+                found.push(value(key, "must be at least 1"));
+            }
         }
         if self.cdr_file_size_max < CDR_FILE_MIN {
             let why = format!("must be at least {CDR_FILE_MIN}");
-            return Err(value("cdr_file_size_max", why));
+            found.push(value("cdr_file_size_max", why));
         }
-        Ok(())
     }
 }
 

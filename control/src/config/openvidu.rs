@@ -148,7 +148,8 @@ fn ice_server(item: &str) -> Result<IceServer, String> {
     for pair in item.split(',') {
         let (key, text) = pair
             .split_once('=')
-            .ok_or_else(|| format!("'{pair}' is not KEY=VALUE"))?;
+            // It may be a credential, and is not shown.
+            .ok_or("a part of an item is not KEY=VALUE")?;
         let text = text.to_owned();
         match key.trim() {
             "url" => server.url = text,

@@ -63,7 +63,34 @@ macro_rules! keys {
             )*
         }
 
+        impl Config {
+            /// The keys whose values are not those of `other`.
+            pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let mut keys = Vec::new();
+                $(if self.$key != other.$key { keys.push(stringify!($key)); })*
+                $(if self.$optional != other.$optional { keys.push(stringify!($optional)); })*
+                keys
+            }
+
+            /// Takes over the value of that key.
+            pub(super) fn adopt(&mut self, key: &str, other: &Self) {
+                $(if key == stringify!($key) { self.$key = other.$key.clone(); })*
+                $(if key == stringify!($optional) { self.$optional = other.$optional.clone(); })*
+            }
+        }
+
         impl Settings {
+            /// All keys.
+            pub(super) const NAMES: &[&str] = &[$(stringify!($key),)* $(stringify!($optional),)*];
+
+            /// The keys that are set here.
+            pub(super) fn keys(&self) -> Vec<&'static str> {
+                let mut keys = Vec::new();
+                $(if self.$key.is_some() { keys.push(stringify!($key)); })*
+                $(if self.$optional.is_some() { keys.push(stringify!($optional)); })*
+                keys
+            }
+
             /// What is set here, else what is set there.
             pub(super) fn over(self, under: Self) -> Self {
                 Self {
@@ -149,6 +176,10 @@ keys! {
         /// Give tokens to the page at / without a secret: for demonstrations only [default: false].
         #[arg(long, env = "RINGCAST_MASTER_DEMO_PAGE", num_args = 0..=1, default_missing_value = "true")]
         demo_page: bool = false;
+        /// How long the end may take after SIGTERM: requests that are under way are answered, and then it ends [default: 10s].
+        #[arg(long, env = "RINGCAST_MASTER_SHUTDOWN_DEADLINE", value_parser = parse_duration)]
+        #[serde(with = "duration::optional")]
+        shutdown_deadline: Duration = seconds(10), shown "duration::serialize";
         /// How long a client whose socket is gone may take to come back [default: 10s].
         #[arg(long, env = "RINGCAST_MASTER_RECONNECT_GRACE", value_parser = parse_duration)]
         #[serde(with = "duration::optional")]

@@ -51,7 +51,7 @@ type Reading = (Sample, Duration);
 
 /// Asks for as long as the process lives.
 pub async fn watch(app: Arc<App>, client: HttpClient, url: &str) {
-    let mut ticks = interval(app.config.load_interval);
+    let mut ticks = interval(app.config().load_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trouble = Trouble::default();
     // When Prometheus last read each node.
@@ -183,7 +183,7 @@ fn take(
             let at = asked.checked_sub(*age).unwrap_or(asked);
             // The same reading again, to a few milliseconds: two clocks measure its age.
             let known = read.get(&node).copied();
-            if known.is_some_and(|known| at < known + app.config.load_interval / 4) {
+            if known.is_some_and(|known| at < known + app.config().load_interval / 4) {
                 continue;
             }
             read.insert(node.clone(), at);

@@ -111,10 +111,12 @@ impl Dials for Quic {
 ///
 /// # Errors
 /// When certificates or addresses are unusable. A node that does not answer is no error.
-pub fn dial(app: &Arc<App>, epoch: u64) -> Result<(), Error> {
+///
+/// Answers the socket from which nodes are dialled; none: there are no certificates, and no nodes.
+pub fn dial(app: &Arc<App>, epoch: u64) -> Result<Option<Dialer>, Error> {
     let kept = app.step(|core| core.registry.take_all_kept());
-    let any = !app.config.nodes.is_empty() || !kept.is_empty();
-    let dialer = match credentials(&app.config).and_then(|credentials| {
+    let any = !app.config().nodes.is_empty() || !kept.is_empty();
+    let dialer = match credentials(&app.config()).and_then(|credentials| {
         app.metrics.certificate("link", Some(credentials.expiry()));
         Dialer::new(&credentials)
     }) {
@@ -122,7 +124,7 @@ pub fn dial(app: &Arc<App>, epoch: u64) -> Result<(), Error> {
         Err(error) if any => return Err(error.into()),
         Err(why) => {
             tracing::warn!(%why, "no media nodes are configured, and none can be added: nobody can join");
-            return Ok(());
+            return Ok(None);
         }
     };
     if !any {
@@ -132,19 +134,19 @@ pub fn dial(app: &Arc<App>, epoch: u64) -> Result<(), Error> {
     }
     let (events, news) = mpsc::channel(EVENTS);
     let quic = Quic {
-        dialer,
+        dialer: dialer.clone(),
         events,
         epoch,
     };
     app.dial_with(Box::new(quic));
     dial_all(app, kept)?;
     tokio::spawn(follow(app.clone(), news));
-    Ok(())
+    Ok(Some(dialer))
 }
 
 /// Dials what is configured or was kept.
 pub(crate) fn dial_all(app: &Arc<App>, mut kept: BTreeMap<NodeId, NodeRow>) -> Result<(), Error> {
-    for node in &app.config.nodes {
+    for node in &app.config().nodes {
         let row = kept.remove(&node.id);
         let ordered_away =
             |row: &NodeRow| row.status.is_final() && row.removed != Some(Removal::GivenUp);
@@ -186,7 +188,8 @@ pub async fn add(
     let dialler = app.dialler().ok_or(NotAdded::NoDialler)?;
     let node_id = dialler.identify(address).await;
     let node_id = node_id.map_err(|why| NotAdded::Unreachable { address, why })?;
-    let mut configured = app.config.nodes.iter();
+    let config = app.config();
+    let mut configured = config.nodes.iter();
     let configured = configured.find(|node| node.address().ok() == Some(address));
     let id = match configured {
         Some(node) => node.id.clone(),
@@ -237,7 +240,7 @@ pub fn look_for_nodes(app: &Arc<App>) -> Vec<NodeId> {
         return Vec::new();
     };
     let given_up = app.step(|core| core.registry.given_up());
-    for node in &app.config.nodes {
+    for node in &app.config().nodes {
         if given_up.contains(&node.id)
             && let Err(error) = begin_configured(app, node, None)
         {
@@ -367,7 +370,11 @@ fn begin(app: &Arc<App>, known: Known) {
     });
 }
 
-fn credentials(config: &Config) -> Result<Credentials, link::quic::Error> {
+/// Who we are towards nodes, by the files that the configuration names.
+///
+/// # Errors
+/// When a file is missing or damaged.
+pub fn credentials(config: &Config) -> Result<Credentials, link::quic::Error> {
     let dir = &config.pki_dir;
     Credentials::load(
         &dir.join(pki::CA_CERTIFICATE_FILE),

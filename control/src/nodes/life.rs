@@ -99,9 +99,55 @@ impl Core {
         }
     }
 
+    /// A node says whether it is about to end by itself, and how long it takes at most: it gets no more sessions, and those of which nothing
+    /// is there go elsewhere. When there is no more time, what is left on it is closed.
+    pub fn node_leaves(&mut self, node: &NodeId, left: Option<Duration>) {
+        let is_news = self.registry.leaves(node, left.is_some());
+        let Some(left) = left else {
+            if is_news {
+                self.look_at_load(node);
+            }
+            return;
+        };
+        if is_news {
+            tracing::info!(%node, ?left, "media node is about to end: it gets no more sessions");
+            self.look_at_load(node);
+        }
+        if is_news || left.is_zero() {
+            self.move_what_is_not_there_yet(node);
+        }
+        if left.is_zero() {
+            let sessions = self.domain.node_lost(node, Reason::MediaServerDisconnect);
+            if sessions > 0 {
+                tracing::warn!(%node, sessions, "media node ends: its sessions are closed");
+            }
+        }
+    }
+
+    /// Sessions that are to be on that node and have no media get another one when they need it.
+    fn move_what_is_not_there_yet(&mut self, node: &NodeId) {
+        for id in self.domain.sessions_on(node) {
+            let session = self.domain.session(&id);
+            // Whoever is in a session that wants this node and no other can't go elsewhere.
+            let must_stay = session.is_some_and(|one| {
+                one.properties.media_node.is_some() && one.active().next().is_some()
+            });
+            if !must_stay && !self.media.has_media(&id) {
+                tracing::info!(session = %id, %node, "the session goes elsewhere");
+                self.loads.end(&id);
+                self.domain.unplace(&id);
+            }
+        }
+    }
+
     /// A node is dead: its sessions are over.
     pub fn node_lost(&mut self, node: &NodeId) {
         let sessions = self.domain.sessions_on(node);
+        let has_left = self.registry.node(node).is_some_and(|one| one.leaving);
+        if has_left && sessions.is_empty() {
+            tracing::info!(%node, "media node has ended in order");
+            return;
+        }
         self.registry.tell_crashed(node, sessions, now_millis());
         // Applications hear of the node before they hear of its sessions.
         self.tell_of_nodes();
@@ -212,7 +258,9 @@ impl Core {
     }
 
     fn node_is_up(&mut self, id: &NodeId, was: Health) {
-        if was == Health::Crashed {
+        // Whoever left in order was not told of as crashed.
+        let had_left = self.registry.leaves(id, false);
+        if was == Health::Crashed && !had_left {
             self.registry.tell_recovered(id);
         }
         match self.registry.node(id).map(|node| node.status) {

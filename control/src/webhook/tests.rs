@@ -134,10 +134,10 @@ fn deliver(app: &Arc<App>) -> tokio::task::JoinHandle<()> {
 
 fn deliver_within(app: &Arc<App>, patience: Duration) -> tokio::task::JoinHandle<()> {
     let feed = Feed::new(app, Channel::Webhook).expect("it is configured");
-    let mut endpoint = Endpoint::new(&app.config).expect("good configuration");
+    let mut endpoint = Endpoint::new(&app.config()).expect("good configuration");
     endpoint.patience = patience;
     let mut courier = courier(app, feed, endpoint);
-    courier.lanes = Lanes::with_pause(app.config.webhook_parallel, Duration::from_millis(20));
+    courier.lanes = Lanes::with_pause(app.config().webhook_parallel, Duration::from_millis(20));
     tokio::spawn(courier.run())
 }
 
@@ -392,7 +392,7 @@ async fn what_is_inside_is_not_posted_to() {
     let receiver = Receiver::new(|_, _| Answer::Status(200));
     receiver.listen(socket).await;
     let feed = Feed::new(&app, Channel::Webhook).expect("it is configured");
-    let mut endpoint = Endpoint::new(&app.config).expect("good configuration");
+    let mut endpoint = Endpoint::new(&app.config()).expect("good configuration");
     let public = Options {
         reach: Reach::Public,
         ca: None,

@@ -1,8 +1,9 @@
-//! What operators and Prometheus ask: `/metrics`, `/healthz/live`, `/healthz/ready`, `/debug`.
+//! What operators and Prometheus ask: `/metrics`, `/healthz/live`, `/healthz/ready`, `/healthz/startup`, `/debug`.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use exposition::Format;
@@ -42,17 +43,53 @@ pub struct View {
     pub cells: Vec<Arc<Cells>>,
     /// What wakes them.
     pub wakers: Vec<Waker>,
-    /// What does not change.
-    pub node: metrics::Node,
+    /// What changes only when the configuration is read again.
+    pub node: Mutex<metrics::Node>,
     /// The agent's counters, brought up to date several times a second.
     pub agent: Mutex<AgentCounters>,
-    /// Everybody may ask, wherever they are.
-    pub open: bool,
     /// Why no new transports are taken, if so.
     pub unready: Mutex<Option<String>>,
 }
 
+/// How far the start is, and what there is to be seen when it is over.
+pub struct Stage {
+    /// Everybody may ask, wherever they are.
+    pub open: AtomicBool,
+    phase: Mutex<&'static str>,
+    view: OnceLock<Arc<View>>,
+}
+
+impl Stage {
+    /// The beginning. `open`: everybody may ask.
+    pub fn new(open: bool) -> Self {
+        Self {
+            open: AtomicBool::new(open),
+            phase: Mutex::new("beginning"),
+            view: OnceLock::new(),
+        }
+    }
+
+    /// What takes time now.
+    pub fn is_at(&self, phase: &'static str) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    /// The start is over. Only the first time counts.
+    pub fn started(&self, view: Arc<View>) {
+        let _ = self.view.set(view);
+    }
+
+    fn phase(&self) -> &'static str {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl View {
+    fn node(&self) -> metrics::Node {
+        let node = self.node.lock();
+        node.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn counters(&self) -> AgentCounters {
         let agent = self.agent.lock();
         agent.unwrap_or_else(PoisonError::into_inner).clone()
@@ -65,7 +102,7 @@ pub fn questions() -> (mpsc::Sender<Question>, mpsc::Receiver<Question>) {
 }
 
 /// Answers on `listener` for as long as the process lives.
-pub async fn serve(listener: TcpListener, view: Arc<View>, agent: mpsc::Sender<Question>) {
+pub async fn serve(listener: TcpListener, stage: Arc<Stage>, agent: mpsc::Sender<Question>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(permit) = connections.clone().acquire_owned().await {
         let Ok((stream, from)) = listener.accept().await else {
@@ -73,10 +110,10 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, agent: mpsc::Sender<Q
             sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (view, agent) = (view.clone(), agent.clone());
+        let (stage, agent) = (stage.clone(), agent.clone());
         tokio::spawn(async move {
             let service =
-                service_fn(move |request| answer(request, from.ip(), view.clone(), agent.clone()));
+                service_fn(move |request| answer(request, from.ip(), stage.clone(), agent.clone()));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_PATIENCE)
@@ -91,42 +128,66 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, agent: mpsc::Sender<Q
 async fn answer(
     request: Request<Incoming>,
     from: IpAddr,
-    view: Arc<View>,
+    stage: Arc<Stage>,
     agent: mpsc::Sender<Question>,
 ) -> Result<Response<String>, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"));
     }
-    let counters = view.counters();
-    let path = request.uri().path();
-    if !may_ask(from, path, view.open, counters.master) {
+    let view = stage.view.get();
+    let master = view.and_then(|view| view.counters().master);
+    let (path, query) = (request.uri().path(), request.uri().query());
+    if !may_ask(from, path, stage.open.load(Ordering::Relaxed), master) {
         return Ok(text(
             StatusCode::FORBIDDEN,
             "for this host, private networks and the master only (admin.open)\n",
         ));
     }
-    Ok(match path {
-        "/metrics" => scrape(&request, &view, &counters),
-        "/healthz/live" => match (ask(&agent).await, all_turn(&view).await) {
-            (Some(_), true) => text(StatusCode::OK, "live\n"),
+    Ok(match view {
+        Some(view) => show(path, (query, wanted(request.headers())), view, &agent).await,
+        None => show_start(path, stage.phase()),
+    })
+}
+
+/// Before there is anything to be seen: the process lives.
+fn show_start(path: &str, phase: &str) -> Response<String> {
+    match path {
+        "/healthz/live" => text(StatusCode::OK, "live\n"),
+        _ => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("starting: {phase}\n"),
+        ),
+    }
+}
+
+async fn show(
+    path: &str,
+    (query, format): (Option<&str>, Format),
+    view: &View,
+    agent: &mpsc::Sender<Question>,
+) -> Response<String> {
+    match path {
+        "/metrics" => scrape(view, query, format),
+        "/healthz/live" => match (ask(agent).await, hanging(view).await) {
+            (Some(_), None) => text(StatusCode::OK, "live\n"),
             (None, _) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the agent does not answer\n",
             ),
-            (_, false) => text(StatusCode::SERVICE_UNAVAILABLE, "a worker hangs\n"),
+            (_, Some(worker)) => {
+                let why = format!("worker {worker} hangs\n");
+                text(StatusCode::SERVICE_UNAVAILABLE, &why)
+            }
         },
         "/healthz/ready" => {
-            let unready = view
-                .unready
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            match unready {
+            let unready = view.unready.lock();
+            match unready.unwrap_or_else(PoisonError::into_inner).as_ref() {
                 None => text(StatusCode::OK, "ready\n"),
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
             }
         }
-        "/debug" => match ask(&agent).await {
+        "/healthz/startup" => text(StatusCode::OK, "started\n"),
+        "/debug" => match ask(agent).await {
             Some(everything) => {
                 let mut response = Response::new(format!("{everything:#}\n"));
                 let format = HeaderValue::from_static("application/json");
@@ -140,22 +201,22 @@ async fn answer(
         },
         "/" => text(
             StatusCode::OK,
-            "/metrics /healthz/live /healthz/ready /debug\n",
+            "/metrics /healthz/live /healthz/ready /healthz/startup /debug\n",
         ),
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz/live, /healthz/ready and /debug\n",
+            "there are /metrics, /healthz/live, /healthz/ready, /healthz/startup and /debug\n",
         ),
-    })
+    }
 }
 
-/// Numbers, in the format that is asked for.
-fn scrape(request: &Request<Incoming>, view: &View, counters: &AgentCounters) -> Response<String> {
+/// Numbers, in that format.
+fn scrape(view: &View, query: Option<&str>, format: Format) -> Response<String> {
     let cells = view.cells.iter().map(Arc::as_ref);
-    let format = wanted(request.headers());
-    let page = match request.uri().query() {
-        Some("collect=load") => metrics::render_load(&view.node, counters, cells, format),
-        _ => metrics::render(&view.node, counters, cells, format),
+    let (node, counters) = (view.node(), view.counters());
+    let page = match query {
+        Some("collect=load") => metrics::render_load(&node, &counters, cells, format),
+        _ => metrics::render(&node, &counters, cells, format),
     };
     let mut response = Response::new(page);
     let format = HeaderValue::from_static(format.content_type());
@@ -184,17 +245,25 @@ fn may_ask(from: IpAddr, path: &str, open: bool, master: Option<IpAddr>) -> bool
     path != "/debug" && (open || is_near || is_master)
 }
 
-/// Whether every worker, once woken, takes a turn.
-async fn all_turn(view: &View) -> bool {
+/// The first worker that takes no turn although it was woken.
+async fn hanging(view: &View) -> Option<usize> {
     let turns = || view.cells.iter().map(|cells| cells.read().worker.turns);
     let before: Vec<u64> = turns().collect();
     view.wakers.iter().for_each(Waker::wake);
+    let stuck = || {
+        turns()
+            .zip(&before)
+            .position(|(now, before)| now == *before)
+    };
     let wait = async {
-        while turns().zip(&before).any(|(now, before)| now == *before) {
+        while stuck().is_some() {
             sleep(WORKER_LOOK).await;
         }
     };
-    timeout(AGENT_PATIENCE, wait).await.is_ok()
+    match timeout(AGENT_PATIENCE, wait).await {
+        Ok(()) => None,
+        Err(_) => stuck(),
+    }
 }
 
 async fn ask(agent: &mpsc::Sender<Question>) -> Option<Value> {
@@ -236,5 +305,85 @@ mod tests {
             assert_eq!(may, expected, "{from} {path} {open}");
         }
         assert!(!may_ask(master, "/metrics", false, None));
+    }
+
+    fn view(workers: usize) -> View {
+        let waker = || Waker::new().expect("descriptors");
+        View {
+            cells: (0..workers).map(|_| Arc::new(Cells::new())).collect(),
+            wakers: (0..workers).map(|_| waker()).collect(),
+            node: Mutex::new(metrics::Node {
+                driver: "mmsg",
+                transports_max: 1,
+                capacity: crate::capacity::Capacity::UNLIMITED,
+                certificate_expiry: std::time::SystemTime::UNIX_EPOCH,
+                started: std::time::SystemTime::UNIX_EPOCH,
+                level: crate::config::MetricsLevel::Full,
+            }),
+            agent: Mutex::new(AgentCounters::default()),
+            unready: Mutex::new(Some("no master is connected".to_owned())),
+        }
+    }
+
+    /// An agent that answers, without a master; what it counts as turns of these workers goes on.
+    async fn live(turning: &[bool]) -> (StatusCode, String) {
+        let view = Arc::new(view(turning.len()));
+        let (agent, mut questions) = questions();
+        let cells = view.cells.clone();
+        let turning = turning.to_vec();
+        let running = tokio::spawn(async move {
+            let mut snapshot = metrics::Snapshot::default();
+            loop {
+                snapshot.worker.turns += 1;
+                for (cells, _) in cells.iter().zip(&turning).filter(|(_, turns)| **turns) {
+                    cells.publish(&mut snapshot);
+                }
+                tokio::select! {
+                    Some(question) = questions.recv() => drop(question.send(Value::Null)),
+                    () = sleep(Duration::from_millis(5)) => {}
+                }
+            }
+        });
+        let answered = show("/healthz/live", (None, Format::Text), &view, &agent).await;
+        running.abort();
+        (answered.status(), answered.into_body())
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_hangs_is_no_life_and_a_master_that_is_away_is_no_death() {
+        let all = live(&[true, true, true]).await;
+        assert_eq!(all, (StatusCode::OK, "live\n".to_owned()));
+        let (status, why) = live(&[true, false, true]).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(why, "worker 1 hangs\n");
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_does_not_answer_is_no_life() {
+        let (agent, _questions) = questions();
+        let answered = show("/healthz/live", (None, Format::Text), &view(0), &agent).await;
+        assert_eq!(answered.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answered.into_body(), "the agent does not answer\n");
+    }
+
+    #[tokio::test]
+    async fn the_start_is_told_until_it_is_over() {
+        let stage = Stage::new(false);
+        stage.is_at("measuring");
+        let during = |path| show_start(path, stage.phase());
+        assert_eq!(during("/healthz/live").status(), StatusCode::OK);
+        for path in ["/healthz/startup", "/healthz/ready", "/metrics"] {
+            let told = during(path);
+            assert_eq!(told.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(told.body(), "starting: measuring\n");
+        }
+        stage.started(Arc::new(view(1)));
+        let (agent, _questions) = questions();
+        let view = stage.view.get().expect("started");
+        // Whatever becomes of it later, it has started.
+        let told = show("/healthz/startup", (None, Format::Text), view, &agent).await;
+        assert_eq!(told.status(), StatusCode::OK);
+        let told = show("/healthz/ready", (None, Format::Text), view, &agent).await;
+        assert_eq!(told.body(), "no master is connected\n");
     }
 }

@@ -116,6 +116,11 @@ impl Guard {
         }
     }
 
+    /// So much may be done from now on.
+    pub fn set_capacity(&mut self, capacity: Capacity) {
+        self.capacity = capacity;
+    }
+
     /// So much was done during `passed`. To be said a few times a second.
     pub fn observe(&mut self, passed: Duration, usage: Usage) {
         let share = 1.0 - (-passed.as_secs_f64() / SMOOTHING.as_secs_f64()).exp();

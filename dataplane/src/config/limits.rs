@@ -29,28 +29,26 @@ pub struct LimitsSection {
 }
 
 impl LimitsSection {
-    /// Whether everything is within its hard bounds.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// What is not within its hard bounds.
+    pub(super) fn check(&self, found: &mut Vec<Error>) {
         let within = |value: Option<u64>, (least, most): (u64, u64)| {
             value.is_none_or(|value| (least..=most).contains(&value))
         };
         if !within(self.packets_per_second, PACKETS_PER_SECOND) {
             let (least, most) = PACKETS_PER_SECOND;
-            return bad("limits.packets_per_second", format!("{least} to {most}"));
+            let why = format!("{least} to {most}");
+            bad(found, "limits.packets_per_second", why);
         }
         if !within(self.bits_per_second.map(|rate| rate.0), BITS_PER_SECOND) {
             let (least, most) = BITS_PER_SECOND;
             let why = format!("{} to {}", BitRate(least), BitRate(most));
-            return bad("limits.bits_per_second", why);
+            bad(found, "limits.bits_per_second", why);
         }
         if !within(self.memory.map(|memory| memory.0), MEMORY) {
             let (least, most) = MEMORY;
-            return bad(
-                "limits.memory",
-                format!("{} to {}", Bytes(least), Bytes(most)),
-            );
+            let why = format!("{} to {}", Bytes(least), Bytes(most));
+            bad(found, "limits.memory", why);
         }
-        Ok(())
     }
 }
 

@@ -126,6 +126,9 @@ families! {
     LINK_REVISION: Gauge "ringcast_node_link_applied_revision" "Revision of the desired state that was taken up.";
     CERTIFICATE_EXPIRY: Gauge "ringcast_node_link_certificate_expiry_timestamp_seconds" "When the certificate for the link ends, since the Unix epoch.";
     READY: Gauge "ringcast_node_ready" "1 while the node takes new transports.";
+    LEAVING: Gauge "ringcast_node_leaving" "1 while the node waits for its sessions to end, in order to end itself.";
+    CONFIG_RELOADS: Counter "ringcast_node_config_reloads_total" "Times that the configuration was read again, by outcome.";
+    CONFIG_RELOADED: Gauge "ringcast_node_config_last_reload_successful" "1 unless the configuration had a mistake in it when it was last read again, and the one before is in effect.";
     CPU: Counter "ringcast_node_cpu_seconds_total" "Processor time of the process: workers, agent and all.";
     MEMORY: Gauge "ringcast_node_resident_memory_bytes" "Resident memory of the process.";
     DESCRIPTORS: Gauge "ringcast_node_open_file_descriptors" "File descriptors that the process has open.";

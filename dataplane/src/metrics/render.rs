@@ -48,6 +48,12 @@ pub struct AgentCounters {
     pub revision: u64,
     /// New transports are taken.
     pub ready: bool,
+    /// Sessions are waited for, and then the node ends.
+    pub leaving: bool,
+    /// Times that the configuration was read again: well, and with a mistake in it.
+    pub reloads: [u64; 2],
+    /// The last time went well; the start is one.
+    pub reload_is_good: bool,
     /// Share of its core that each worker used lately.
     pub busy: Vec<f64>,
     /// Sessions on one worker, and on several.
@@ -58,7 +64,7 @@ pub struct AgentCounters {
     pub overflows: [u64; 2],
 }
 
-/// What does not change while the node runs.
+/// What changes only when the configuration is read again.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// `uring` or `mmsg`.
@@ -412,6 +418,12 @@ fn the_agent(page: &mut Page, agent: &AgentCounters) {
     page.count(LINK_REFUSED, &[], agent.link_refused);
     page.gauge(LINK_REVISION, &[], agent.revision as f64);
     page.gauge(READY, &[], f64::from(u8::from(agent.ready)));
+    page.gauge(LEAVING, &[], f64::from(u8::from(agent.leaving)));
+    for (outcome, count) in ["ok", "failed"].into_iter().zip(agent.reloads) {
+        page.count(CONFIG_RELOADS, &[("outcome", outcome)], count);
+    }
+    let good = f64::from(u8::from(agent.reload_is_good));
+    page.gauge(CONFIG_RELOADED, &[], good);
 }
 
 /// What the process uses.

@@ -31,8 +31,9 @@ export async function children(pid) {
 // With `isolated` each node has a network namespace and an address of its own (root only), and faults between it and the rest: `node.host`.
 // With `proxied` the master reads each node's metrics through a proxy: `node.proxy`.
 // With `relayed` the master reaches each node by a relay that loses and delays: `node.relay`. `masterInside` is a program under which the master runs.
+// `shutdown` says how long nodes wait for calls when they are asked to end: here not at all, unless a test is about that.
 // `advertise` lists the addresses that browsers are told, in place of this machine's own; `media`, `engine` and `admin` are more of those sections of the nodes' configuration.
-export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, isolated = false, proxied = false, relayed = false, masterInside = [], faults = [], advertise = null, media = {}, engine = {}, limits = {}, admin = {}, master = {} } = {}) {
+export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', mediaServer = 'mediasoup', impaired = false, isolated = false, proxied = false, relayed = false, masterInside = [], faults = [], advertise = null, media = {}, engine = {}, limits = {}, shutdown = { drain: '0s' }, admin = {}, master = {} } = {}) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
   const secret = 'E2E_SECRET';
   const running = [];
@@ -57,7 +58,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
     if (isolated) cluster.network = await startNetwork();
     const launchNode = async (id) => {
       const host = isolated ? await cluster.network.host() : null;
-      const node = await startNode({ id, dir, workers, driver, impaired, host, faults, advertise: advertise ?? [host?.address ?? hostAddress()], media, engine, limits, settings: admin, running });
+      const node = await startNode({ id, dir, workers, driver, impaired, host, faults, advertise: advertise ?? [host?.address ?? hostAddress()], media, engine, limits, shutdown, settings: admin, running });
       cluster.nodes.push(node);
       return node;
     };
@@ -87,7 +88,7 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
 // Lines of a TOML section.
 const entries = (values) => Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('');
 
-async function startNode({ id, dir, workers, driver, impaired, host, faults, advertise, media, engine, limits, settings, running }) {
+async function startNode({ id, dir, workers, driver, impaired, host, faults, advertise, media, engine, limits, shutdown, settings, running }) {
   // In a namespace of its own every port is free.
   const base = host ? 20_000 : await freeUdpBlock(workers);
   const advertisedBase = impaired ? await freeUdpBlock(workers) : base;
@@ -108,7 +109,8 @@ pin = false
 driver = "${driver}"
 ${entries(media)}[engine]
 ${entries(engine)}[limits]
-${entries(limits)}[admin]
+${entries(limits)}[shutdown]
+${entries(shutdown)}[admin]
 listen = "${ip}:${adminPort}"
 ${entries(settings)}[faults]
 drop_rtp = ${faults.includes('drop-rtp')}
@@ -119,7 +121,7 @@ nack = ${!faults.includes('no-nack')}
   const launch = async () => {
     const child = await start('ringcast-node', ['--config', file], path.join(dir, `${id}.log`), running, host?.exec);
     Object.assign(node, { pid: child.pid, log: child.log, kill: child.kill, signal: child.signal, ended: child.ended });
-    await until(`${id} is alive`, () => child.alive() && fetch(`http://${admin}/healthz/live`).then((r) => r.ok, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
+    await until(`${id} has started`, () => child.alive() && fetch(`http://${admin}/healthz/startup`).then((r) => r.ok, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
   };
   const node = {
     id, address: advertise[0], admin, linkPort, uri: `quic://${ip}:${linkPort}`, host, launch,
@@ -191,7 +193,7 @@ async function start(program, args, logFile, running, inside = []) {
     signal: (name) => child.kill(name),
     stop: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
-      child.kill('SIGTERM');
+      child.kill('SIGINT'); // SIGTERM would wait for calls
       child.kill('SIGCONT'); // a test may have left it frozen
       await Promise.race([ended, sleep(5_000)]);
       if (child.exitCode === null && child.signalCode === null) { child.kill('SIGKILL'); await ended; }

@@ -310,6 +310,25 @@ describe('mistakes are named', () => {
     }
   });
 
+  test('--print-config says where each value comes from, --check-config everything that is wrong', async () => {
+    const from = file('from.toml', 'node_id = "n"\n[media]\nbase_port = 12345\n');
+    const printed = await node(['--config', from, '--advertise', '192.0.2.7', '--print-config'], { env: { RINGCAST_NODE__MEDIA__WORKERS: '3' } });
+    for (const line of [`base_port = 12345  # ${from}`, 'workers = 3  # environment', 'advertise = ["192.0.2.7"]  # flag', 'pin = true  # default']) assert.ok(printed.stdout.includes(line), `${line}: ${printed.stdout}`);
+    const hidden = await master(['--config', file('hidden.toml', 'secret = "HIDDEN"\n'), '--print-config']);
+    assert.match(hidden.stdout, /secret = "\*\*\*" {2}# .*hidden\.toml/);
+    for (const [run, good, bad, wrong] of [
+      [node, 'node_id = "n"\n', 'node_id = "n"\n[media]\ncolour = "red"\narena = "64 bananas"\n', [/media\.colour: unknown field/, /media\.arena: .*64 bananas/]],
+      [master, 'secret = "S"\n', 'secret = "S"\nnode_silence = 5\nsesions_max = 5\nload_fit = "worst"\n', [/line 2: node_silence: /, /line 3: sesions_max: there is no such key; did you mean sessions_max\?/, /load_fit: 'worst' is not/]],
+    ]) {
+      const ok = await run(['--config', file('good.toml', good), '--check-config']);
+      assert.deepEqual([ok.code, ok.stdout, ok.stderr], [0, 'ok\n', '']);
+      const told = await run(['--config', file('bad.toml', bad), '--check-config']);
+      assert.deepEqual([told.code, told.stdout], [1, '']);
+      assert.equal(told.stderr.trim().split('\n').length, wrong.length, told.stderr);
+      for (const pattern of wrong) assert.match(told.stderr, pattern);
+    }
+  });
+
   test('an unknown key, a wrong value, a missing file', async () => {
     await refuses(node(['--config', file('n.toml', '[media]\ncolour = "red"\n'), '--check']), /colour/);
     await refuses(node(['--check'], { env: { RINGCAST_NODE__MEDIA__COLOUR: 'red' } }), /colour/);

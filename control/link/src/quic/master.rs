@@ -40,7 +40,7 @@ pub const QUESTIONS_MAX: usize = 16;
 pub struct Dialer {
     v4: Endpoint,
     v6: Option<Endpoint>,
-    config: ClientConfig,
+    config: Arc<Mutex<ClientConfig>>,
 }
 
 /// What a link is told once.
@@ -169,8 +169,24 @@ impl Dialer {
         Ok(Self {
             v4,
             v6: Endpoint::client(any_v6).ok(),
-            config,
+            config: Arc::new(Mutex::new(config)),
         })
+    }
+
+    /// Shows another certificate to whoever is dialled from now on, by all clones. Connections that there are stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// If certificate and key don't fit together; then nothing changes.
+    pub fn renew(&self, credentials: &Credentials) -> Result<(), Error> {
+        let config = credentials.client_config()?;
+        *self.config() = config;
+        Ok(())
+    }
+
+    fn config(&self) -> MutexGuard<'_, ClientConfig> {
+        // What it guards is replaced as a whole.
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Dials once and shows that a node of our cluster answers.
@@ -179,7 +195,7 @@ impl Dialer {
             (Some(v6), SocketAddr::V6(_)) => v6,
             _ => &self.v4,
         };
-        let connecting = endpoint.connect_with(self.config.clone(), address, pki::NODE_NAME)?;
+        let connecting = endpoint.connect_with(self.config().clone(), address, pki::NODE_NAME)?;
         Ok(connecting.await?)
     }
 

@@ -64,6 +64,17 @@ impl Listener {
         self.endpoint.local_addr()
     }
 
+    /// Shows another certificate to whoever dials from now on. Connections that there are stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// If certificate and key don't fit together; then nothing changes.
+    pub fn renew(&self, credentials: &Credentials) -> Result<(), Error> {
+        let config = credentials.server_config()?;
+        self.endpoint.set_server_config(Some(config));
+        Ok(())
+    }
+
     /// Waits for someone to dial; `None` after [`close`](Self::close). [`Incoming::establish`] belongs into a task of its
     /// own, so that a slow stranger holds nobody up.
     pub async fn accept(&self) -> Option<Incoming> {

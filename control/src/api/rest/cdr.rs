@@ -14,7 +14,7 @@ use crate::app::App;
 
 /// The files by name; none where none are written.
 pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
-    let Some(path) = app.config.cdr_path.clone() else {
+    let Some(path) = app.config().cdr_path.clone() else {
         return Ok(Json(list_of(Vec::new())));
     };
     let found = tokio::task::spawn_blocking(move || files(&path)).await;

@@ -20,7 +20,7 @@ pub async fn all(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Value>
         let nodes = core.registry.nodes().iter();
         nodes.map(|node| node.uri.clone()).collect()
     });
-    let mut all = community(&app.config, &url);
+    let mut all = community(&app.config(), &url);
     for (name, value) in pro(&app, &nodes) {
         all[name] = value;
     }
@@ -65,7 +65,7 @@ fn community(config: &Config, url: &str) -> Value {
 }
 
 fn pro(app: &App, nodes: &[String]) -> [(&'static str, Value); 18] {
-    let config = &app.config;
+    let config = &app.config();
     let patience = config.node_reconnection_timeout.limit();
     [
         (
@@ -144,7 +144,7 @@ pub async fn no() -> &'static str {
 
 /// `GET /config/openvidu-cdr`
 pub async fn cdr(State(app): State<Arc<App>>) -> String {
-    app.config.cdr_path.is_some().to_string()
+    app.config().cdr_path.is_some().to_string()
 }
 
 /// `GET` of a path that is not set.

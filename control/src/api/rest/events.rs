@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -25,17 +26,33 @@ const READY_MAX: usize = 16;
 
 /// Ends a request's connection, where its answer can't: while the other side reads nothing, nobody asks for more of it.
 #[derive(Clone, Debug, Default)]
-pub struct HangUp(Arc<Notify>);
+pub struct HangUp(Arc<Wish>);
+
+#[derive(Debug, Default)]
+struct Wish {
+    wanted: Notify,
+    is_endless: AtomicBool,
+}
 
 impl HangUp {
     /// Ends it.
     pub fn now(&self) {
-        self.0.notify_one();
+        self.0.wanted.notify_one();
     }
 
     /// Waits until it is to be ended.
     pub async fn wanted(&self) {
-        self.0.notified().await;
+        self.0.wanted.notified().await;
+    }
+
+    /// The answer has no end of its own: nobody waits for it when the master stops.
+    pub fn is_never_over(&self) {
+        self.0.is_endless.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer has no end of its own.
+    pub fn is_endless(&self) -> bool {
+        self.0.is_endless.load(Ordering::Relaxed)
     }
 }
 
@@ -50,6 +67,9 @@ pub async fn stream(State(app): State<Arc<App>>, request: Request) -> Result<Res
         ));
     };
     let hang_up = request.extensions().get::<HangUp>().cloned();
+    if let Some(hang_up) = &hang_up {
+        hang_up.is_never_over();
+    }
     let (ready, mut next) = mpsc::channel(READY_MAX);
     tokio::spawn(tell(listener, ready, hang_up.unwrap_or_default(), PATIENCE));
     let pieces = poll_fn(move |context| {

@@ -24,14 +24,31 @@ pub async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
 
 /// `GET /openvidu/health`: can this master be used?
 pub async fn usable(State(app): State<Arc<App>>) -> StatusCode {
-    let (all, disconnected) = nodes(&app);
+    match unready(&app) {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Why nobody should come to this master, if so.
+pub fn unready(app: &App) -> Option<String> {
+    if app.is_stopping() {
+        return Some("stopping".to_owned());
+    }
     // Nodes obey the master that was started last: whoever comes to an older one is in the wrong place.
-    let is_theirs = app.step(|core| !core.registry.superseded());
+    if app.step(|core| core.registry.superseded()) {
+        return Some("a newer master has taken over media nodes".to_owned());
+    }
     // Nobody can join while nothing can be kept.
-    let is_kept = app.store().failure().is_none();
-    match is_theirs && is_kept && disconnected.len() < all {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+    if let Some(unwritten) = app.store().failure() {
+        return Some(unwritten.to_string());
+    }
+    match nodes(app) {
+        (0, _) => Some("there are no media nodes".to_owned()),
+        (all, disconnected) if disconnected.len() == all => {
+            Some(format!("none of {all} media nodes is connected"))
+        }
+        _ => None,
     }
 }
 

@@ -29,12 +29,13 @@ use serde_json::{Value, json};
 
 use crate::api::proxies;
 use crate::app::{App, now_millis};
+use crate::audit::Deed;
 use crate::auth::Verdict;
 use crate::domain::{Code, Refused};
 use crate::store::Unwritten;
 
 pub use events::HangUp;
-pub use health::usable;
+pub use health::unready;
 pub use recordings::default_recording_properties;
 pub use sessions::is_video_codec;
 
@@ -175,14 +176,19 @@ impl IntoResponse for Problem {
 /// Lets nobody in without the secret, and puts bodies on errors.
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let verdict = match OPEN.contains(&path.as_str()) {
+    let address = address(&app, &request);
+    let is_open = OPEN.contains(&path.as_str());
+    let verdict = match is_open {
         true => Verdict::Right,
-        false => judge(&app, &request),
+        false => judge(&app, &request, address),
     };
     if verdict != Verdict::Right {
         return turned_away(&app, verdict, &path);
     }
     let is_change = !request.method().is_safe();
+    // Of what needs no secret nobody knows who asks, and there is nothing to be changed.
+    let deed = (is_change && !is_open)
+        .then(|| Deed::of(request.method(), &path, request.headers(), address));
     let refused = is_change.then(|| cannot_change(&app, &path)).flatten();
     let mut response = match refused {
         Some(problem) => problem.into_response(),
@@ -199,8 +205,12 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         let problem = Problem::new(response.status(), "The body is longer than 1 MiB");
         response = problem.into_response();
     }
-    match problem_of(&mut response) {
+    let response = match problem_of(&mut response) {
         Some(problem) => problem.with_path(&path),
+        None => response,
+    };
+    match deed {
+        Some(deed) => deed.note(response).await,
         None => response,
     }
 }
@@ -258,14 +268,18 @@ fn problem_of(response: &mut Response) -> Option<Problem> {
         .then(|| Problem::new(response.status(), "The request can't be read"))
 }
 
-/// Whether the request comes from somebody who knows the secret.
-fn judge(app: &App, request: &Request) -> Verdict {
+/// Where the request comes from.
+fn address(app: &App, request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
-    let address = proxies::client(&app.config.trusted_proxies, peer, request.headers());
+    proxies::client(&app.config().trusted_proxies, peer, request.headers())
+}
+
+/// Whether the request comes from somebody who knows the secret.
+fn judge(app: &App, request: &Request, address: IpAddr) -> Verdict {
     let verdict = app.door.request(request.headers(), address, Instant::now());
     if verdict == Verdict::Wrong && request.headers().contains_key(header::AUTHORIZATION) {
-        tracing::warn!(%address, "wrong secret");
+        tracing::warn!(target: logs::STRANGERS, %address, "wrong secret");
     }
     verdict
 }
@@ -297,7 +311,7 @@ fn list(content: Vec<Value>) -> Value {
 
 /// How clients of this request reach us.
 fn public_url(app: &App, headers: &HeaderMap) -> String {
-    super::urls::public_url(&app.config, headers)
+    super::urls::public_url(&app.config(), headers)
 }
 
 #[cfg(test)]

@@ -241,11 +241,11 @@ pub fn properties(app: &App, fields: &Fields) -> Result<SessionProperties, Probl
         forced_video_codec: fields.word(
             "forcedVideoCodec",
             &VIDEO_CODECS,
-            &app.config.forced_video_codec,
+            &app.config().forced_video_codec,
         )?,
         allow_transcoding: fields
             .flag("allowTranscoding")?
-            .unwrap_or(app.config.allow_transcoding),
+            .unwrap_or(app.config().allow_transcoding),
         limits: limits(fields)?,
     })
 }

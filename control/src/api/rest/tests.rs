@@ -511,7 +511,7 @@ async fn configuration_health_and_nodes() {
         routes: routes_of_it,
     };
     let (_, config) = told.call("GET", "/config", Value::Null).await;
-    let all = json!(told.app.config.webhook_events_or_all());
+    let all = json!(told.app.config().webhook_events_or_all());
     assert_eq!(config["OPENVIDU_WEBHOOK_EVENTS"], all, "none named: all");
     assert!(all.to_string().contains("sessionCreated"));
     let (_, version) = rest

@@ -51,7 +51,7 @@ pub async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let address = proxies::client(&app.config.trusted_proxies, peer.ip(), &headers);
+    let address = proxies::client(&app.config().trusted_proxies, peer.ip(), &headers);
     if let Err(limit) = app.sockets().take(address) {
         app.metrics.refused(limit);
         return StatusCode::TOO_MANY_REQUESTS.into_response();
@@ -223,7 +223,7 @@ impl Call {
 
     /// Answers that it can't be.
     fn refuse(&self, refused: Refused) {
-        tracing::debug!(method = self.known_method(), %refused, "request refused");
+        tracing::debug!(target: logs::STRANGERS, method = self.known_method(), %refused, "request refused");
         self.finish(|_| Outcome::Err(refused));
     }
 

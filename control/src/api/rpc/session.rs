@@ -54,7 +54,7 @@ pub fn join(call: &Call) {
         app.metrics.join(Phase::Join, call.began.elapsed());
         tracing::info!(session = %joined.session, connection = %joined.id, "joined");
         let own = &joined.custom_ice_servers;
-        let servers = core.ice_servers(own, &app.config.ice_servers, &node);
+        let servers = core.ice_servers(own, &app.config().ice_servers, &node);
         let servers = turn::for_client(&servers, now_millis() / 1000, core.chance.as_mut());
         Ok(join_result(app, joined, rpc, servers))
     });
@@ -122,7 +122,7 @@ fn request(call: &Call) -> Result<JoinRequest, Refused> {
         match call.app.door.secret(secret, call.peer, Instant::now()) {
             Verdict::Right => {}
             Verdict::Wrong => {
-                tracing::warn!(address = %call.peer, "wrong secret");
+                tracing::warn!(target: logs::STRANGERS, address = %call.peer, "wrong secret");
                 return Err(Refused::unauthorized("join session: wrong secret"));
             }
             Verdict::TooMany => {
@@ -132,7 +132,7 @@ fn request(call: &Call) -> Result<JoinRequest, Refused> {
             }
         }
     }
-    let lifetime = call.app.config.token_lifetime.as_millis() as Millis;
+    let lifetime = call.app.config().token_lifetime.as_millis() as Millis;
     let tokens_since = match lifetime {
         0 => 0,
         lifetime => now_millis().saturating_sub(lifetime),
@@ -192,8 +192,8 @@ fn join_result(app: &App, joined: Joined, rpc: String, servers: Value) -> JoinRe
         created_at: joined.created_at,
         metadata: joined.metadata,
         final_user_id: "",
-        media_server: app.config.media_server.as_str(),
-        video_simulcast: app.config.video_simulcast,
+        media_server: app.config().media_server.as_str(),
+        video_simulcast: app.config().video_simulcast,
         record: joined.record,
         custom_ice_servers: servers,
         life: app.facts.life,

@@ -387,7 +387,7 @@ async fn close(socket: &mut WebSocket, code: u16, reason: &'static str) {
 }
 
 fn ended(app: &App, id: SocketId, end: End) {
-    let deadline = Instant::now() + app.config.reconnect_grace;
+    let deadline = Instant::now() + app.config().reconnect_grace;
     app.step(|core| {
         let Some((session, connection)) = core.rpc.closed(id, deadline) else {
             return;

@@ -185,7 +185,7 @@ fn session(app: &Arc<App>) -> SessionId {
             media_node: None,
             expected_connections: None,
             expected_publishers: None,
-            forced_video_codec: app.config.forced_video_codec.clone(),
+            forced_video_codec: app.config().forced_video_codec.clone(),
             allow_transcoding: false,
             limits: crate::domain::Limits::default(),
         };

@@ -76,7 +76,7 @@ async fn open_here(
             .ok_or_else(|| endpoint("its media node is gone"))?;
         Ok::<_, Refused>((order(core, &place)?, link, place.node))
     })?;
-    let patience: Duration = app.config.node_answer_timeout;
+    let patience: Duration = app.config().node_answer_timeout;
     let reported = link
         .transport_report(pending.transport.clone(), patience)
         .await;
@@ -124,7 +124,7 @@ fn ourselves(
         {
             node.media_address = Some(*first);
         }
-        let defaults = app.config.video_bandwidth();
+        let defaults = app.config().video_bandwidth();
         let connection = core.domain.connection(&member.0, &member.1);
         let own = connection.map_or(defaults, |one| one.properties.bandwidth(defaults));
         let session = core.domain.session(&member.0);
@@ -137,8 +137,8 @@ fn ourselves(
         ice: media::sdp_ice(ice),
         fingerprint,
         candidates: report.addresses,
-        transport_cc: app.config.transport_cc,
-        audio_redundancy: app.config.audio_redundancy,
+        transport_cc: app.config().transport_cc,
+        audio_redundancy: app.config().audio_redundancy,
         video_receive_max: bandwidth.receive_max(),
         video_send_max: bandwidth.send_max(),
     })

@@ -134,5 +134,10 @@ fn nodes() -> Row {
             .ask("ringcast_master_certificate_expiry_timestamp_seconds{@cluster} - time()", "master {{what}}")
             .ask("ringcast_node_link_certificate_expiry_timestamp_seconds{@cluster} - time()", "{{node}}").by_node()
             .base("red").from(14.0 * DAY, "orange").from(30.0 * DAY, "green").up_to(365.0 * DAY),
+        series("About to end", "short", "Nodes that wait for their sessions to end, in order to end themselves (SIGTERM).")
+            .ask("ringcast_node_leaving{@cluster}", "{{node}}").by_node(),
+        series("Configuration read again", "short", "Times that a daemon read its configuration again (SIGHUP), in an hour, by outcome; after one that failed the old one is in effect.")
+            .ask("sum by (instance, outcome) (increase(ringcast_master_config_reloads_total{@cluster}[1h]))", "master {{instance}} {{outcome}}")
+            .ask("sum by (node, outcome) (increase(ringcast_node_config_reloads_total{@cluster}[1h]))", "{{node}} {{outcome}}").by_node(),
     ])
 }

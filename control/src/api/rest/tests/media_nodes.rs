@@ -795,3 +795,74 @@ async fn a_node_that_left_the_configuration_is_drained_and_a_removed_one_forgott
     let left = rows(&after);
     assert_eq!(left.len(), 2, "{left:?}");
 }
+
+#[tokio::test]
+async fn a_node_that_is_about_to_end_takes_no_sessions_and_what_is_not_there_yet_goes_elsewhere() {
+    let cluster = Cluster::new();
+    cluster.call("S").await;
+    let node = NodeId::new("media_1");
+    let leaves = |left: Option<u64>| {
+        let left = left.map(Duration::from_secs);
+        cluster.rest.app.step(|core| core.node_leaves(&node, left));
+    };
+    let placed = || {
+        cluster
+            .rest
+            .app
+            .step(|core| core.domain.sessions_on(&node).len())
+    };
+    let make = json!({"customSessionId": "T"});
+    assert_eq!(cluster.rest.status("POST", "/sessions", make).await, 200);
+    let refused = async || {
+        let path = "/sessions/T/connection";
+        cluster.rest.status("POST", path, json!({})).await == 503
+    };
+    assert!(!refused().await);
+    assert_eq!(placed(), 1);
+    leaves(Some(60));
+    assert!(refused().await);
+    // Somebody is in it and nothing of it is on the node.
+    assert_eq!(placed(), 0);
+    assert!(cluster.in_use().contains(&"S".to_owned()));
+    // It is another process now.
+    leaves(None);
+    assert!(!refused().await);
+}
+
+#[tokio::test]
+async fn a_node_that_ended_in_order_has_not_crashed() {
+    for in_order in [true, false] {
+        let cluster = Cluster::new();
+        cluster.tend();
+        let node = NodeId::new("media_1");
+        let mut heard = cluster.rest.app.step(|core| {
+            let listener = core.events.listen(core.store());
+            listener.expect("nobody else listens")
+        });
+        let mut next = async || {
+            let told = tokio::time::timeout(Duration::from_millis(300), heard.next()).await;
+            let told = told.ok().flatten();
+            let told: Option<Value> = told.and_then(|one| serde_json::from_str(&one.body).ok());
+            told.map(|told| told["event"].as_str().unwrap_or_default().to_owned())
+        };
+        let expected = |name: &str| (!in_order).then(|| name.to_owned());
+        if in_order {
+            cluster
+                .rest
+                .app
+                .step(|core| core.node_leaves(&node, Some(Duration::ZERO)));
+        }
+        cluster.first.up.store(false, Ordering::SeqCst);
+        *cluster.first.silence.lock().expect("no panic") = Duration::from_secs(60);
+        cluster.tend();
+        assert_eq!(next().await, expected("nodeCrashed"));
+        cluster.first.up.store(true, Ordering::SeqCst);
+        cluster.tend();
+        assert_eq!(next().await, expected("nodeRecovered"));
+        let takes = cluster.rest.app.step(|core| {
+            let node = core.registry.node(&node).expect("it is there");
+            node.takes_sessions()
+        });
+        assert!(takes, "it is back");
+    }
+}

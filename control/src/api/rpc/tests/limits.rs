@@ -12,7 +12,7 @@ fn limit(app: &Arc<App>, limits: Limits) {
         media_node: None,
         expected_connections: None,
         expected_publishers: None,
-        forced_video_codec: app.config.forced_video_codec.clone(),
+        forced_video_codec: app.config().forced_video_codec.clone(),
         allow_transcoding: false,
         limits,
     };

@@ -1,0 +1,233 @@
+//! Where the configuration comes from, key by key; and everything that is wrong with it at once.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::{Config, Error, overlay, parse, read};
+
+/// The layers of the configuration, the lowest first. They can be read again.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file.
+    pub file: Option<PathBuf>,
+    /// The variables of the environment.
+    pub environment: Table,
+    /// The flags.
+    pub flags: Table,
+}
+
+impl Sources {
+    /// The configuration in effect.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn load(&self) -> Result<Config, Error> {
+        Config::load(self.file.as_deref(), self.overrides())
+    }
+
+    /// Everything that is wrong, with where it stands. None: it is usable.
+    pub fn mistakes(&self) -> Vec<String> {
+        let file = match self.file.as_deref().map(read).transpose() {
+            Ok(file) => file.unwrap_or_default(),
+            Err(error) => return vec![error.to_string()],
+        };
+        let mut table = file.clone();
+        overlay(&mut table, self.overrides());
+        let origins = self.origins(&file);
+        let origin = |key: &str| origins.get(key).map_or(DEFAULT, String::as_str);
+        let mut found = Vec::new();
+        // Each key by itself, so that one that can't be read hides no other.
+        for (key, value) in leaves(&table) {
+            if let Err(error) = parse(nested(&key, value)) {
+                found.push(format!("{}: {key}: {}", origin(&key), first_line(&error)));
+            }
+        }
+        if found.is_empty() {
+            match parse(table) {
+                Ok(config) => {
+                    let mistakes = config.resolved().mistakes();
+                    found.extend(mistakes.iter().map(|mistake| match mistake {
+                        Error::Bounds { key, why } => format!("{}: {key}: {why}", origin(key)),
+                        other => other.to_string(),
+                    }));
+                }
+                Err(error) => found.push(error.to_string()),
+            }
+        }
+        found
+    }
+
+    /// The configuration in effect as TOML, and behind each key where its value comes from.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read any more.
+    pub fn print(&self, config: &Config) -> Result<String, Error> {
+        let file = self.file.as_deref().map(read).transpose()?;
+        let origins = self.origins(&file.unwrap_or_default());
+        let mut section = String::new();
+        let mut text = String::new();
+        for line in config.to_toml().lines() {
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+            {
+                section = format!("{name}.");
+            }
+            let key = line.split_once(" = ").map(|(key, _)| key);
+            let key = key.filter(|key| !key.starts_with(char::is_whitespace));
+            let origin = key.map(|key| {
+                let key = format!("{section}{key}");
+                origins.get(&key).map_or(DEFAULT, String::as_str)
+            });
+            // Writing to a string can't fail.
+            let _ = match origin {
+                Some(origin) => writeln!(text, "{line}  # {origin}"),
+                None => writeln!(text, "{line}"),
+            };
+        }
+        Ok(text)
+    }
+
+    fn overrides(&self) -> Table {
+        let mut overrides = self.environment.clone();
+        overlay(&mut overrides, self.flags.clone());
+        overrides
+    }
+
+    fn origins(&self, file: &Table) -> BTreeMap<String, String> {
+        let path = self.file.as_ref();
+        let path = path.map_or_else(String::new, |path| path.display().to_string());
+        let layers = [
+            (file, path.as_str()),
+            (&self.environment, "environment"),
+            (&self.flags, "flag"),
+        ];
+        let all = layers.into_iter().flat_map(|(table, origin)| {
+            let keys = leaves(table).into_iter().map(|(key, _)| key);
+            keys.map(move |key| (key, origin.to_owned()))
+        });
+        all.collect()
+    }
+}
+
+/// Where a value comes from that nobody has set.
+const DEFAULT: &str = "default";
+
+/// Every key with a value, its sections before it.
+pub fn leaves(table: &Table) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(section) => {
+                let below = leaves(section).into_iter();
+                found.extend(below.map(|(name, value)| (format!("{key}.{name}"), value)));
+            }
+            value => found.push((key.clone(), value.clone())),
+        }
+    }
+    found
+}
+
+fn nested(key: &str, value: Value) -> Table {
+    let (last, sections) = match key.rsplit_once('.') {
+        Some((sections, last)) => (last, Some(sections)),
+        None => (key, None),
+    };
+    let table = Table::from_iter([(last.to_owned(), value)]);
+    match sections {
+        Some(sections) => nested(sections, Value::Table(table)),
+        None => table,
+    }
+}
+
+fn first_line(error: &Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("configuration: ").unwrap_or(&text);
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(file: &str, environment: &str, flags: &str) -> (Sources, PathBuf) {
+        let name = format!("ringcast-sources-{}-{}", std::process::id(), file.len());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, file).expect("written");
+        let table = |text: &str| text.parse().expect("TOML");
+        let sources = Sources {
+            file: Some(path.clone()),
+            environment: table(environment),
+            flags: table(flags),
+        };
+        (sources, path)
+    }
+
+    #[test]
+    fn all_mistakes_are_told_with_where_they_stand() {
+        let (sources, path) = sources(
+            "media.colour = 'red'\nmedia.arena = '64 bananas'\nmedia.advertise = ['192.0.2.1']",
+            "limits.memory = 7",
+            "media.base_port = 'high'",
+        );
+        let told = sources.mistakes();
+        let file = path.display().to_string();
+        for (origin, key, why) in [
+            (file.as_str(), "media.colour", "unknown field"),
+            (&file, "media.arena", "64 bananas"),
+            ("environment", "limits.memory", ""),
+            ("flag", "media.base_port", "u16"),
+        ] {
+            let begins = format!("{origin}: {key}: ");
+            let found = told
+                .iter()
+                .any(|text| text.starts_with(&begins) && text.contains(why));
+            assert!(found, "{begins}{why}: {told:?}");
+        }
+        assert_eq!(told.len(), 4, "{told:?}");
+        std::fs::remove_file(path).expect("there");
+    }
+
+    #[test]
+    fn bounds_are_told_all_at_once_and_a_good_one_has_none() {
+        let (bad, path) = sources(
+            "media = { advertise = ['192.0.2.1'], gather = '6ms', arena = '64KiB' }",
+            "",
+            "",
+        );
+        let told = bad.mistakes();
+        assert_eq!(told.len(), 2, "{told:?}");
+        std::fs::remove_file(path).expect("there");
+        let (good, path) = sources("media.advertise = ['192.0.2.1']", "", "");
+        assert_eq!(good.mistakes(), Vec::<String>::new());
+        std::fs::remove_file(path).expect("there");
+    }
+
+    #[test]
+    fn what_is_printed_says_where_it_comes_from_and_can_be_read_back() {
+        let (sources, path) = sources(
+            "media.advertise = ['192.0.2.1']\nmedia.base_port = 1000",
+            "media.base_port = 2000\nmedia.workers = 1",
+            "log.level = 'debug'",
+        );
+        let config = sources.load().expect("good");
+        let text = sources.print(&config).expect("printable");
+        let again = Config::load(None, text.parse().expect("TOML")).expect("good");
+        assert_eq!(again, config);
+        let file = path.display().to_string();
+        for line in [
+            "base_port = 2000  # environment",
+            "level = \"debug\"  # flag",
+            "pin = true  # default",
+            &format!("advertise = [\"192.0.2.1\"]  # {file}"),
+        ] {
+            assert!(text.contains(line), "{line}:\n{text}");
+        }
+        std::fs::remove_file(path).expect("there");
+    }
+}

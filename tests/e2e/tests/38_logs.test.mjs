@@ -1,0 +1,178 @@
+// What stands in the logs, and what does not: floods are cut and counted, changes are written down with who made them, and secrets never.
+import assert from 'node:assert/strict';
+import dgram from 'node:dgram';
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { launchChromium, servePage } from '../lib/browser.mjs';
+import { COLORS, assertReceives, enter } from '../lib/call.mjs';
+import { startCluster } from '../lib/cluster.mjs';
+import { paperParticipant, sideBySide } from '../lib/paper.mjs';
+import { until } from '../lib/wait.mjs';
+import { webhookReceiver } from '../lib/webhook.mjs';
+
+const linesOf = (cluster, name) => fs.readFileSync(path.join(cluster.dir, `${name}.log`), 'utf8').split('\n').filter(Boolean);
+// All daemons of the cluster at that level, in that form.
+async function loud(level, format, options = {}) {
+  const variables = { RINGCAST_NODE__LOG__LEVEL: level, RINGCAST_NODE__LOG__FORMAT: format };
+  Object.assign(process.env, variables);
+  try {
+    return await startCluster({ workers: 1, ...options, master: { log_level: level, log_format: format, ...options.master } });
+  } finally {
+    for (const name of Object.keys(variables)) delete process.env[name];
+  }
+}
+
+describe('a flood', () => {
+  let cluster;
+  before(async () => { cluster = await loud('debug', 'text', { master: { wrong_secrets_per_address_rate: 1_000 } }); });
+  after(() => cluster?.stop());
+
+  test('of wrong secrets and rubbish at the master is cut and counted, and hides nothing else', async (t) => {
+    const before = linesOf(cluster, 'master').length;
+    const all = [...Array(300).keys()];
+    await sideBySide(all, 20, async () => assert.equal((await cluster.rest('GET', '/sessions', undefined, 'guess')).status, 401));
+    await sideBySide(all, 20, () => new Promise((resolve) => {
+      const socket = net.connect(cluster.httpPort, '127.0.0.1', () => socket.end('rubbish\r\n\r\n'));
+      socket.on('error', () => {});
+      socket.resume();
+      socket.on('close', resolve);
+    }));
+    const who = await paperParticipant(cluster, 'seen', { name: 'seen' });
+    who.close();
+    // What was left out is told when ten seconds are over.
+    const lines = () => linesOf(cluster, 'master').slice(before);
+    const kinds = ['wrong secret', 'HTTP'];
+    const leftOut = (kind) => lines().map((line) => new RegExp(`… and (\\d+) more in 10 s: ${kind}`).exec(line)?.[1]).filter(Boolean);
+    await until('what was left out is told', () => kinds.every((kind) => leftOut(kind).length > 0), { timeout: 14_000 });
+    for (const kind of kinds) {
+      const written = lines().filter((line) => new RegExp(`(WARN|DEBUG) ${kind}`).test(line)).length;
+      const counted = leftOut(kind).reduce((sum, count) => sum + Number(count), 0);
+      t.diagnostic(`${kind}: ${written} lines, ${counted} left out`);
+      assert.ok(written >= 10 && written <= 30, `${kind}: ${written} lines`);
+      assert.equal(written + counted, 300, kind);
+    }
+    assert.ok(lines().some((line) => /INFO joined.*session=seen/.test(line)), 'the control: what is seldom is there');
+  });
+
+  test('of packets at a node writes nothing', async () => {
+    const [node] = cluster.nodes;
+    const before = linesOf(cluster, node.id).length;
+    const socket = dgram.createSocket('udp4');
+    const send = (bytes, port, host) => new Promise((resolve) => { socket.send(bytes, port, host, () => resolve()); });
+    const rubbish = (first) => { const bytes = Buffer.alloc(200, 0x5a); bytes[0] = first; return bytes; };
+    const had = (await node.metrics()).sum('ringcast_node_packets_dropped_total');
+    for (let n = 0; n < 500; n += 1) {
+      for (const first of [0, 22, 128, 144, 255]) await send(rubbish(first), node.mediaPorts[0], node.address);
+      await send(rubbish(0xc3), node.linkPort, '127.0.0.1');
+    }
+    socket.close();
+    await until('they have come', async () => (await node.metrics()).sum('ringcast_node_packets_dropped_total') >= had + 1_500, { timeout: 5_000 });
+    const more = linesOf(cluster, node.id).slice(before);
+    assert.ok(more.length <= 20, `${more.length} lines: ${more.slice(0, 5).join('\n')}`);
+  });
+});
+
+describe('who changed what', () => {
+  let cluster;
+  before(async () => { cluster = await loud('warn', 'json'); });
+  after(() => cluster?.stop());
+  const audit = () => linesOf(cluster, 'master').map((line) => JSON.parse(line)).filter((line) => line.target === 'audit');
+
+  test('is written at every level, with names and without anything secret', async () => {
+    const call = async (method, where, body, expected = 200) => {
+      const { status, body: answer } = await cluster.rest(method, where, body);
+      assert.equal(status, expected, `${method} ${where}: ${JSON.stringify(answer)}`);
+      return answer;
+    };
+    await call('POST', '/sessions', { customSessionId: 'S', customData: 'HUSH' });
+    await call('POST', '/sessions', { customSessionId: 'S' }, 409);
+    const made = await call('POST', '/sessions/S/connection', { data: 'HUSH', role: 'PUBLISHER', customIceServers: [{ url: 'turn:t', username: 'u', credential: 'HUSH' }] });
+    await call('PATCH', `/sessions/S/connection/${made.id}`, { role: 'SUBSCRIBER' });
+    const { token } = await call('POST', '/tokens', { session: 'S', data: 'HUSH' });
+    await call('POST', '/signal', { session: 'S', type: 't', data: 'HUSH' }, 406);
+    await call('DELETE', `/sessions/S/connection/${made.id}`, undefined, 204);
+    await call('DELETE', '/sessions/S', undefined, 204);
+    await call('DELETE', '/media-nodes/nowhere', undefined, 404);
+    // These change nothing.
+    for (const where of ['/sessions', '/media-nodes', '/config', '/health']) await cluster.rest('GET', where);
+    assert.equal((await cluster.rest('DELETE', '/sessions/S', undefined, 'guess')).status, 401);
+
+    const told = audit().map(({ method, path: where, status, session, connection, node }) => [method, where, status, session, connection, node]);
+    const connectionPath = '/sessions/{session}/connection/{connection}';
+    assert.deepEqual(told.filter(([, where]) => where !== '/signal'), [
+      ['POST', '/sessions', 200, 'S', undefined, undefined],
+      ['POST', '/sessions', 409, undefined, undefined, undefined],
+      ['POST', '/sessions/{session}/connection', 200, 'S', made.id, undefined],
+      ['PATCH', connectionPath, 200, 'S', made.id, undefined],
+      ['POST', '/tokens', 200, 'S', undefined, undefined],
+      ['DELETE', connectionPath, 204, 'S', made.id, undefined],
+      ['DELETE', '/sessions/{session}', 204, 'S', undefined, undefined],
+      ['DELETE', '/media-nodes/{node}', 404, undefined, undefined, 'nowhere'],
+    ]);
+    assert.equal(told.length, 9);
+    for (const line of audit()) {
+      assert.deepEqual([line.level, line.user, line.address, line.msg], ['INFO', 'OPENVIDUAPP', '127.0.0.1', 'audit']);
+      assert.ok(Math.abs(Date.parse(line.ts) - Date.now()) < 60_000, line.ts);
+    }
+    const text = linesOf(cluster, 'master').join('\n');
+    const bare = /tok_\w+/.exec(token)[0];
+    for (const secret of ['HUSH', cluster.secret, 'guess', bare, /tok_\w+/.exec(made.token)[0]]) assert.ok(!text.includes(secret), secret);
+    const counted = (await cluster.masterMetrics()).sum('ringcast_master_http_requests_total', { status: '401' });
+    assert.equal(counted, 1, 'who was turned away is counted');
+  });
+
+  test('names requests as clients do, on one line and no longer than it must', async () => {
+    const ask = (headers) => fetch(`http://127.0.0.1:${cluster.httpPort}/openvidu/api/sessions/nowhere`, { method: 'DELETE', headers: { authorization: `Basic ${Buffer.from(`OPENVIDUAPP:${cluster.secret}`).toString('base64')}`, ...headers } });
+    await ask({ 'x-request-id': 'request-7', 'user-agent': 'mine/1' });
+    assert.deepEqual(audit().slice(-1).map((line) => [line.request, line.agent, line.status]), [['request-7', 'mine/1', 404]]);
+    await ask({ 'x-request-id': 'x'.repeat(5_000) });
+    assert.equal(audit().at(-1).request.length, 100);
+  });
+});
+
+describe('at the lowest level', () => {
+  let browser, page, cluster, receiver;
+  before(async () => {
+    [browser, page, receiver] = await Promise.all([launchChromium(), servePage(), webhookReceiver()]);
+    cluster = await loud('trace', 'json', { master: { webhook_endpoint: receiver.url, webhook_allow_internal: true, webhook_headers: ['Authorization: Basic HUSH-HEADER'], webhook_signature_secret: 'HUSH-SIGNATURE', secret_previous: 'HUSH-PREVIOUS' } });
+  });
+  after(async () => { await cluster?.stop(); await browser?.close(); page?.close(); await receiver?.close(); });
+
+  test('no secret, token, password or key is in any line', async (t) => {
+    const tokens = [];
+    const token = async () => { tokens.push(await cluster.token('S', { data: 'HUSH-DATA' })); return tokens.at(-1); };
+    const a = await enter({ cluster, browser, page, sessionId: 'S', name: 'a', color: COLORS.red, token: await token() });
+    const b = await enter({ cluster, browser, page, sessionId: 'S', name: 'b', publish: false, token: await token() });
+    await assertReceives(b, a, { color: COLORS.red });
+    // By hand, so that what went over the wire is known.
+    const who = await paperParticipant(cluster, 'S', { token: await token() });
+    const sent = [];
+    const { send } = who.socket;
+    who.socket.send = function (text, ...rest) { sent.push(String(text)); return send.call(this, text, ...rest); };
+    const heard = [];
+    who.socket.on('message', (text) => heard.push(String(text)));
+    await who.publish();
+    await who.call('prepareReceiveVideoFrom', { sender: a.streamId, reconnect: false });
+    const passwords = [...sent, ...heard].flatMap((text) => [...text.matchAll(/a=ice-pwd:([^\\\s"]+)/g)].map((match) => match[1]));
+    assert.ok(passwords.length >= 3, `${passwords.length} passwords`);
+    await until('the webhook is told', () => receiver.named('sessionCreated').length > 0, { timeout: 5_000 });
+    assert.equal((await cluster.rest('GET', '/sessions', undefined, 'HUSH-PREVIOUS')).status, 200);
+    assert.equal((await cluster.rest('GET', '/sessions', undefined, 'HUSH-GUESS')).status, 401);
+    who.close();
+
+    const text = ['master', ...cluster.nodes.map((node) => node.id)].flatMap((name) => linesOf(cluster, name));
+    t.diagnostic(`${text.length} lines`);
+    const basic = Buffer.from(`OPENVIDUAPP:${cluster.secret}`).toString('base64');
+    const hidden = [cluster.secret, basic, 'HUSH', ...tokens.map((one) => /tok_\w+/.exec(one)[0]), ...passwords];
+    for (const secret of hidden) assert.deepEqual(text.filter((line) => line.includes(secret)).slice(0, 1), [], `${secret} is in the log`);
+    // Keys are octets: in no form do sixteen of them stand in a row.
+    const octets = /\[\d{1,3}(, ?\d{1,3}){15,}\]|"[0-9a-f]{64,}"/;
+    assert.deepEqual(text.filter((line) => octets.test(line)).slice(0, 1), []);
+    // The control: it was the lowest level, and what is no secret is there.
+    const levels = new Set(text.map((line) => JSON.parse(line).level));
+    assert.ok(levels.has('DEBUG'), [...levels].join());
+    assert.ok(text.some((line) => line.includes(who.connectionId) && line.includes('joined')));
+  });
+});
