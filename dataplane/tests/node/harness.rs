@@ -290,10 +290,10 @@ impl NodeProcess {
         (status.expect("a status"), body.to_owned())
     }
 
-    /// SIGTERM, and how long it took to end.
-    pub fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
+    /// SIGINT, which waits for nobody, and how long it took to end.
+    pub fn interrupt(&mut self) -> (Duration, std::process::ExitStatus) {
         let start = StdInstant::now();
-        self.signal(Signal::TERM);
+        self.signal(Signal::INT);
         let status = self.child.wait().expect("our child");
         (start.elapsed(), status)
     }

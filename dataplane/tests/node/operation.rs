@@ -30,7 +30,7 @@ fn operators_can_ask_and_a_stop_is_told_to_everybody() {
     world.wait_for_state("alice", |state| {
         matches!(state, TransportState::Connected { .. })
     });
-    let (took, status) = world.node.terminate();
+    let (took, status) = world.node.interrupt();
     assert!(
         status.success() && took < Duration::from_secs(2),
         "{status} after {took:?}"
@@ -41,6 +41,39 @@ fn operators_can_ask_and_a_stop_is_told_to_everybody() {
     world.wait_for_state("alice", |state| *state == stopped);
     alice.run_until("told", |alice| alice.closed.is_some());
     world.wait_for(|news| matches!(news, News::Down { was_up: true, .. }));
+}
+
+#[test]
+fn who_is_asked_to_end_waits_for_calls_and_tells_for_how_long() {
+    let mut world = World::start(&["--driver", "mmsg", "--drain", "1h"]);
+    let mut alice = world.peer("alice", "session", true);
+    alice.connect();
+    world.node.signal(Signal::TERM);
+    world.wait_for(|news| match news {
+        News::Heartbeat(heartbeat) => heartbeat
+            .leaving
+            .is_some_and(|left| (3_580_000..=3_600_000).contains(&left)),
+        _ => false,
+    });
+    let (status, why) = world.get("/healthz/ready");
+    assert!(
+        status == 503 && why.starts_with("draining"),
+        "{status} {why}"
+    );
+    assert_eq!(world.get("/healthz/startup").0, 200);
+    // Who joins a session that is here comes in.
+    let same = world.peer("bob", "session", true).entry.id;
+    let known = world.link.report(&Key::Transport(same));
+    assert!(matches!(known, Some(Report::Transport(_))), "{known:?}");
+    world.node.signal(Signal::TERM);
+    let stopped = TransportState::Closed {
+        reason: CloseReason::NodeStopped,
+    };
+    world.wait_for_state("alice", |state| *state == stopped);
+    world.wait_for(|news| match news {
+        News::Heartbeat(heartbeat) => heartbeat.leaving == Some(0),
+        _ => false,
+    });
 }
 
 #[test]
