@@ -9,11 +9,16 @@ use axum::response::Response;
 use serde_json::Value;
 
 use crate::auth::USER;
+use crate::domain::SessionId;
 
 /// The longest name that is written, characters: names are the clients' to choose.
 const NAME_MAX: usize = 100;
 /// The longest answer that is looked into for the id of what was made, bytes.
 const ANSWER_MAX: usize = 1024 * 1024;
+
+/// Goes with an answer to say which session the request was for, where only its body names it.
+#[derive(Clone, Debug)]
+pub struct OfSession(pub SessionId);
 
 /// A request that may change something.
 #[derive(Debug)]
@@ -49,6 +54,9 @@ impl Deed {
     pub async fn note(mut self, response: Response) -> Response {
         let (parts, body) = response.into_parts();
         let mut body = body;
+        if let Some(OfSession(session)) = parts.extensions.get() {
+            self.ids.push(("session", bounded(session.as_str())));
+        }
         if parts.status.is_success()
             && let Some((member, what)) = self.made()
         {

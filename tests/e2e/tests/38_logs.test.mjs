@@ -101,17 +101,17 @@ describe('who changed what', () => {
 
     const told = audit().map(({ method, path: where, status, session, connection, node }) => [method, where, status, session, connection, node]);
     const connectionPath = '/sessions/{session}/connection/{connection}';
-    assert.deepEqual(told.filter(([, where]) => where !== '/signal'), [
+    assert.deepEqual(told, [
       ['POST', '/sessions', 200, 'S', undefined, undefined],
       ['POST', '/sessions', 409, undefined, undefined, undefined],
       ['POST', '/sessions/{session}/connection', 200, 'S', made.id, undefined],
       ['PATCH', connectionPath, 200, 'S', made.id, undefined],
       ['POST', '/tokens', 200, 'S', undefined, undefined],
+      ['POST', '/signal', 406, 'S', undefined, undefined],
       ['DELETE', connectionPath, 204, 'S', made.id, undefined],
       ['DELETE', '/sessions/{session}', 204, 'S', undefined, undefined],
       ['DELETE', '/media-nodes/{node}', 404, undefined, undefined, 'nowhere'],
     ]);
-    assert.equal(told.length, 9);
     for (const line of audit()) {
       assert.deepEqual([line.level, line.user, line.address, line.msg], ['INFO', 'OPENVIDUAPP', '127.0.0.1', 'audit']);
       assert.ok(Math.abs(Date.parse(line.ts) - Date.now()) < 60_000, line.ts);

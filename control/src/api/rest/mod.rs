@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use crate::api::proxies;
 use crate::app::{App, now_millis};
-use crate::audit::Deed;
+use crate::audit::{Deed, OfSession};
 use crate::auth::Verdict;
 use crate::domain::{Code, Refused};
 use crate::store::Unwritten;
@@ -205,10 +205,15 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         let problem = Problem::new(response.status(), "The body is longer than 1 MiB");
         response = problem.into_response();
     }
-    let response = match problem_of(&mut response) {
+    let of_session = response.extensions().get::<OfSession>().cloned();
+    let mut response = match problem_of(&mut response) {
         Some(problem) => problem.with_path(&path),
         None => response,
     };
+    // Where there is a problem, that is another answer.
+    if let Some(session) = of_session {
+        response.extensions_mut().insert(session);
+    }
     match deed {
         Some(deed) => deed.note(response).await,
         None => response,

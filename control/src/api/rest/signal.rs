@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use serde_json::Value;
 
 use super::Problem;
 use super::body::Fields;
 use crate::app::App;
+use crate::audit::OfSession;
 use crate::domain::{ConnectionId, SessionId};
 
+/// What became of it, and which session it was for.
+type Sent = (Extension<OfSession>, Result<StatusCode, Problem>);
+
 /// `POST /signal`
-pub async fn send(State(app): State<Arc<App>>, body: Bytes) -> Result<StatusCode, Problem> {
+pub async fn send(State(app): State<Arc<App>>, body: Bytes) -> Result<Sent, Problem> {
     let fields = Fields::parse(&body)?;
     let session = SessionId::new(fields.required_text("session")?);
     let to = match fields.value("to") {
@@ -27,7 +31,7 @@ pub async fn send(State(app): State<Arc<App>>, body: Bytes) -> Result<StatusCode
     };
     let kind = fields.text("type")?.filter(|text| !text.is_empty());
     let data = fields.text("data")?;
-    app.step(|core| {
+    let sent = app.step(|core| {
         let known = core
             .domain
             .session(&session)
@@ -39,5 +43,6 @@ pub async fn send(State(app): State<Arc<App>>, body: Bytes) -> Result<StatusCode
             .signal(&session, None, &to, kind, data)
             .map(|()| StatusCode::OK)
             .map_err(|_| Problem::empty(StatusCode::NOT_ACCEPTABLE))
-    })
+    });
+    Ok((Extension(OfSession(session)), sent))
 }
