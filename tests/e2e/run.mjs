@@ -8,6 +8,8 @@ import path from 'node:path';
 
 const ALONE = ['18_runs', '19_quality', '23_priority', '25_cluster', '29_floods'];
 const LIGHT = ['06_loss', '15_operators', '21_voice', '22_paths', '32_alerts'];
+// What takes longest begins first, so that nobody waits for it alone in the end.
+const LONG = ['22_paths', '20_simulcast', '34_everybody', '01_call', '26_nodes', '30_boards', '03_session'];
 
 const here = path.dirname(new URL(import.meta.url).pathname);
 const args = process.argv.slice(2);
@@ -15,7 +17,8 @@ if (args.includes('--whole')) process.env.RINGCAST_WHOLE = '1';
 const at = args.indexOf('--lanes');
 const lanes = at < 0 ? Math.max(1, Math.min(4, os.availableParallelism())) : Number(args.splice(at, 2)[1]);
 const filter = args.find((arg) => !arg.startsWith('--')) ?? '';
-const files = fs.readdirSync(path.join(here, 'tests')).filter((f) => f.endsWith('.test.mjs') && f.includes(filter)).sort();
+const rank = (file) => { const at = LONG.findIndex((name) => file.startsWith(name)); return at < 0 ? LONG.length : at; };
+const files = fs.readdirSync(path.join(here, 'tests')).filter((f) => f.endsWith('.test.mjs') && f.includes(filter)).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 if (files.length === 0 || !(lanes >= 1)) {
   console.error(files.length === 0 ? `no test file has "${filter}" in its name` : '--lanes wants a number');
   process.exit(2);
