@@ -19,10 +19,12 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 pub mod admin;
+pub mod capture;
 pub mod handshake;
 mod leaving;
 mod leftovers;
 pub mod link;
+pub mod local;
 pub mod node;
 pub mod peers;
 pub mod speaker;
@@ -43,6 +45,7 @@ use crate::metrics::{AgentCounters, Cells};
 use crate::reload::Reloader;
 use crate::worker::{News, Order, What};
 use admin::{Question, Stage, View};
+use capture::Captures;
 use node::Node;
 use peers::PeerOrder;
 
@@ -118,6 +121,7 @@ pub struct Agent {
     refused: u64,
     usage: Usage,
     leftovers: Leftovers,
+    captures: Captures,
     failed: Option<End>,
     stopping: bool,
 }
@@ -176,6 +180,7 @@ impl Agent {
             refused: 0,
             usage,
             leftovers: Leftovers::default(),
+            captures: Captures::default(),
             failed: None,
             stopping: false,
         }
@@ -190,6 +195,7 @@ impl Agent {
         mut self,
         listener: Arc<Listener>,
         mut questions: mpsc::Receiver<Question>,
+        mut local: mpsc::Receiver<local::Question>,
     ) -> std::io::Result<End> {
         let (to_agent, mut from_link) = self::link::channel();
         let accepting = self::link::accept(listener.clone(), to_agent.clone());
@@ -216,12 +222,16 @@ impl Agent {
                 Ok(permit) = reserve(room), if self.next_report.is_some() => {
                     if let Some(report) = self.next_report.take() { permit.send(report); }
                 }
-                () = sleep(pause) => self.node.on_timeout(net::now()),
+                () = sleep(pause) => {
+                    self.node.on_timeout(net::now());
+                    self.captures.on_timeout(net::now());
+                }
                 _ = heartbeat.tick() => self.beat(),
                 Some(question) = questions.recv() => { let _ = question.send(self.everything()); }
                 _ = left_out.tick() => self.reloader.logs().tell_left_out(),
                 _ = hangup.recv() => self.reload(&listener),
                 _ = terminate.recv() => if self.leave() { break },
+                Some(question) = local.recv() => self.answer_locally(question),
                 _ = interrupt.recv() => break,
             }
         }
@@ -246,6 +256,10 @@ impl Agent {
                 .orders
                 .post(Order::Engine(command));
         }
+        for (worker, command) in self.captures.take_orders() {
+            let worker = &mut self.workers[usize::from(worker)];
+            worker.orders.post(Order::Engine(command));
+        }
         self.deliver_sockets();
         let mut waiting = false;
         for worker in &mut self.workers {
@@ -255,7 +269,9 @@ impl Agent {
             waiting |= worker.orders.waiting() > 0;
         }
         let now = net::now();
-        let due = self.node.deadline().map(|due| due.saturating_since(now));
+        let due = self.node.deadline().into_iter();
+        let due = due.chain(self.captures.deadline()).min();
+        let due = due.map(|due| due.saturating_since(now));
         let retry = waiting.then_some(RETRY);
         due.into_iter()
             .chain(retry)
@@ -291,7 +307,11 @@ impl Agent {
             for _ in 0..NEWS_PER_ROUND {
                 let Some(news) = worker.news.pop() else { break };
                 match news.what {
-                    What::Engine(event) => self.node.on_event(now, event),
+                    What::Engine(event) => {
+                        if let Some(event) = self.captures.on_event(now, event) {
+                            self.node.on_event(now, event);
+                        }
+                    }
                     What::Failed(why) => {
                         self.failed = Some(End::WorkerFailed {
                             worker: news.worker,
@@ -382,7 +402,35 @@ impl Agent {
         }
     }
 
+    /// Whoever may look at what is decrypted asks.
+    fn answer_locally(&mut self, question: local::Question) {
+        match question {
+            local::Question::Transports(reply) => drop(reply.send(self.node.list())),
+            local::Question::Capture {
+                wish,
+                caller,
+                reader,
+                begun,
+            } => {
+                let now = net::now();
+                let place = self.node.place_of(&wish.name);
+                let peer = place.and_then(|(_, transport)| self.node.peers.remote(transport));
+                let worker = place.map(|(worker, _)| worker);
+                let began = self.captures.begin(now, &wish, place, caller, reader);
+                let answer = began.map(|()| local::Begun {
+                    at_nanos: now.as_nanos(),
+                    unix_micros: local::unix_micros(now, now),
+                    peer,
+                    local: worker.and_then(|worker| self.node.address_of(worker)),
+                });
+                // Who has gone is found out when there is something to tell.
+                let _ = begun.send(answer);
+            }
+        }
+    }
+
     fn beat(&mut self) {
+        self.captures.on_timeout(net::now());
         self.measure();
         self.publish();
         let open = self.node.handshakes().open();
@@ -468,6 +516,7 @@ impl Agent {
         let counters = AgentCounters {
             closed: self.node.counters.closed.clone(),
             refusals: self.node.counters.refusals,
+            captures: self.captures.counted,
             troubles: self.node.counters.troubles.clone(),
             troubled: self.node.counters.troubled.clone(),
             handshakes: self.node.counters.handshakes.clone(),

@@ -231,6 +231,10 @@ pub struct Admin {
     pub open: bool,
     /// How much detail `/metrics` has. What rules, alerts and the master ask for is there at either level.
     pub metrics: MetricsLevel,
+    /// The Unix socket by which `ringcast-node capture` and `transports` ask. Our own user and root may connect. Without it nobody can
+    /// look into packets; systemd's `RUNTIME_DIRECTORY` makes it `admin.socket` there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
 }
 
 /// What is written to standard error.
@@ -417,6 +421,15 @@ impl Config {
             self.node_id = addresses::host_name();
         }
         self.admin.listen = Some(self.admin_listen());
+        if self.admin.socket.is_none() {
+            // systemd makes this directory for the unit, and ours alone.
+            let directories = std::env::var("RUNTIME_DIRECTORY").unwrap_or_default();
+            let first = directories
+                .split(':')
+                .next()
+                .filter(|path| !path.is_empty());
+            self.admin.socket = first.map(|path| Path::new(path).join("admin.socket"));
+        }
         if self.media.workers == 0 {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             self.media.workers = u16::try_from(cores).unwrap_or(WORKERS_MAX).min(WORKERS_MAX);

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant as StdInstant, SystemTime};
@@ -15,10 +16,11 @@ use net::{AnyDriver, Choice, Driver as _, Waker};
 use packet::{Arena, ArenaSize, Bursts, BurstsSize, CHUNK_BYTES, SLOT_BYTES, SMALL_SLOT_BYTES};
 use proto::dtls;
 use sfu::Engine;
+use tokio::sync::mpsc;
 
 use crate::agent::handshake::Handshakes;
 use crate::agent::node::Node;
-use crate::agent::{Agent, End, PeerSockets, WorkerPort, admin};
+use crate::agent::{Agent, End, PeerSockets, WorkerPort, admin, local};
 use crate::capacity::{self, Capacity as Measured};
 use crate::check_host::{Host, SystemProbes};
 use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE, Sources};
@@ -101,6 +103,17 @@ pub enum Error {
         /// What is wrong.
         source: std::io::Error,
     },
+    /// The Unix socket can't be made.
+    #[error(
+        "make the socket {} (admin.socket): {source}; its directory must be there and be ours",
+        path.display()
+    )]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
     /// The system refuses something that every process gets.
     #[error("{what}: {source}")]
     System {
@@ -138,6 +151,19 @@ pub fn run(config: &Config, sources: Sources, logs: Logs) -> Result<(), Error> {
     }
 }
 
+/// Answers on the Unix socket.
+fn serve_locally(
+    path: &Path,
+    agent: mpsc::Sender<local::Question>,
+) -> Result<tokio::task::JoinHandle<()>, Error> {
+    let listener = local::bind(path).map_err(|source| Error::Socket {
+        path: path.to_owned(),
+        source,
+    })?;
+    tracing::info!(socket = %path.display(), "ringcast-node capture asks here");
+    Ok(tokio::spawn(local::serve(listener, agent)))
+}
+
 /// What the wall clock showed at `Instant::ZERO`, in milliseconds since 1970.
 fn millis_at_zero() -> u64 {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -158,6 +184,11 @@ async fn serve(
     let stage = Arc::new(admin::Stage::new(config.admin.open));
     let (ask, questions) = admin::questions();
     let serving = tokio::spawn(admin::serve(page, stage.clone(), ask));
+    let (ask_locally, local_questions) = local::questions();
+    let socket = config.admin.socket.as_deref();
+    let listening = socket
+        .map(|path| serve_locally(path, ask_locally))
+        .transpose()?;
     // Elsewhere, so that whoever asks how far the start is gets an answer.
     let preparing = tokio::task::spawn_blocking({
         let (config, stage) = (config.clone(), stage.clone());
@@ -178,8 +209,15 @@ async fn serve(
     })?;
     let (agent, threads) = assemble(config, credentials, prepared, stage, (sources, logs))?;
     tracing::info!(link = %config.link.listen, admin = %address, "waiting for the master");
-    let end = agent.run(Arc::new(listener), questions).await;
+    let end = agent
+        .run(Arc::new(listener), questions, local_questions)
+        .await;
     serving.abort();
+    if let (Some(listening), Some(socket)) = (listening, socket) {
+        listening.abort();
+        // Left behind it would be replaced at the next start.
+        let _ = std::fs::remove_file(socket);
+    }
     Ok((end.map_err(system("run the agent"))?, threads))
 }
 

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod ask;
 pub mod capacity;
 pub mod check_host;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod mailbox;
 pub mod metrics;
 pub mod placement;
 pub mod reload;
+pub mod rtpdump;
 pub mod worker;
 
 pub use config::Config;

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use dataplane::ask;
 use dataplane::check_host::{self, Grade, Host, SystemProbes};
 use dataplane::config::{self, Config, Driver, LogFormat, MetricsLevel, Sources};
 use dataplane::daemon;
@@ -23,7 +24,7 @@ use toml::{Table, Value};
 #[command(name = "ringcast-node", version)]
 struct Flags {
     /// The TOML file with the configuration.
-    #[arg(long, value_name = "FILE", env = "RINGCAST_NODE_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "RINGCAST_NODE_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Check the configuration and end: print "ok", or everything that is wrong, with status 1.
     #[arg(long)]
@@ -111,9 +112,46 @@ struct Flags {
     /// Test switch: what to break.
     #[arg(long, hide = true, value_parser = ["drop-rtp"])]
     fault: Option<String>,
+    /// The Unix socket by which `capture` and `transports` ask the running node [default: $RUNTIME_DIRECTORY/admin.socket, if
+    /// systemd sets that; else there is none].
+    #[arg(long, value_name = "PATH", global = true)]
+    admin_socket: Option<PathBuf>,
     /// Test switch: neither ask for nor answer retransmissions.
     #[arg(long, hide = true)]
     no_nack: bool,
+    #[command(subcommand)]
+    question: Option<Question>,
+}
+
+/// What the node that runs on this host is asked.
+#[derive(Subcommand)]
+enum Question {
+    /// List the transports of the running node.
+    Transports {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the decrypted packets of one transport of the running node to rtpdump files: headers of RTP, and RTCP whole. The node's
+    /// log says who did so.
+    Capture {
+        /// The transport, as REST, inspector, log and `transports` name it.
+        #[arg(long, value_name = "ID")]
+        transport: String,
+        /// How long, at most 600.
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+        /// Most packets, at most a million.
+        #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        packets: u64,
+        /// Media as well: whoever has the files can see and hear what was said.
+        #[arg(long)]
+        payload: bool,
+        /// The files: NAME.rtpdump makes NAME.in.rtpdump, what came from the client, and NAME.out.rtpdump, what went to it. None is
+        /// overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 /// The exit status of --check-host if the node will not work as configured.
@@ -148,6 +186,10 @@ fn start(flags: Flags) -> anyhow::Result<ExitCode> {
         print!("{}", config.to_toml());
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(question) = &flags.question {
+        print!("{}", answer(question, config.admin.socket.as_deref())?);
+        return Ok(ExitCode::SUCCESS);
+    }
     if flags.check_host {
         return Ok(report_on_host(&config, flags.json));
     }
@@ -165,6 +207,28 @@ fn report_on(mistakes: &[String]) -> ExitCode {
         eprintln!("ringcast-node: {mistake}");
     }
     ExitCode::FAILURE
+}
+
+fn answer(question: &Question, socket: Option<&Path>) -> Result<String, ask::Error> {
+    match question {
+        Question::Transports { json } => ask::transports(socket, *json),
+        Question::Capture {
+            transport,
+            seconds,
+            packets,
+            payload,
+            out,
+        } => {
+            let wish = ask::Capture {
+                transport: transport.clone(),
+                seconds: *seconds,
+                packets: *packets,
+                payload: *payload,
+                out: out.clone(),
+            };
+            ask::capture(socket, &wish)
+        }
+    }
 }
 
 fn report_on_host(config: &Config, json: bool) -> ExitCode {
@@ -241,6 +305,7 @@ impl Flags {
         );
         set("admin.metrics", self.metrics.as_ref().map(name));
         set("shutdown.drain", string(self.drain.clone()));
+        set("admin.socket", string(self.admin_socket.as_ref().map(text)));
         set("log.level", string(self.log_level.clone()));
         set("log.format", self.log_format.as_ref().map(name));
         set(

@@ -151,6 +151,12 @@ pub enum Command {
     RemoveTap(TapId),
     /// A stream arrives from another worker. It is removed like any other; one that is replaced goes first.
     AddRemotePublisher(Box<RemotePublisherSpec>),
+    /// Copy the packets of a transport, decrypted, until there are enough or it is to end: [`Event::Captured`].
+    StartCapture(Box<CaptureSpec>),
+    /// Memory of the capture of that number, which was read, comes back, empty.
+    ReturnBuffer(u64, Vec<u8>),
+    /// That capture is to end.
+    StopCapture(u64),
     /// Say what is known of these transports: [`Event::Statistics`]. It takes about half a microsecond for each, so that many are
     /// to be asked about in several orders.
     TellStatistics {
@@ -159,6 +165,34 @@ pub enum Command {
         /// Which.
         transports: Vec<TransportId>,
     },
+}
+
+/// A capture to be, one at a time.
+#[derive(Debug)]
+pub struct CaptureSpec {
+    /// Its number, given back in the answers.
+    pub number: u64,
+    /// Whose packets.
+    pub transport: TransportId,
+    /// The most packets, both directions together.
+    pub packets: u64,
+    /// Media as well, and not only headers.
+    pub with_payload: bool,
+    /// Memory to write into, a few pieces, each empty and of some kilobytes at least. Without more of it packets are missed.
+    pub buffers: Vec<Vec<u8>>,
+}
+
+/// Why a capture is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureEnd {
+    /// There are as many packets as were asked for.
+    Complete,
+    /// It was to end.
+    Asked,
+    /// The transport is gone, or was never there.
+    Gone,
+    /// Another one is under way, or there was no memory to write into.
+    Busy,
 }
 
 /// A transport to be.
@@ -376,6 +410,24 @@ pub enum Event {
         transport: TransportId,
         /// Why.
         reason: CloseReason,
+    },
+    /// Packets of a capture, for [`capture::records`](crate::capture::records).
+    Captured {
+        /// The capture.
+        number: u64,
+        /// The packets.
+        records: Vec<u8>,
+    },
+    /// A capture is over. Nothing comes of it after this.
+    CaptureEnded {
+        /// The capture.
+        number: u64,
+        /// Packets that were copied.
+        packets: u64,
+        /// Packets for which there was no memory.
+        missed: u64,
+        /// Why it is over.
+        why: CaptureEnd,
     },
     /// The answer to [`Command::TellStatistics`].
     Statistics {

@@ -17,6 +17,7 @@ use crate::api::{
 };
 use crate::budget::Downlink;
 use crate::cache::Cache;
+use crate::capture;
 use crate::engine::Engine;
 use crate::feedback::{self, REMB_START, REPORT_INTERVAL};
 use crate::loudness::Loudness;
@@ -98,6 +99,9 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, command: Command) {
         } => return tap::add(engine, tap, publisher, worker),
         Command::RemoveTap(tap) => return tap::remove(engine, tap),
         Command::AddRemotePublisher(spec) => return add_remote_publisher(engine, now, *spec),
+        Command::StartCapture(spec) => return capture::start(engine, now, *spec),
+        Command::ReturnBuffer(number, buffer) => return capture::refill(engine, number, buffer),
+        Command::StopCapture(number) => return capture::stop(engine, number),
         Command::TellStatistics { number, transports } => {
             let transports = statistics::gather(engine, &transports);
             return engine.push_event(Event::Statistics { number, transports });
@@ -301,6 +305,8 @@ pub(crate) fn remove_transport(engine: &mut Engine, key: u32) {
     engine.wheel.cancel(key);
     engine.paced.remove(key);
     engine.model.stop_awaiting(key);
+    let id = engine.model.transports[key].id;
+    capture::transport_gone(engine, id);
     *engine
         .stats
         .transports(engine.model.transports[key].state()) -= 1;
@@ -346,13 +352,16 @@ fn say_goodbye(engine: &mut Engine, key: u32) {
         .and_then(|()| Bye::write(&ssrcs, &mut writer));
     let len = writer.len();
     if written.is_ok()
-        && let Ok(len) = outbound.protect(&plain[..len], &mut protected)
+        && let Ok(protected_len) = outbound.protect(&plain[..len], &mut protected)
     {
+        if let Some(capture) = &mut engine.capture {
+            capture.outgoing_rtcp(key, &plain[..len]);
+        }
         engine.outbox.push(
             &mut engine.stats,
             path,
             PacketKind::Srtcp,
-            &protected[..len],
+            &protected[..protected_len],
         );
     }
 }

@@ -11,6 +11,8 @@ use proto::srtp::Job;
 use crate::allocate::Wanted;
 use crate::api::{CloseReason, Command, Config, Event, TransportId, Way};
 use crate::cache::Quota;
+use crate::capture;
+use crate::capture::Capture;
 use crate::commands;
 use crate::congestion;
 use crate::discard::{DropReason, Stage};
@@ -88,6 +90,8 @@ pub struct Engine {
     pub(crate) paced: Due,
     /// Packets that wait in pacers.
     pub(crate) paced_packets: u64,
+    /// Somebody looks at the packets of a transport.
+    pub(crate) capture: Option<Box<Capture>>,
     /// Empty between two divisions, whose memory it keeps.
     pub(crate) wanted: Vec<Wanted>,
     /// Of all transports.
@@ -135,6 +139,7 @@ impl Engine {
             due: Vec::with_capacity(TIMERS_MAX),
             paced: Due::new(config.transports_max),
             paced_packets: 0,
+            capture: None,
             wanted: Vec::new(),
             ice: Arc::default(),
             config,
@@ -168,6 +173,9 @@ impl Engine {
         classify::run(self, now, arena, batch);
         self.lap(Stage::Classify, &mut since);
         unprotect::run(self, arena);
+        if self.capture.is_some() {
+            capture::incoming(self, arena);
+        }
         self.lap(Stage::Unprotect, &mut since);
         ingest::run(self, now, arena);
         self.lap(Stage::Ingest, &mut since);
@@ -187,6 +195,9 @@ impl Engine {
             self.serve(now, transport);
         }
         self.due = due;
+        if self.capture.is_some() {
+            capture::serve(self, now);
+        }
         self.lap(Stage::Control, &mut since);
     }
 
@@ -209,6 +220,9 @@ impl Engine {
         let budget = FLUSHED_MAX.min(free).min(bytes / DATAGRAM_MAX);
         rewrite::run(self, now, arena, budget);
         self.lap(Stage::Rewrite, &mut since);
+        if self.capture.is_some() {
+            capture::outgoing(self, now, arena);
+        }
         protect::run(self, arena, bursts);
         self.queue.release(arena, mark, &mut self.departing);
         self.gathering = Gathering::Nothing;

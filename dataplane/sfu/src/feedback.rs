@@ -400,6 +400,9 @@ impl Mail {
         if len == 0 {
             return;
         }
+        if let Some(capture) = &mut engine.capture {
+            capture.outgoing_rtcp(key, &self.buffer[..len]);
+        }
         let mut protected = [0; PROTECTED_MAX];
         match outbound.protect(&self.buffer[..len], &mut protected) {
             Ok(len) => engine.outbox.push(

@@ -21,6 +21,7 @@ pub mod api;
 mod audit;
 mod budget;
 mod cache;
+pub mod capture;
 mod ceiling;
 mod commands;
 mod congestion;

@@ -232,6 +232,8 @@ impl Node {
                 let name = |id| self.names.get(&id);
                 self.questions.on_told(number, transports, name);
             }
+            // Whoever captures has taken these.
+            Event::Captured { .. } | Event::CaptureEnded { .. } => {}
             Event::Refused { transport, why } => {
                 // A transport that has just closed can't take what was on its way to it.
                 if let Some(found) = self.find(transport)

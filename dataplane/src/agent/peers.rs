@@ -81,6 +81,11 @@ impl Peers {
         self.of.remove(&transport);
     }
 
+    /// Where the peer of a transport is, if that was heard.
+    pub fn remote(&self, transport: TransportId) -> Option<SocketAddr> {
+        self.of.get(&transport).map(|known| known.remote)
+    }
+
     /// What is to be done next.
     pub fn poll(&mut self) -> Option<PeerOrder> {
         self.orders.pop_front()

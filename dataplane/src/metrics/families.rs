@@ -80,6 +80,7 @@ families! {
     TRANSPORTS_CLOSED: Counter "ringcast_node_transports_closed_total" "Transports that ended, by reason.";
     TRANSPORT_TROUBLES: Counter "ringcast_node_transport_troubles_total" "Times that nothing flowed on a transport for seconds, or that it ended so, by the cause.";
     TRANSPORTS_TROUBLED: Gauge "ringcast_node_transports_troubled" "Transports on which nothing flows, or not all that should, by the cause.";
+    CAPTURES: Counter "ringcast_node_captures_total" "Captures of decrypted packets that were begun (ringcast-node capture), by whether media were asked for.";
     REFUSALS: Counter "ringcast_node_refusals_total" "Entries of the master that the node refused.";
     PUBLISHERS: Gauge "ringcast_node_publishers" "Published streams.";
     SUBSCRIBERS: Gauge "ringcast_node_subscribers" "Copies of streams being sent.";

@@ -26,6 +26,8 @@ pub struct AgentCounters {
     pub closed: BTreeMap<&'static str, u64>,
     /// Entries refused.
     pub refusals: u64,
+    /// Captures that began, without payload and with it.
+    pub captures: [u64; 2],
     /// Times that a transport came into trouble, by its cause.
     pub troubles: BTreeMap<&'static str, u64>,
     /// Transports in trouble that are not closed, by its cause.
@@ -263,6 +265,9 @@ fn model(page: &mut Page, agent: &AgentCounters, sum: &Snapshot) {
     page.gauge(CACHE_PACKETS, &[], engine.cache_packets as f64);
     for (reason, count) in &agent.closed {
         page.count(TRANSPORTS_CLOSED, &[("reason", reason)], *count);
+    }
+    for (payload, count) in ["false", "true"].into_iter().zip(agent.captures) {
+        page.count(CAPTURES, &[("payload", payload)], count);
     }
     for (cause, count) in &agent.troubles {
         page.count(TRANSPORT_TROUBLES, &[("cause", cause)], *count);

@@ -49,7 +49,7 @@ pub fn publisher(id: &str, transport: &Peer) -> Entry {
     })
 }
 
-fn subscriber(id: &str, publisher: &str, transport: &Peer) -> Entry {
+pub fn subscriber(id: &str, publisher: &str, transport: &Peer) -> Entry {
     Entry::Subscriber(Subscriber {
         id: SubscriberId::new(id),
         transport: transport.entry.id.clone(),

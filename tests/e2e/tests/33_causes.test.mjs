@@ -1,21 +1,40 @@
 // Why is there no picture? What fails has a cause in REST, in both logs, in the inspector and in the metrics; what works has none.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 import { launchChromium, servePage } from '../lib/browser.mjs';
 import { enter, seen } from '../lib/call.mjs';
-import { startCluster } from '../lib/cluster.mjs';
+import { binaries, startCluster } from '../lib/cluster.mjs';
 import { scrape } from '../lib/metrics.mjs';
 import { paperParticipant } from '../lib/paper.mjs';
 import { sleep, until } from '../lib/wait.mjs';
 
+const run = promisify(execFile);
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-capture-'));
+const socket = path.join(folder, 'admin.socket');
+
 let browser, cluster, page, anna, ben, paper, inspector;
 before(async () => {
   [browser, page] = await Promise.all([launchChromium(), servePage()]);
+  process.env.RINGCAST_NODE__ADMIN__SOCKET = socket;
   cluster = await startCluster({ nodes: 1, workers: 1 });
 });
-after(async () => { paper?.close(); await cluster?.stop(); await browser?.close(); page?.close(); });
+after(async () => { paper?.close(); await cluster?.stop(); await browser?.close(); page?.close(); fs.rmSync(folder, { recursive: true }); });
+
+// The packets of a file of rtptools.
+function rtpdump(bytes) {
+  const packets = [];
+  let at = bytes.indexOf(10) + 1 + 16;
+  for (let length; at < bytes.length; at += length) {
+    length = bytes.readUInt16BE(at);
+    packets.push({ plen: bytes.readUInt16BE(at + 2), octets: bytes.subarray(at + 8, at + length) });
+  }
+  return packets;
+}
 
 const session = async () => (await cluster.rest('GET', '/sessions/why')).body;
 const connection = (shown, id) => shown.connections.content.find((one) => one.connectionId === id);
@@ -48,6 +67,29 @@ test('a call that works has no cause anywhere', async () => {
   await inspector.click('#enter');
   await until('the session is shown', () => inspector.$$eval('#people h3', (all) => all.some((one) => one.textContent === 'Anna')), { timeout: 5_000 });
   assert.deepEqual(await shownTroubles(), []);
+});
+
+test('its packets can be looked into: headers, and nobody is disturbed', async () => {
+  const { id } = await sent(anna);
+  const ask = (...words) => run(path.join(binaries(), 'ringcast-node'), ['--admin-socket', socket, ...words]);
+  const { stdout: table } = await ask('transports');
+  assert.match(table, new RegExp(`^${id} +connected .*publishes`, 'm'));
+  const out = path.join(folder, 'call.rtpdump');
+  await ask('capture', '--transport', id, '--seconds', '2', '--out', out);
+  const packets = rtpdump(fs.readFileSync(path.join(folder, 'call.in.rtpdump')));
+  const media = packets.filter((one) => one.plen > 0);
+  assert.ok(media.length > 40, `${media.length} packets of two seconds`);
+  for (const { plen, octets } of media) {
+    const header = 12 + (octets[0] & 0x10 ? 4 + 4 * octets.readUInt16BE(14) : 0);
+    assert.equal(octets.length, header, 'the header with its extensions, and nothing more');
+    assert.ok(plen > header);
+  }
+  assert.equal(new Set(media.map(({ octets }) => octets.readUInt32BE(8))).size, 2, 'sound and pictures');
+  const [begun, over] = logOf((await session()).mediaNodeId).split('\n').filter((line) => line.includes('capture of decrypted packets'));
+  assert.ok(begun.includes(`transport=${id}`) && begun.includes('payload=false') && /uid=\d+ pid=\d+/.test(begun), begun);
+  assert.ok(over.includes('missed=0'), over);
+  await assert.rejects(ask('capture', '--transport', 'tra_none', '--out', path.join(folder, 'none')), /there is no transport tra_none here/);
+  assert.equal((await sent(anna)).cause, null);
 });
 
 test('who never sends a check is found by that, while it tries and when it is given up', async () => {

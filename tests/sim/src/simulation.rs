@@ -627,6 +627,8 @@ impl Simulation {
             Event::Dtls { .. }
             | Event::PathSelected { .. }
             | Event::Standing { .. }
+            | Event::Captured { .. }
+            | Event::CaptureEnded { .. }
             | Event::Statistics { .. }
             | Event::Heard { .. } => {}
         }

@@ -1,6 +1,7 @@
 //! The engine from outside: simulated browsers, real SRTP, virtual time.
 
 mod abuse;
+mod capture;
 mod congestion;
 #[path = "../../../net/tests/counting/mod.rs"]
 mod counting;

@@ -4,6 +4,16 @@
 //! counted, and logged once.
 
 use super::*;
+use crate::agent::local::TransportLine;
+
+/// What an entry does on its transport.
+fn hangs(entry: &Entry) -> Option<String> {
+    match entry {
+        Entry::Transport(_) => None,
+        Entry::Publisher(publisher) => Some(format!("publishes {}", publisher.id)),
+        Entry::Subscriber(subscriber) => Some(format!("receives {}", subscriber.publisher)),
+    }
+}
 
 impl Node {
     /// The engine sees something else than before.
@@ -181,6 +191,47 @@ impl Node {
                 trouble: transport.trouble.clone(),
             }));
         }
+    }
+
+    /// The worker that has a transport, and the name that it has there.
+    pub fn place_of(&self, name: &str) -> Option<(u16, api::TransportId)> {
+        let found = self.transports.get(&state::TransportId::new(name))?;
+        (!found.is_closed()).then_some((found.worker, found.id))
+    }
+
+    /// Where browsers reach a worker.
+    pub fn address_of(&self, worker: u16) -> Option<SocketAddr> {
+        self.addresses.get(usize::from(worker))?.first().copied()
+    }
+
+    /// Every transport that is not closed, for people, in the order of sessions.
+    pub fn list(&self) -> Vec<TransportLine> {
+        let living = self.transports.iter().filter(|(_, one)| !one.is_closed());
+        let line = |(name, one): (&state::TransportId, &Transport)| {
+            let streams = self.hanging.get(name).into_iter().flatten();
+            let streams: Vec<_> = streams.filter_map(|entry| hangs(entry)).collect();
+            let trouble = one.trouble.as_ref();
+            TransportLine {
+                transport: name.to_string(),
+                session: one.session.to_string(),
+                connection: one.connection.to_string(),
+                streams: streams.join(", "),
+                state: match one.state {
+                    TransportState::New => "new",
+                    TransportState::Connecting => "connecting",
+                    TransportState::Connected { .. } => "connected",
+                    TransportState::Closed { .. } => "closed",
+                }
+                .into(),
+                cause: trouble.map_or("", |trouble| trouble.cause.as_str()).into(),
+            }
+        };
+        let mut lines: Vec<_> = living.map(line).collect();
+        lines.sort_by(|one, other| {
+            let key = |line: &TransportLine| (line.connection.clone(), line.transport.clone());
+            key(one).cmp(&key(other))
+        });
+        lines
     }
 
     pub(super) fn millis(&self, now: Instant) -> u64 {

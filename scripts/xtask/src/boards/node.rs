@@ -175,6 +175,8 @@ fn peers() -> Row {
             .ask("sum by (node) (rate(ringcast_node_handshake_datagrams_dropped_total{@node}[@rate]))", "{{node}}"),
         series("Transports that ended", "cps", "By reason. Closed by the peer and removed are ordinary.")
             .ask("sum by (reason) (rate(ringcast_node_transports_closed_total{@node}[@rate]))", "{{reason}}").stacked(),
+        series("Captures of packets", "cps", "By ringcast-node capture, and whether media were asked for. The node's log says by whom.")
+            .ask("sum by (payload) (rate(ringcast_node_captures_total{@node}[@rate]))", "payload {{payload}}").stacked(),
         series("Without media", "short", "Transports on which nothing flows, or not all that should, by the cause. control/TROUBLESHOOTING.md says what to do.")
             .ask("sum by (cause) (ringcast_node_transports_troubled{@node}) > 0", "{{cause}}").stacked(),
         series("Streams", "short", "What is published here, in how many encodings, and how many copies are sent.")
