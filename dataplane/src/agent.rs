@@ -14,7 +14,7 @@ use ::link::quic::node::{Listener, MasterConnection};
 use exposition::process;
 use net::{PeerSocket, Waker};
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -95,6 +95,28 @@ pub enum End {
         /// Why.
         why: String,
     },
+}
+
+/// What operators and the system send the process. Until these are made, each of them kills it.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on they wait for [`Agent::run`]. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses to tell of them.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// What the agent is made of.
@@ -190,12 +212,13 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// If the system refuses signals or descriptors.
+    /// If the system refuses descriptors.
     pub async fn run(
         mut self,
         listener: Arc<Listener>,
         mut questions: mpsc::Receiver<Question>,
         mut local: mpsc::Receiver<local::Question>,
+        mut signals: Signals,
     ) -> std::io::Result<End> {
         let (to_agent, mut from_link) = self::link::channel();
         let accepting = self::link::accept(listener.clone(), to_agent.clone());
@@ -204,9 +227,6 @@ impl Agent {
             reason = "its successor is unsafe, for types that change their descriptor; an OwnedFd does not"
         )]
         let wake = AsyncFd::new(self.wake.as_fd().try_clone_to_owned()?)?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut left_out = interval(LEFT_OUT);
@@ -227,12 +247,12 @@ impl Agent {
                     self.captures.on_timeout(net::now());
                 }
                 _ = heartbeat.tick() => self.beat(),
-                Some(question) = questions.recv() => { let _ = question.send(self.everything()); }
+                Some(question) = questions.recv() => self.answer(question),
                 _ = left_out.tick() => self.reloader.logs().tell_left_out(),
-                _ = hangup.recv() => self.reload(&listener),
-                _ = terminate.recv() => if self.leave() { break },
                 Some(question) = local.recv() => self.answer_locally(question),
-                _ = interrupt.recv() => break,
+                _ = signals.hangup.recv() => self.reload(&listener),
+                _ = signals.terminate.recv() => if self.leave() { break },
+                _ = signals.interrupt.recv() => break,
             }
         }
         accepting.abort();
@@ -548,6 +568,14 @@ impl Agent {
             .unwrap_or_else(PoisonError::into_inner) = unready;
     }
 
+    fn answer(&self, question: Question) {
+        // Whoever asked may have gone.
+        match question {
+            Question::Ping(reply) => drop(reply.send(())),
+            Question::Everything(reply) => drop(reply.send(self.everything())),
+        }
+    }
+
     fn everything(&self) -> serde_json::Value {
         let master = self.master.as_ref().map(|master| {
             serde_json::json!({ "address": master.address, "epoch": master.welcome.epoch })
@@ -564,7 +592,7 @@ impl Agent {
     /// Somebody asks for the end. Answers whether it is here.
     fn leave(&mut self) -> bool {
         let now = StdInstant::now();
-        let (transports, ..) = self.node.sizes();
+        let transports = self.node.placement().transports();
         let was_asked = self.leaving.left(now).is_some();
         if self.leaving.asked(now, transports) {
             if was_asked {
@@ -585,7 +613,12 @@ impl Agent {
 
     /// Whether the end that somebody asked for is here.
     fn is_over(&self) -> bool {
-        let (now, (transports, ..)) = (StdInstant::now(), self.node.sizes());
+        let now = StdInstant::now();
+        // Looked at after every event: it must cost next to nothing as long as nobody has asked.
+        if self.leaving.left(now).is_none() {
+            return false;
+        }
+        let transports = self.node.placement().transports();
         let is_over = self.leaving.is_over(now, transports, self.master.is_some());
         match (is_over, transports) {
             (false, _) => {}

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::agent::handshake::Handshakes;
 use crate::agent::node::Node;
-use crate::agent::{Agent, End, PeerSockets, WorkerPort, admin, local};
+use crate::agent::{Agent, End, PeerSockets, Signals, WorkerPort, admin, local};
 use crate::capacity::{self, Capacity as Measured};
 use crate::check_host::{Host, SystemProbes};
 use crate::config::{Bytes, Config, Driver, SHUTDOWN_PATIENCE, Sources};
@@ -177,6 +177,8 @@ async fn serve(
     sources: Sources,
     logs: Logs,
 ) -> Result<(End, Vec<JoinHandle<()>>), Error> {
+    // Before anything that takes time: what comes meanwhile is heard when the start is over.
+    let signals = Signals::new().map_err(system("be told of signals"))?;
     let address = config.admin_listen();
     let page = tokio::net::TcpListener::bind(address)
         .await
@@ -210,7 +212,7 @@ async fn serve(
     let (agent, threads) = assemble(config, credentials, prepared, stage, (sources, logs))?;
     tracing::info!(link = %config.link.listen, admin = %address, "waiting for the master");
     let end = agent
-        .run(Arc::new(listener), questions, local_questions)
+        .run(Arc::new(listener), questions, local_questions, signals)
         .await;
     serving.abort();
     if let (Some(listening), Some(socket)) = (listening, socket) {
@@ -341,6 +343,10 @@ pub fn credentials(config: &Config) -> Result<Credentials, Error> {
             node: config.node_id.clone(),
         });
     }
+    credentials.check().map_err(|source| Error::Link {
+        source,
+        mend: pair_of_keys(config),
+    })?;
     Ok(credentials)
 }
 

@@ -26,7 +26,8 @@ struct Flags {
     /// The TOML file with the configuration.
     #[arg(long, value_name = "FILE", env = "RINGCAST_NODE_CONFIG", global = true)]
     config: Option<PathBuf>,
-    /// Check the configuration and end: print "ok", or everything that is wrong, with status 1.
+    /// Check the configuration, and if it makes sense the link's certificate, key and authority, and end: print "ok", or everything
+    /// that is wrong, with status 1.
     #[arg(long)]
     check_config: bool,
     /// Print the configuration in effect, with where each value comes from, and end.
@@ -175,7 +176,7 @@ fn start(flags: Flags) -> anyhow::Result<ExitCode> {
         flags: flags.as_table(),
     };
     if flags.check_config {
-        return Ok(report_on(&sources.mistakes()));
+        return Ok(report_on(&mistakes(&sources)));
     }
     let config = sources.load()?;
     if flags.print_config {
@@ -196,6 +197,19 @@ fn start(flags: Flags) -> anyhow::Result<ExitCode> {
     let logs = log_to_stderr(&config)?;
     daemon::run(&config, sources, logs)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that would keep a start, or a reading while the node runs, from using configuration and certificates.
+fn mistakes(sources: &Sources) -> Vec<String> {
+    let mut mistakes = sources.mistakes();
+    if mistakes.is_empty() {
+        // Which files they are is known only from a configuration that makes sense.
+        let tried = sources.load().map_err(|error| error.to_string());
+        let tried = tried
+            .and_then(|config| daemon::credentials(&config).map_err(|error| error.to_string()));
+        mistakes.extend(tried.err());
+    }
+    mistakes
 }
 
 fn report_on(mistakes: &[String]) -> ExitCode {

@@ -9,7 +9,7 @@ use std::io::IsTerminal as _;
 use std::time::Instant;
 
 use tracing::Level;
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -138,9 +138,11 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     };
     let named: Vec<String> = level.split(',').map(whom).collect();
     let is_named = |target: &str| named.iter().any(|one| one == target);
-    let is_low = named
-        .iter()
-        .any(|one| matches!(one.to_ascii_lowercase().as_str(), "debug" | "trace"));
+    // A directive without a target is a level for everybody, as a word or as a number.
+    let is_low = level.split(',').any(|one| {
+        let everybody = one.trim().parse::<LevelFilter>();
+        everybody.is_ok_and(|level| level >= LevelFilter::DEBUG)
+    });
     let mut directives = level.to_owned();
     for library in CONFIDANTS {
         if is_low && !is_named(library) {
@@ -167,6 +169,10 @@ mod tests {
             ("warn,control=trace", false),
             ("trace", true),
             ("DEBUG,link=trace", true),
+            ("4", true),
+            ("warn,5", true),
+            ("3", false),
+            ("control=5", false),
             ("trace,tungstenite=trace", false),
         ] {
             let is_held = shown(level).split(',').any(|one| one == "tungstenite=info");

@@ -27,15 +27,20 @@ const CONNECTIONS_MAX: usize = 32;
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may last.
 const CONNECTION_LIFE: Duration = Duration::from_secs(300);
-/// An agent that does not answer for so long hangs, and so does a worker that takes no turn.
+/// An agent that does not answer for so long hangs, and so does a worker that takes no turn; both are waited for together.
 const AGENT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a woken worker is looked at.
 const WORKER_LOOK: Duration = Duration::from_millis(2);
 /// Questions that wait for the agent.
 const QUESTIONS_MAX: usize = 16;
 
-/// A question to the agent: everything it knows.
-pub type Question = oneshot::Sender<Value>;
+/// A question to the agent.
+pub enum Question {
+    /// Whether it goes round. Costs it nothing, for this is asked every few seconds.
+    Ping(oneshot::Sender<()>),
+    /// Everything it knows, which grows with its transports.
+    Everything(oneshot::Sender<Value>),
+}
 
 /// What is asked about.
 pub struct View {
@@ -168,7 +173,7 @@ async fn show(
 ) -> Response<String> {
     match path {
         "/metrics" => scrape(view, query, format),
-        "/healthz/live" => match (ask(agent).await, hanging(view).await) {
+        "/healthz/live" => match tokio::join!(ask(agent, Question::Ping), hanging(view)) {
             (Some(_), None) => text(StatusCode::OK, "live\n"),
             (None, _) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -187,7 +192,7 @@ async fn show(
             }
         }
         "/healthz/startup" => text(StatusCode::OK, "started\n"),
-        "/debug" => match ask(agent).await {
+        "/debug" => match ask(agent, Question::Everything).await {
             Some(everything) => {
                 let mut response = Response::new(format!("{everything:#}\n"));
                 let format = HeaderValue::from_static("application/json");
@@ -266,10 +271,13 @@ async fn hanging(view: &View) -> Option<usize> {
     }
 }
 
-async fn ask(agent: &mpsc::Sender<Question>) -> Option<Value> {
-    let (question, reply) = oneshot::channel();
+async fn ask<T>(
+    agent: &mpsc::Sender<Question>,
+    what: fn(oneshot::Sender<T>) -> Question,
+) -> Option<T> {
+    let (asker, reply) = oneshot::channel();
     let wait = async {
-        agent.send(question).await.ok()?;
+        agent.send(what(asker)).await.ok()?;
         reply.await.ok()
     };
     timeout(AGENT_PATIENCE, wait).await.ok().flatten()
@@ -339,7 +347,8 @@ mod tests {
                     cells.publish(&mut snapshot);
                 }
                 tokio::select! {
-                    Some(question) = questions.recv() => drop(question.send(Value::Null)),
+                    // What costs more than a ping gets no answer, and would be no life.
+                    Some(Question::Ping(reply)) = questions.recv() => drop(reply.send(())),
                     () = sleep(Duration::from_millis(5)) => {}
                 }
             }
@@ -364,6 +373,18 @@ mod tests {
         let answered = show("/healthz/live", (None, Format::Text), &view(0), &agent).await;
         assert_eq!(answered.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answered.into_body(), "the agent does not answer\n");
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_life_waits_no_longer_than_one_patience() {
+        // Neither the agent nor the workers do anything.
+        let (agent, _questions) = questions();
+        let asked = std::time::Instant::now();
+        let answered = show("/healthz/live", (None, Format::Text), &view(2), &agent).await;
+        let took = asked.elapsed();
+        assert_eq!(answered.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(took >= AGENT_PATIENCE, "the control: {took:?}");
+        assert!(took < AGENT_PATIENCE * 3 / 2, "{took:?}");
     }
 
     #[tokio::test]

@@ -604,6 +604,17 @@ mod tests {
                 assert!(count <= series_max(level), "{level:?}, {workers}: {count}");
             }
         }
+        // What operators are told to reckon with.
+        let told = include_str!("../../../control/OPERATING.md");
+        for (level, workers, most) in [(Level::Full, 1, 700), (Level::Full, 64, 950)] {
+            let sentence = format!("at most {most} with {workers}");
+            assert!(told.contains(&sentence), "OPERATING.md lacks {sentence:?}");
+            assert!(count(level, workers) <= most, "{workers}: more than {most}");
+        }
+        for level in [Level::Basic, Level::Full] {
+            let sentence = format!("at most {} series", series_max(level));
+            assert!(told.contains(&sentence), "OPERATING.md lacks {sentence:?}");
+        }
         // The control: the one level grows with the workers and is too much for the other.
         assert_eq!(count(Level::Basic, 1), count(Level::Basic, most));
         assert!(count(Level::Full, 64) > count(Level::Full, 1));

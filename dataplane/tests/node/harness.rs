@@ -79,34 +79,8 @@ fn free_udp() -> SocketAddr {
 impl World {
     /// Starts a node with `flags` and waits until its link is up.
     pub fn start(flags: &[&str]) -> Self {
-        let authority = Authority::generate("test").expect("randomness");
-        let (directory, base_port) = fresh();
-        authority.store(&directory).expect("written");
-        let identity = authority.issue_node(NODE).expect("made");
-        identity.store(&directory, NODE).expect("written");
-        let (admin, link_address) = (free_tcp(), free_udp());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringcast-node"));
-        command
-            .args(["--node-id", NODE, "--bind", "127.0.0.1", "--no-pin"])
-            .args(["--arena", "16MiB", "--workers", &WORKERS.to_string()])
-            .args(["--base-port", &base_port.to_string()])
-            .args(["--link-listen", &link_address.to_string()])
-            .args(["--admin-listen", &admin.to_string()])
-            .arg("--pki")
-            .arg(&directory)
-            .args(flags)
-            .stdin(Stdio::null());
-        let child = command.spawn().expect("the program starts");
-        let node = NodeProcess {
-            child,
-            command,
-            admin,
-            link_address,
-            directory,
-        };
-        let ours = authority.issue_master().expect("made");
-        let ours = Credentials::from_identity(authority.certificate_pem(), &ours).expect("fits");
-        Self::meet(node, &ours)
+        let (node, master) = NodeProcess::start(flags);
+        Self::meet(node, &master)
     }
 
     fn meet(node: NodeProcess, credentials: &Credentials) -> Self {
@@ -278,6 +252,47 @@ fn dial(
 }
 
 impl NodeProcess {
+    /// Starts a node with `flags`, and does not wait for it. Answers the credentials of its master too.
+    pub fn start(flags: &[&str]) -> (Self, Credentials) {
+        let authority = Authority::generate("test").expect("randomness");
+        let (directory, base_port) = fresh();
+        authority.store(&directory).expect("written");
+        let identity = authority.issue_node(NODE).expect("made");
+        identity.store(&directory, NODE).expect("written");
+        let (admin, link_address) = (free_tcp(), free_udp());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringcast-node"));
+        command
+            .args(["--node-id", NODE, "--bind", "127.0.0.1", "--no-pin"])
+            .args(["--arena", "16MiB", "--workers", &WORKERS.to_string()])
+            .args(["--base-port", &base_port.to_string()])
+            .args(["--link-listen", &link_address.to_string()])
+            .args(["--admin-listen", &admin.to_string()])
+            .arg("--pki")
+            .arg(&directory)
+            .args(flags)
+            .stdin(Stdio::null());
+        let child = command.spawn().expect("the program starts");
+        let node = Self {
+            child,
+            command,
+            admin,
+            link_address,
+            directory,
+        };
+        let ours = authority.issue_master().expect("made");
+        let ours = Credentials::from_identity(authority.certificate_pem(), &ours).expect("fits");
+        (node, ours)
+    }
+
+    /// Waits until the admin endpoint answers, which is long before the start is over.
+    pub fn wait_until_it_listens(&self) {
+        let until = StdInstant::now() + PATIENCE;
+        while TcpStream::connect(self.admin).is_err() {
+            assert!(StdInstant::now() < until, "nobody listens");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin).expect("the admin endpoint listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");

@@ -2,14 +2,14 @@
 
 use std::net::UdpSocket;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use link::pki::Authority;
 use link::quic::master::News;
 use link::state::*;
 use rustix::process::Signal;
 
-use crate::harness::{NODE, World};
+use crate::harness::{NODE, NodeProcess, PATIENCE, World};
 
 #[test]
 fn operators_can_ask_and_a_stop_is_told_to_everybody() {
@@ -74,6 +74,35 @@ fn who_is_asked_to_end_waits_for_calls_and_tells_for_how_long() {
         News::Heartbeat(heartbeat) => heartbeat.leaving == Some(0),
         _ => false,
     });
+}
+
+#[test]
+fn signals_during_the_start_wait_until_it_is_over() {
+    let (mut node, _) = NodeProcess::start(&["--driver", "mmsg"]);
+    // It takes a tenth of a second, which a busy machine may let us miss.
+    let during_the_start = |node: &mut NodeProcess, signal: Signal| {
+        for _ in 0..20 {
+            node.wait_until_it_listens();
+            let still_starts = node.get("/healthz/startup").0 == 503;
+            node.signal(signal);
+            if still_starts {
+                return;
+            }
+            node.crash_and_restart();
+        }
+        panic!("always too late");
+    };
+    during_the_start(&mut node, Signal::HUP);
+    let read_again = "ringcast_node_config_reloads_total{outcome=\"ok\"} 1\n";
+    let until = Instant::now() + PATIENCE;
+    while !node.get("/metrics").1.contains(read_again) {
+        assert!(Instant::now() < until, "{}", node.get("/metrics").1);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    node.crash_and_restart();
+    during_the_start(&mut node, Signal::TERM);
+    let status = node.child.wait().expect("our child");
+    assert_eq!(status.code(), Some(0), "{status}");
 }
 
 #[test]
@@ -217,21 +246,33 @@ fn a_key_of_another_certificate_is_called_that() {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
         socket.local_addr().expect("bound")
     });
-    let output = Command::new(env!("CARGO_BIN_EXE_ringcast-node"))
-        .args(["--node-id", "n", "--workers", "1", "--arena", "4MiB"])
-        .args(["--bind", "127.0.0.1", "--pki"])
-        .arg(&directory)
-        .arg("--key")
-        .arg(directory.join("m.key"))
-        .args(["--base-port", &media.port().to_string()])
-        .args(["--link-listen", &link.to_string()])
-        .output()
-        .expect("the program starts");
+    let run = |key: &str, flags: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringcast-node"))
+            .args(["--node-id", "n", "--workers", "1", "--arena", "4MiB"])
+            .args(["--bind", "127.0.0.1", "--pki"])
+            .arg(&directory)
+            .arg("--key")
+            .arg(directory.join(key))
+            .args(["--base-port", &media.port().to_string()])
+            .args(["--link-listen", &link.to_string()])
+            .args(flags)
+            .output()
+            .expect("the program starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (told, said) = (text(&output.stdout), text(&output.stderr));
+        (output.status.code(), told, said)
+    };
+    for flags in [&[][..], &["--check-config"]] {
+        let (status, told, said) = run("m.key", flags);
+        assert_eq!((status, told.as_str()), (Some(1), ""), "{flags:?}: {said}");
+        assert!(said.contains("pki node --id n"), "{flags:?}: {said}");
+        assert!(!said.contains("--link-listen"), "{flags:?}: {said}");
+    }
+    // What is checked is what reading them again tries: all the files.
+    let (status, told, said) = run("n.key", &["--check-config"]);
+    assert_eq!((status, told.as_str()), (Some(0), "ok\n"), "{said}");
+    std::fs::remove_file(directory.join("ca.pem")).expect("removed");
+    let (status, _, said) = run("n.key", &["--check-config"]);
+    assert!(status == Some(1) && said.contains("ca.pem"), "{said}");
     std::fs::remove_dir_all(&directory).expect("removed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !output.status.success() && said.contains("pki node --id n"),
-        "{said}"
-    );
-    assert!(!said.contains("--link-listen"), "{said}");
 }

@@ -317,7 +317,7 @@ describe('mistakes are named', () => {
     const hidden = await master(['--config', file('hidden.toml', 'secret = "HIDDEN"\n'), '--print-config']);
     assert.match(hidden.stdout, /secret = "\*\*\*" {2}# .*hidden\.toml/);
     for (const [run, good, bad, wrong] of [
-      [node, 'node_id = "n"\n', 'node_id = "n"\n[media]\ncolour = "red"\narena = "64 bananas"\n', [/media\.colour: unknown field/, /media\.arena: .*64 bananas/]],
+      [node, `node_id = "media_1"\n[link]\npki = "${path.join(dir, 'pki')}"\n`, 'node_id = "n"\n[media]\ncolour = "red"\narena = "64 bananas"\n', [/media\.colour: unknown field/, /media\.arena: .*64 bananas/]],
       [master, 'secret = "S"\n', 'secret = "S"\nnode_silence = 5\nsesions_max = 5\nload_fit = "worst"\n', [/line 2: node_silence: /, /line 3: sesions_max: there is no such key; did you mean sessions_max\?/, /load_fit: 'worst' is not/]],
     ]) {
       const ok = await run(['--config', file('good.toml', good), '--check-config']);
@@ -327,6 +327,7 @@ describe('mistakes are named', () => {
       assert.equal(told.stderr.trim().split('\n').length, wrong.length, told.stderr);
       for (const pattern of wrong) assert.match(told.stderr, pattern);
     }
+    await refuses(node(['--config', file('none.toml', 'node_id = "n"\n[link]\npki = "nowhere"\n'), '--check-config']), /nowhere\/ca\.pem.*No such file/);
   });
 
   test('an unknown key, a wrong value, a missing file', async () => {

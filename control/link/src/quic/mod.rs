@@ -221,6 +221,15 @@ impl Credentials {
         Ok(config)
     }
 
+    /// Whether they would do for a node's end, without opening anything.
+    ///
+    /// # Errors
+    ///
+    /// If certificate and key don't fit together.
+    pub fn check(&self) -> Result<(), Error> {
+        self.server_config().map(drop)
+    }
+
     fn server_config(&self) -> Result<ServerConfig, Error> {
         let verifier =
             WebPkiClientVerifier::builder_with_provider(self.roots.clone(), self.provider.clone())
