@@ -58,8 +58,8 @@ impl Door {
 
     /// Opens to these secrets, and to them only, from now on.
     pub fn reconfigure(&self, config: &Config) {
-        let mut place = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
-        *place = secrets(config);
+        // Let go of at once: whoever judges holds the guesses and then looks at the secrets.
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets(config);
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         guesses
             .wrong
@@ -200,6 +200,34 @@ mod tests {
             .expect("good"),
         );
         assert_eq!(door.secret("old", HERE, now), Verdict::Wrong);
+    }
+
+    #[test]
+    fn secrets_change_while_others_are_judged() {
+        let door = door("secret = 's'\nwrong_secrets_per_address_rate = 1");
+        let config = Config::load(None, toml::from_str("secret = 's'").expect("good"), |_| {
+            None
+        });
+        let config = config.expect("good");
+        let (over, is_over) = std::sync::mpsc::channel();
+        // A test that waits for ever would say nothing: these threads may outlive it.
+        let door = std::sync::Arc::new(door);
+        for is_judging in [true, false] {
+            let (door, config, over) = (door.clone(), config.clone(), over.clone());
+            std::thread::spawn(move || {
+                for _ in 0..100_000 {
+                    match is_judging {
+                        true => drop(door.secret("s", HERE, Instant::now())),
+                        false => door.reconfigure(&config),
+                    }
+                }
+                over.send(()).expect("heard");
+            });
+        }
+        for _ in 0..2 {
+            let ended = is_over.recv_timeout(Duration::from_secs(20));
+            ended.expect("neither waits for the other");
+        }
     }
 
     #[test]
