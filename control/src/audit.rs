@@ -1,5 +1,5 @@
 //! Who changed what by the REST API: a line for each request of somebody who knows the secret that may change something, with what came
-//! of it. Bodies are never written, since tokens, secrets and what applications call `data` and `customData` are in them.
+//! of it; and what moderators did by WebSocket. Bodies are never written, since tokens, secrets and what applications call `data` and `customData` are in them.
 
 use std::net::IpAddr;
 
@@ -20,9 +20,10 @@ const ANSWER_MAX: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct OfSession(pub SessionId);
 
-/// A request that may change something.
+/// A request that may change something. Its line is written in any case: if it goes away before its answer is there, by its end.
 #[derive(Debug)]
 pub struct Deed {
+    is_noted: bool,
     method: String,
     /// The path without ids.
     path: &'static str,
@@ -41,6 +42,7 @@ impl Deed {
         let (path, ids) = template(path);
         let text = |name: &str| Some(bounded(headers.get(name)?.to_str().ok()?));
         Self {
+            is_noted: false,
             method: bounded(method.as_str()),
             path,
             ids,
@@ -62,6 +64,7 @@ impl Deed {
         {
             let Ok(bytes) = to_bytes(body, ANSWER_MAX).await else {
                 // Answers are made in one piece, and what is made is never so long.
+                self.write(Some(parts.status.as_u16()));
                 return Response::from_parts(parts, Body::empty());
             };
             let answer: Option<Value> = serde_json::from_slice(&bytes).ok();
@@ -69,7 +72,7 @@ impl Deed {
             self.ids.extend(id.map(|id| (what, bounded(id))));
             body = Body::from(bytes);
         }
-        self.write(parts.status.as_u16());
+        self.write(Some(parts.status.as_u16()));
         Response::from_parts(parts, body)
     }
 
@@ -84,7 +87,9 @@ impl Deed {
         }
     }
 
-    fn write(&self, status: u16) {
+    /// `status`: that of the answer; none: there was nobody any more to be answered.
+    fn write(&mut self, status: Option<u16>) {
+        self.is_noted = true;
         let id = |wanted: &str| {
             let found = self.ids.iter().find(|(what, _)| *what == wanted);
             found.map(|(_, id)| id.as_str())
@@ -96,6 +101,7 @@ impl Deed {
             method = self.method,
             path = self.path,
             status,
+            outcome = status.is_none().then_some("gone"),
             session = id("session"),
             connection = id("connection"),
             stream = id("stream"),
@@ -104,6 +110,48 @@ impl Deed {
             agent = self.agent,
             "audit"
         );
+    }
+}
+
+/// What a moderator did to others by WebSocket.
+#[derive(Debug)]
+pub struct Moderation<'a> {
+    /// The method.
+    pub what: &'static str,
+    /// The moderator's address.
+    pub address: &'a str,
+    /// Where it happened.
+    pub session: &'a str,
+    /// The moderator.
+    pub moderator: &'a str,
+    /// Who it was done to.
+    pub connection: &'a str,
+    /// The stream that was taken down; none: the connection was.
+    pub stream: Option<&'a str>,
+}
+
+impl Moderation<'_> {
+    /// Writes the line. Only of what was done: who may not could write as many as they like.
+    pub fn note(&self) {
+        tracing::info!(
+            target: logs::AUDIT,
+            what = self.what,
+            address = self.address,
+            session = self.session,
+            moderator = self.moderator,
+            connection = self.connection,
+            stream = self.stream,
+            "audit"
+        );
+    }
+}
+
+impl Drop for Deed {
+    /// The client has closed, or the time was over: what was asked may have been done nevertheless.
+    fn drop(&mut self) {
+        if !self.is_noted {
+            self.write(None);
+        }
     }
 }
 

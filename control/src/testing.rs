@@ -190,6 +190,51 @@ impl Link for FakeNode {
     }
 }
 
+/// What was written with the target of audits.
+#[derive(Clone, Default)]
+pub struct AuditLines(Arc<Mutex<Vec<String>>>);
+
+impl AuditLines {
+    /// Listens on this thread for as long as the guard lives.
+    pub fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        tracing::subscriber::set_default(self.clone())
+    }
+
+    /// The lines so far, as `name=value` one after the other.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("no test panicked with it"))
+    }
+}
+
+impl tracing::Subscriber for AuditLines {
+    fn enabled(&self, of: &tracing::Metadata<'_>) -> bool {
+        of.target() == logs::AUDIT
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut fields = Vec::new();
+        event.record(
+            &mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                fields.push(format!("{field}={value:?}"));
+            },
+        );
+        let mut lines = self.0.lock().expect("no test panicked with it");
+        lines.push(fields.join(" "));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 /// A network of nodes that can be dialled.
 #[derive(Clone, Default)]
 pub struct FakeNetwork {

@@ -498,6 +498,45 @@ async fn a_codec_that_is_forced_must_be_offered() {
 }
 
 #[tokio::test]
+async fn what_moderators_do_is_written_down_and_what_others_try_is_not() {
+    let lines = crate::testing::AuditLines::default();
+    let _listening = lines.listen();
+    let (app, _) = master();
+    let mut moderator = Client::join(&app, Role::Moderator).await;
+    let mut publisher = Client::join(&app, Role::Publisher).await;
+    let stream = publisher.good("publishVideo", publish_params(OFFER)).await["id"].clone();
+    let (stream, whom) = (
+        json!({ "streamId": stream }),
+        json!({"connectionId": publisher.id}),
+    );
+    for (method, params) in [("forceUnpublish", &stream), ("forceDisconnect", &whom)] {
+        assert_eq!(publisher.error(method, params.clone()).await, 401);
+    }
+    assert_eq!(lines.take(), Vec::<String>::new());
+    let on = |what: &str| {
+        let (by, whom) = (&moderator.id, &publisher.id);
+        let names = format!("session=\"S\" moderator=\"{by}\" connection=\"{whom}\"");
+        format!("{names} {what}")
+    };
+    let stream_id = stream["streamId"].as_str().expect("an id");
+    let expected = [on(&format!("stream=\"{stream_id}\"")), on("")];
+    for ((method, params), expected) in [("forceUnpublish", &stream), ("forceDisconnect", &whom)]
+        .into_iter()
+        .zip(&expected)
+    {
+        moderator.heard();
+        moderator.good(method, params.clone()).await;
+        let [line] = <[String; 1]>::try_from(lines.take()).expect("one");
+        assert!(line.contains(&format!("what=\"{method}\"")), "{line}");
+        assert!(line.contains(expected.trim_end()), "{line}");
+    }
+    // It is done already.
+    moderator.heard();
+    assert_eq!(moderator.error("forceDisconnect", whom).await, 102);
+    assert_eq!(lines.take(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn roles_are_enforced() {
     let (app, _) = master();
     let mut moderator = Client::join(&app, Role::Moderator).await;

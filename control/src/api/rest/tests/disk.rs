@@ -1,7 +1,42 @@
 //! The disk takes nothing for a while.
 
+use futures_util::FutureExt as _;
+
 use super::*;
-use crate::testing::{Dir, master_in};
+use crate::testing::{AuditLines, Dir, master_in};
+
+#[tokio::test]
+async fn what_was_done_for_somebody_who_did_not_wait_for_the_answer_is_written_down() {
+    let lines = AuditLines::default();
+    let _listening = lines.listen();
+    let dir = Dir::new("gone");
+    let (app, _) = master_in(&dir, 7);
+    let rest = Rest {
+        routes: routes(&app, None),
+        app: app.clone(),
+    };
+    let call = |id: &str| rest.call("POST", "/sessions", json!({"customSessionId": id}));
+    assert_eq!(call("A").await.0, 200);
+    let [line] = <[String; 1]>::try_from(lines.take()).expect("one");
+    assert!(
+        line.contains("status=200") && !line.contains("outcome"),
+        "{line}"
+    );
+    // Nothing can be written while another program holds the file, and nobody is answered before.
+    let other = rusqlite::Connection::open(dir.0.join("master.db")).expect("a database");
+    other.execute_batch("BEGIN IMMEDIATE").expect("free");
+    assert!(
+        call("B").now_or_never().is_none(),
+        "it is not answered yet, and the request is dropped"
+    );
+    other.execute_batch("ROLLBACK").expect("begun");
+    let is_there = app.step(|core| core.domain.session(&SessionId::new("B")).is_some());
+    assert!(is_there, "it was done");
+    let [line] = <[String; 1]>::try_from(lines.take()).expect("one");
+    let expected = ["path=\"/sessions\"", "outcome=\"gone\"", "method=\"POST\""];
+    assert!(expected.iter().all(|part| line.contains(part)), "{line}");
+    assert!(!line.contains("status"), "{line}");
+}
 
 #[tokio::test]
 async fn what_cannot_be_kept_is_not_begun() {
