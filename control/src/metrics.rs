@@ -116,7 +116,7 @@ table! {
     nodes_unreached: IntGaugeVec("ringcast_master_nodes_unreached", "Media nodes without a link, by what is in its way.", ["trouble"]);
     superseded: IntGauge("ringcast_master_superseded", "1: a newer master has taken over media nodes of ours.");
     node_load: GaugeVec("ringcast_master_node_cpu_ratio", "Share of a media node's cores in use, by its own last heartbeat, 0 to 1.", ["node"]);
-    link_lag: GaugeVec("ringcast_master_link_lag_seconds", "Time since a media node was last heard of, seconds.", ["node"]);
+    link_lag: GaugeVec("ringcast_master_link_lag_seconds", "Time since a media node was last heard of, seconds; nothing of one that ended in order.", ["node"]);
     link_unapplied: IntGaugeVec("ringcast_master_link_unapplied_revisions", "Revisions of the desired state that a media node has not taken up yet.", ["node"]);
     transports_closed: IntCounterVec("ringcast_master_transports_closed_total", "Transports that media nodes let go by themselves, by reason.", ["reason"]);
     refusals: IntCounterVec("ringcast_master_node_refusals_total", "Entries that media nodes refused.", ["node"]);
@@ -229,9 +229,12 @@ impl Metrics {
         self.node_status.reset();
         for node in nodes {
             let label = [node.id.as_str()];
-            self.link_lag
-                .with_label_values(&label)
-                .set(node.silence().as_secs_f64());
+            // Whoever ended in order is not missed.
+            if !node.has_ended() {
+                self.link_lag
+                    .with_label_values(&label)
+                    .set(node.silence().as_secs_f64());
+            }
             self.node_load
                 .with_label_values(&label)
                 .set(node.link.load().cpu_ratio);

@@ -382,6 +382,30 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_kept_of_a_node_that_ended_whether_in_order_or_not() {
+        for in_order in [true, false] {
+            let (app, _) = crate::testing::master();
+            let node = NodeId::new("media_1");
+            let report = TransportReport {
+                id: TransportId::new("t"),
+                worker: 0,
+                addresses: Vec::new(),
+                state: TransportState::New,
+                since: None,
+                trouble: None,
+            };
+            app.step(|core| {
+                core.standings.note(&node, &report);
+                assert_eq!(core.standings.now.len(), 1);
+                let left = in_order.then_some(std::time::Duration::ZERO);
+                core.node_leaves(&node, left);
+                core.node_lost(&node);
+                assert!(core.standings.now.is_empty(), "in order: {in_order}");
+            });
+        }
+    }
+
+    #[test]
     fn a_flood_of_troubles_is_counted_instead() {
         let mut lines = Lines::default();
         let began = Instant::now();

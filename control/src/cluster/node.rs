@@ -237,6 +237,11 @@ impl MediaNode {
         self.status.takes_sessions() && self.health == Health::Up && !self.leaving
     }
 
+    /// It was about to end when it was last heard of, and nobody has missed it since.
+    pub fn has_ended(&self) -> bool {
+        self.leaving && !self.link.is_up()
+    }
+
     /// An attempt to dial it failed. Answers whether that is news: attempts are many, and their reason is mostly the same.
     pub fn failed_to_reach(&mut self, trouble: Trouble, why: &str) -> bool {
         let known = self.unreached.as_ref();

@@ -144,16 +144,18 @@ impl Core {
     pub fn node_lost(&mut self, node: &NodeId) {
         let sessions = self.domain.sessions_on(node);
         let has_left = self.registry.node(node).is_some_and(|one| one.leaving);
+        self.standings.forget_node(node);
         if has_left && sessions.is_empty() {
             tracing::info!(%node, "media node has ended in order");
             return;
         }
+        // It was about to, and did not get so far.
+        self.registry.leaves(node, false);
         self.registry.tell_crashed(node, sessions, now_millis());
         // Applications hear of the node before they hear of its sessions.
         self.tell_of_nodes();
         let sessions = self.domain.node_lost(node, Reason::NodeCrashed);
         tracing::warn!(%node, sessions, "media node crashed: its sessions are closed");
-        self.standings.forget_node(node);
     }
 
     /// Gives a node the status that somebody ordered. `drain_for`: what is left on a drained one is closed after so long; to order that

@@ -3,10 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use exposition::Format;
+
 use super::*;
 use crate::cluster::{Health, Status};
 use crate::domain::NodeId;
 use crate::events::Event;
+use crate::metrics::Metrics;
 use crate::store::{Row, Table};
 use crate::testing::{FakeNetwork, FakeNode};
 
@@ -84,6 +87,16 @@ impl Cluster {
             joined.expect("joins");
             core.place(&session).expect("a node is up");
         });
+    }
+
+    /// Its silence is a metric, which wakes people when it is long.
+    fn is_missed(&self, node: &NodeId) -> bool {
+        let app = &self.rest.app;
+        let look = |metrics: &Metrics| app.step(|core| metrics.observe(core));
+        let page = app.metrics.scrape(look, Format::Text);
+        page.contains(&format!(
+            "ringcast_master_link_lag_seconds{{node=\"{node}\"}}"
+        ))
     }
 
     fn in_use(&self) -> Vec<String> {
@@ -830,6 +843,25 @@ async fn a_node_that_is_about_to_end_takes_no_sessions_and_what_is_not_there_yet
 }
 
 #[tokio::test]
+async fn a_node_that_crashes_before_it_has_ended_is_missed() {
+    let cluster = Cluster::new();
+    cluster.tend();
+    let node = NodeId::new("media_1");
+    let make = json!({"customSessionId": "S", "mediaNode": {"id": "media_1"}});
+    assert_eq!(cluster.rest.status("POST", "/sessions", make).await, 200);
+    // Whoever is in a session that wants this node stays.
+    cluster.call("S").await;
+    let step = |left| cluster.rest.app.step(|core| core.node_leaves(&node, left));
+    step(Some(Duration::from_secs(60)));
+    cluster.first.up.store(false, Ordering::SeqCst);
+    *cluster.first.silence.lock().expect("no panic") = Duration::from_secs(60);
+    assert!(!cluster.is_missed(&node));
+    cluster.tend();
+    assert!(cluster.is_missed(&node), "its session was closed");
+    assert!(cluster.in_use().is_empty());
+}
+
+#[tokio::test]
 async fn a_node_that_ended_in_order_has_not_crashed() {
     for in_order in [true, false] {
         let cluster = Cluster::new();
@@ -852,9 +884,13 @@ async fn a_node_that_ended_in_order_has_not_crashed() {
                 .app
                 .step(|core| core.node_leaves(&node, Some(Duration::ZERO)));
         }
+        let is_missed = || cluster.is_missed(&node);
+        assert!(is_missed(), "nobody knows yet that it ends");
         cluster.first.up.store(false, Ordering::SeqCst);
         *cluster.first.silence.lock().expect("no panic") = Duration::from_secs(60);
+        assert_eq!(is_missed(), !in_order, "before it is known to be dead");
         cluster.tend();
+        assert_eq!(is_missed(), !in_order, "and after");
         assert_eq!(next().await, expected("nodeCrashed"));
         cluster.first.up.store(true, Ordering::SeqCst);
         cluster.tend();
