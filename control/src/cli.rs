@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::server::{Front, Stage};
 use crate::store::Store;
-use crate::webhook::Webhook;
+use crate::webhook::{Endpoint, Webhook};
 use crate::{api, cdr, load_watch, network_quality, nodes, pki, server, tls, webhook};
 use operate::Operation;
 
@@ -145,7 +145,7 @@ pub fn in_words(error: &anyhow::Error) -> String {
 
 fn start(run: Run) -> anyhow::Result<ExitCode> {
     if run.check_config {
-        return Ok(report_on(&sources(run).mistakes()));
+        return Ok(report_on(&mistakes(&sources(run))));
     }
     if run.print_config {
         let sources = sources(run);
@@ -171,6 +171,25 @@ fn start(run: Run) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that is wrong with the configuration; if nothing is, with the certificates that it names.
+fn mistakes(sources: &Sources) -> Vec<String> {
+    let mistakes = sources.mistakes();
+    if !mistakes.is_empty() {
+        return mistakes;
+    }
+    let config = match sources.load() {
+        Ok(config) => config,
+        Err(error) => return vec![in_words(&error.into())],
+    };
+    let front = tls::check(&config).err().map(anyhow::Error::from);
+    let link = nodes::dialling::check(&config);
+    let link = link.err().map(anyhow::Error::from);
+    let webhook = config.webhook_endpoint.as_ref();
+    let webhook = webhook.and_then(|_| Endpoint::new(&config).err());
+    let all = front.iter().chain(&link).chain(&webhook);
+    all.map(in_words).collect()
 }
 
 fn report_on(mistakes: &[String]) -> ExitCode {
@@ -387,6 +406,56 @@ mod tests {
             assert!(variables.contains(&expected), "{id}");
         }
         assert!(variables.len() > 30);
+    }
+
+    #[test]
+    fn certificates_are_tried_and_none_is_made() {
+        let dir = crate::testing::Dir::new("check-config");
+        std::fs::create_dir_all(&dir.0).expect("made");
+        let path = |name: &str| dir.0.join(name);
+        let of = |more: &str| {
+            let text = format!("secret = 's'\ndata_dir = '{}'\n{more}", dir.0.display());
+            std::fs::write(path("master.toml"), text).expect("written");
+            mistakes(&Sources {
+                file: Some(path("master.toml")),
+                environment: Environment::new([]),
+                flags: config::Settings::default(),
+                variables: Vec::new(),
+            })
+        };
+        assert_eq!(of(""), Vec::<String>::new());
+        assert!(!path("https.pem").exists() && !path("pki").exists());
+        // Pairs that fit, of two authorities.
+        for name in ["pki", "other"] {
+            crate::pki::init(&path(name), &[]).expect("made");
+        }
+        let named = |certificate: &str, key: &str| {
+            let (certificate, key) = (path(certificate), path(key));
+            let (certificate, key) = (certificate.display(), key.display());
+            of(&format!(
+                "certificate = '{certificate}'\nprivate_key = '{key}'"
+            ))
+        };
+        let good = named("pki/master.pem", "pki/master.key");
+        assert_eq!(good, Vec::<String>::new());
+        for (certificate, key) in [
+            ("pki/master.pem", "other/master.key"),
+            ("nowhere.pem", "pki/master.key"),
+        ] {
+            let told = named(certificate, key);
+            assert!(told.len() == 1 && told[0].contains(certificate), "{told:?}");
+        }
+        let webhook = "webhook_endpoint = 'https://app.example/'\nwebhook_ca =";
+        let authority = |name: &str| of(&format!("{webhook} '{}'", path(name).display()));
+        assert_eq!(authority("pki/ca.pem"), Vec::<String>::new());
+        let told = authority("no-ca.pem");
+        assert!(told.len() == 1 && told[0].contains("no-ca.pem"), "{told:?}");
+        std::fs::remove_file(path("pki/master.key")).expect("there");
+        let told = of("");
+        assert!(
+            told.len() == 1 && told[0].contains("master.key"),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -59,6 +59,18 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>, Error> {
     load(&certificate, &key)
 }
 
+/// Tries the certificate and key that are there, and makes none.
+///
+/// # Errors
+/// [`Error`], which names the file.
+pub fn check(config: &Config) -> Result<(), Error> {
+    let is_made = own_certificate(config).is_some_and(|own| !own.exists());
+    if !config.plain_http && !is_made {
+        server_config(config)?;
+    }
+    Ok(())
+}
+
 /// When the certificate towards browsers ends; none: we speak plain HTTP, or there is none yet.
 pub fn expiry(config: &Config) -> Option<SystemTime> {
     let file = own_certificate(config).or_else(|| config.certificate.clone())?;

@@ -25,13 +25,13 @@ impl Config {
             return Ok(None);
         };
         let bad = |why: String| value("webhook_endpoint", why);
-        let uri: Uri = text
-            .parse()
-            .map_err(|error| bad(format!("'{text}': {error}")))?;
+        // What is none may be anything, with a password in it: it is not printed.
+        let not_one = || bad("it is not http(s)://HOST[:PORT]/PATH".to_owned());
+        let uri: Uri = text.parse().map_err(|_| not_one())?;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
         if !is_http || uri.host().is_none_or(str::is_empty) {
-            return Err(bad(format!("'{text}' is not http(s)://HOST[:PORT]/PATH")));
+            return Err(not_one());
         }
         if authority.contains('@') {
             let why = "a name and a password belong into webhook_headers (Authorization: Basic …)";
@@ -63,10 +63,12 @@ impl Config {
     /// [`Error::Value`] naming the one that is none.
     pub fn webhook_header_map(&self) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
-        for text in &self.webhook_headers {
-            // The value may be a secret and is not printed.
-            let (name, header) = text.split_once(':').unwrap_or((text, ""));
-            let bad = |why| value("webhook_headers", format!("'{name}': {why}"));
+        for (index, text) in self.webhook_headers.iter().enumerate() {
+            // The value may be a secret, and so may all of what is no header: it is called by its place.
+            let bad = |why| value("webhook_headers", format!("number {}: {why}", index + 1));
+            let Some((name, header)) = text.split_once(':') else {
+                return Err(bad("not of the form \"Name: value\""));
+            };
             let parsed: HeaderName = name.trim().parse().map_err(|_| bad("not a name"))?;
             let mut header = HeaderValue::from_str(header.trim()).map_err(|_| bad("its value"))?;
             header.set_sensitive(true);
@@ -241,14 +243,28 @@ mod tests {
                 "webhook_endpoint = 'http://App.LocalHost.:80/'",
                 "webhook_allow_internal",
             ),
-            ("webhook_headers = ['no']", "no"),
-            ("webhook_headers = ['a b: c']", "a b"),
+            ("webhook_headers = ['a: b', 'no']", "number 2: not of"),
+            ("webhook_headers = ['a b: c']", "number 1: not a name"),
+            ("webhook_headers = ['a:']", "number 1: not of"),
             ("webhook_events = ['sessionMade']", "sessionCreated"),
             ("webhook_parallel = 0", "webhook_parallel"),
             ("cdr_file_size_max = 1", "cdr_file_size_max"),
         ] {
             let error = load(toml, &[]).expect_err(toml).to_string();
             assert!(error.contains(names), "{toml}: {error}");
+        }
+        for toml in [
+            "webhook_endpoint = 'ftp://user:SECRET@app.example/'",
+            "webhook_endpoint = 'user:SECRET@app.example'",
+            "webhook_endpoint = 'https://user:SECRET@app example/'",
+            "webhook_endpoint = 'https://user:SECRET@app.example/'",
+            "webhook_headers = ['Basic SECRET']",
+            "webhook_headers = ['Basic SECRET: x']",
+            "webhook_headers = ['SECRET:']",
+            "webhook_headers = [\"a: SECRET\\u0007\"]",
+        ] {
+            let error = load(toml, &[]).expect_err(toml).to_string();
+            assert!(!error.contains("SECRET"), "{toml}: {error}");
         }
         let half = [("OPENVIDU_WEBHOOK", "true")];
         assert!(load("", &half).is_err());
