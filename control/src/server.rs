@@ -363,6 +363,7 @@ mod tests {
     use std::convert::Infallible;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -428,20 +429,26 @@ mod tests {
 
     #[tokio::test]
     async fn requests_under_way_are_answered_at_the_end_and_idle_connections_closed() {
-        let slow = get(|| async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            "answered"
-        });
+        let (begun, may_end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let slow = {
+            let (begun, may_end) = (begun.clone(), may_end.clone());
+            get(move || async move {
+                begun.notify_one();
+                may_end.notified().await;
+                "answered"
+            })
+        };
         let (address, stop, served) = serving(Router::new().route("/", slow)).await;
         let mut busy = TcpStream::connect(address).await.expect("it listens");
         let mut idle = TcpStream::connect(address).await.expect("it listens");
         let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         busy.write_all(request).await.expect("open");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        begun.notified().await;
         stop.send_replace(true);
         let mut rest = String::new();
         idle.read_to_string(&mut rest).await.expect("closed");
         assert_eq!(rest, "");
+        may_end.notify_one();
         busy.read_to_string(&mut rest).await.expect("closed");
         assert!(rest.ends_with("answered"), "{rest}");
         let patience = Duration::from_secs(5);
