@@ -160,7 +160,11 @@ fn subscribed(model: &Model, now: Instant, transport: &Transport) -> Option<Trou
         let mut streams = streams.filter(move |outgoing| outgoing.kind == kind);
         streams.find_map(|outgoing| withheld(model, now, outgoing))
     };
-    of(Kind::Video).or_else(|| of(Kind::Audio))
+    // Who sees somebody misses no sound of one that sends none.
+    let mut streams = transport.outgoing.iter().map(|key| &model.outgoing[*key]);
+    let has_pictures = streams.any(|outgoing| outgoing.kind == Kind::Video);
+    let is_trouble = |trouble: &Trouble| !has_pictures || *trouble != Trouble::PublisherSilent;
+    of(Kind::Video).or_else(|| of(Kind::Audio).filter(is_trouble))
 }
 
 /// Why an RTP stream does not leave.

@@ -362,6 +362,30 @@ fn sent_to(net: &mut Net, receiver: usize) -> sfu::statistics::SentStatistics {
 }
 
 #[test]
+fn a_paused_picture_is_told_as_such_and_taken_back() {
+    let mut net = Net::with(measuring());
+    let mut camera = Camera::new(&mut net, false);
+    let receiver = subscribe(&mut net);
+    let told = |net: &Net| {
+        let id = net.peers[receiver].id;
+        let events = net.events.iter();
+        let of_receiver = events.filter_map(|event| match event {
+            Event::Standing { transport, trouble } if *transport == id => Some(*trouble),
+            _ => None,
+        });
+        of_receiver.collect::<Vec<_>>()
+    };
+    watch(&mut net, &mut camera, receiver, 5, 0);
+    assert_eq!(told(&net), []);
+    watch(&mut net, &mut camera, receiver, 24, 10_000);
+    // It may be tried again meanwhile.
+    assert_eq!(told(&net).first(), Some(&Some(Trouble::NoRoom)));
+    watch(&mut net, &mut camera, receiver, 40, 0);
+    assert_eq!(told(&net).last(), Some(&None));
+    net.finish();
+}
+
+#[test]
 fn a_picture_that_does_not_fit_at_all_is_paused_until_it_does() {
     let mut net = Net::with(measuring());
     let mut camera = Camera::new(&mut net, false);
