@@ -450,6 +450,8 @@ mod tests {
         assert_eq!(authority("pki/ca.pem"), Vec::<String>::new());
         let told = authority("no-ca.pem");
         assert!(told.len() == 1 && told[0].contains("no-ca.pem"), "{told:?}");
+        std::fs::copy(path("other/master.key"), path("pki/master.key")).expect("there");
+        assert_eq!(of("").len(), 1, "the key is another's");
         std::fs::remove_file(path("pki/master.key")).expect("there");
         let told = of("");
         assert!(

@@ -373,12 +373,12 @@ fn begin(app: &Arc<App>, known: Known) {
 /// Tries the files with which nodes are dialled, if there are any: they may still have to be made.
 ///
 /// # Errors
-/// When one of them is missing or damaged.
+/// When one of them is missing or damaged, or they don't fit together.
 pub fn check(config: &Config) -> Result<(), link::quic::Error> {
     let files = [pki::CA_CERTIFICATE_FILE, MASTER_CERTIFICATE, MASTER_KEY];
     match files.map(|file| config.pki_dir.join(file).exists()) {
         [false, false, false] => Ok(()),
-        _ => credentials(config).map(drop),
+        _ => credentials(config)?.check(),
     }
 }
 

@@ -221,7 +221,7 @@ impl Credentials {
         Ok(config)
     }
 
-    /// Whether they would do for a node's end, without opening anything.
+    /// Whether they would do, without opening anything.
     ///
     /// # Errors
     ///
