@@ -99,7 +99,7 @@ causes! {
     /// The handshake broke the protocol.
     HandshakeFailed = "handshakeFailed", "handshake_failed",
         "The DTLS handshake failed.",
-        "The detail says at what; it is a fault of the client's DTLS, or somebody changes its datagrams.";
+        "It is a fault of the client's DTLS, or somebody changes its datagrams: try another client, and another network.";
     /// The peer's certificate is not the announced one (RFC 8122).
     FingerprintMismatch = "fingerprintMismatch", "fingerprint_mismatch",
         "The client's certificate has another fingerprint than its description announced.",

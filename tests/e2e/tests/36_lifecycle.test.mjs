@@ -20,6 +20,15 @@ const within = (what, promise, limit) => Promise.race([promise, sleep(limit).the
 // The reason for which a participant on paper was put out.
 const evicted = (who) => until(`${who.name} is told why`, () => who.notifications.find((n) => n.method === 'participantEvicted')?.params.reason, { timeout: 8_000, every: 20 });
 
+// Whoever publishes on the only node of a cluster.
+async function somebody(cluster, sessionId) {
+  const [node] = cluster.nodes;
+  await until('the node takes sessions', async () => (await cluster.rest('GET', '/health')).status === 200 && (await health(node.admin, 'ready'))[0] === 200, { timeout: 8_000 });
+  const who = await paperParticipant(cluster, sessionId, { name: sessionId });
+  await who.publish();
+  return who;
+}
+
 describe('a node that is asked to end while people talk', () => {
   let browser, page, cluster, a, b, leaving, other;
   before(async () => {
@@ -43,12 +52,12 @@ describe('a node that is asked to end while people talk', () => {
 
   test('the call goes on, who joins it comes in, and other sessions go elsewhere', async () => {
     leaving.signal('SIGTERM');
-    await until('it is not ready', async () => (await health(leaving.admin, 'ready'))[0] === 503, { timeout: 1_000, every: 10 });
+    await until('it is not ready', async () => (await health(leaving.admin, 'ready'))[0] === 503, { timeout: 8_000, every: 10 });
     assert.match((await health(leaving.admin, 'ready'))[1], /draining/);
     for (const what of ['live', 'startup']) assert.equal((await health(leaving.admin, what))[0], 200, what);
     assert.equal((await leaving.metrics()).sum('ringcast_node_leaving'), 1);
     assert.equal((await other.metrics()).sum('ringcast_node_leaving'), 0, 'the control');
-    await until('the master has heard of it', () => /about to end/.test(masterLog(cluster)), { timeout: 2_000, every: 10 });
+    await until('the master has heard of it', () => /about to end/.test(masterLog(cluster)), { timeout: 8_000, every: 10 });
     for (const n of [1, 2, 3, 4, 5, 6]) {
       const who = await paperParticipant(cluster, `fresh${n}`);
       assert.equal(await nodeOf(cluster, `fresh${n}`), other.id);
@@ -90,46 +99,46 @@ describe('what is left on a node when there is no more time', () => {
     [node] = cluster.nodes;
   });
   after(() => cluster?.stop());
-  const somebody = async (sessionId) => {
-    await until('the node takes sessions', async () => (await cluster.rest('GET', '/health')).status === 200 && (await health(node.admin, 'ready'))[0] === 200, { timeout: 8_000 });
-    const who = await paperParticipant(cluster, sessionId, { name: sessionId });
-    await who.publish();
-    return who;
-  };
 
   test('is closed, and clients are told why', async () => {
-    const who = await somebody('late');
+    const who = await somebody(cluster, 'late');
     const at = Date.now();
     node.signal('SIGTERM');
     assert.equal(await evicted(who), 'mediaServerDisconnect');
     assert.ok(Date.now() - at >= 1_900, `after ${Date.now() - at} ms`);
     assert.deepEqual(await within('it ends', node.ended, 4_000), { code: 0, signal: null });
   });
+});
+
+describe('a node that is asked to end at once', () => {
+  // It would wait ten minutes, so that what happens within seconds happens at once, however slow the machine is.
+  const AT_ONCE = 10_000;
+  let cluster, node;
+  before(async () => {
+    cluster = await startCluster({ workers: 1, shutdown: { drain: '10m' } });
+    [node] = cluster.nodes;
+  });
+  after(() => cluster?.stop());
 
   for (const [how, ...signals] of [['a second SIGTERM', 'SIGTERM', 'SIGTERM'], ['SIGINT while it waits', 'SIGTERM', 'SIGINT'], ['SIGINT', 'SIGINT']]) {
     test(`${how} ends it at once`, async () => {
-      await node.launch();
-      const who = await somebody(how.replaceAll(' ', '_'));
-      const at = Date.now();
+      const who = await somebody(cluster, how.replaceAll(' ', '_'));
       node.signal(signals[0]);
       if (signals.length > 1) {
-        await until('it waits', async () => /draining/.test((await health(node.admin, 'ready'))[1]), { timeout: 1_000, every: 10 });
+        await until('it waits', async () => /draining/.test((await health(node.admin, 'ready'))[1]), { timeout: 8_000, every: 10 });
         node.signal(signals[1]);
       }
-      assert.deepEqual(await within('it ends', node.ended, 1_900), { code: 0, signal: null });
-      assert.ok(Date.now() - at < 1_900, `${Date.now() - at} ms`);
+      assert.deepEqual(await within('it ends', node.ended, AT_ONCE), { code: 0, signal: null });
       assert.equal(await evicted(who), 'mediaServerDisconnect');
       who.close();
+      await node.launch();
     });
   }
 
   test('without sessions SIGTERM ends it at once', async () => {
-    await node.launch();
     await until('it is empty', async () => (await node.metrics()).sum('ringcast_node_transports') === 0, { timeout: 5_000 });
-    const at = Date.now();
     node.signal('SIGTERM');
-    assert.deepEqual(await within('it ends', node.ended, 1_900), { code: 0, signal: null });
-    assert.ok(Date.now() - at < 1_900, `${Date.now() - at} ms`);
+    assert.deepEqual(await within('it ends', node.ended, AT_ONCE), { code: 0, signal: null });
   });
 });
 
@@ -143,19 +152,24 @@ describe('a master that is asked to end', () => {
     uri = `quic://127.0.0.1:${silent.address().port}`;
   });
   after(async () => { silent?.close(); await cluster?.stop(); });
-  const slow = () => cluster.rest('POST', '/media-nodes', { uri }).then((answer) => answer.status, () => 'cut off');
+  // Comes back when the request is under way: the master dials.
+  const slow = async () => {
+    const dialled = new Promise((resolve) => { silent.once('message', resolve); });
+    const answer = cluster.rest('POST', '/media-nodes', { uri }).then(({ status }) => status, () => 'cut off');
+    await within('the master dials', dialled, 8_000);
+    return { answer };
+  };
 
   test('answers what it was asked, takes nothing new, and leaves calls alone', async () => {
     const who = await paperParticipant(cluster, 'S');
     await who.publish();
-    const asked = slow();
-    await sleep(300);
+    const asked = await slow();
     const at = Date.now();
     cluster.signalMaster('SIGTERM');
-    await until('it is not ready', async () => (await health(cluster.admin, 'ready')).join() === '503,stopping', { timeout: 1_000, every: 10 });
+    await until('it is not ready', async () => (await health(cluster.admin, 'ready')).join() === '503,stopping', { timeout: 3_500, every: 10 });
     assert.equal((await health(cluster.admin, 'live'))[0], 200);
     await assert.rejects(cluster.rest('GET', '/sessions'), 'nobody listens any more');
-    const status = await within('the answer', asked, 8_000);
+    const status = await within('the answer', asked.answer, 8_000);
     assert.ok(status >= 400 && status < 600, `it was answered: ${status}`);
     assert.deepEqual(await within('it ends', cluster.masterEnded, 3_000), { code: 0, signal: null });
     assert.ok(Date.now() - at > 1_500, 'it has waited for that');
@@ -164,15 +178,13 @@ describe('a master that is asked to end', () => {
   });
 
   test('a second SIGTERM ends it at once', async () => {
-    const asked = slow();
-    await sleep(300);
-    const at = Date.now();
+    const asked = await slow();
     cluster.signalMaster('SIGTERM');
-    await until('it is not ready', async () => (await health(cluster.admin, 'ready'))[0] === 503, { timeout: 1_000, every: 10 });
+    await until('it is not ready', async () => (await health(cluster.admin, 'ready'))[0] === 503, { timeout: 3_500, every: 10 });
     cluster.signalMaster('SIGTERM');
-    assert.deepEqual(await within('it ends', cluster.masterEnded, 1_500), { code: 0, signal: null });
-    assert.equal(await asked, 'cut off');
-    assert.ok(Date.now() - at < 1_500, `${Date.now() - at} ms`);
+    assert.deepEqual(await within('it ends', cluster.masterEnded, 8_000), { code: 0, signal: null });
+    // Else it would have had its answer.
+    assert.equal(await asked.answer, 'cut off');
     await cluster.launchMaster();
   });
 });
