@@ -149,7 +149,8 @@ pub fn on_report(core: &mut Core, node: &NodeId, report: &TransportReport, now: 
             (&trouble, word(&report.state)),
         );
     }
-    if closed {
+    // People who hang up are no failures, and push none out.
+    if closed && trouble.cause.is_failure() {
         core.standings.fail(Failure {
             at: now,
             owner,

@@ -166,21 +166,85 @@ async fn what_somebody_switched_off_is_no_trouble() {
     assert_eq!(cause(&app), (Value::Null, Value::Null));
 }
 
+/// The transport of a stream ends so many times for that, and each time its client reconnects.
+async fn end(
+    app: &Arc<App>,
+    a: &mut Client,
+    stream: &str,
+    times: usize,
+    reason: CloseReason,
+    cause: Cause,
+) {
+    for _ in 0..times {
+        let session = SessionId::new("S");
+        let id = StreamId::new(stream.to_owned());
+        let transport = app.step(|core| core.media.publication_transport(&session, &id).cloned());
+        let over = closed(reason);
+        hear(
+            app,
+            report(&transport.expect("there"), over, Some(cause.into())),
+        );
+        let params = json!({"stream": stream, "sdpString": OFFER});
+        a.good("reconnectStream", params).await;
+    }
+}
+
+#[tokio::test]
+async fn who_hangs_up_is_no_failure_and_pushes_none_out() {
+    let (app, _) = master();
+    let mut a = Client::join(&app, Role::Publisher).await;
+    let stream = a.publish().await;
+    end(
+        &app,
+        &mut a,
+        &stream,
+        1,
+        CloseReason::ConsentLost,
+        Cause::ConsentLost,
+    )
+    .await;
+    end(
+        &app,
+        &mut a,
+        &stream,
+        33,
+        CloseReason::ClosedByPeer,
+        Cause::ClosedByPeer,
+    )
+    .await;
+    end(
+        &app,
+        &mut a,
+        &stream,
+        1,
+        CloseReason::NodeStopped,
+        Cause::NodeStopped,
+    )
+    .await;
+    let failures = shown(&app, now_millis())["transportFailures"].clone();
+    let causes: Vec<_> = failures
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| &one["cause"])
+        .collect();
+    assert_eq!(causes, ["consentLost"]);
+}
+
 #[tokio::test]
 async fn failures_are_bounded() {
     let (app, _) = master();
     let mut a = Client::join(&app, Role::Publisher).await;
     let stream = a.publish().await;
-    for _ in 0..40 {
-        let session = SessionId::new("S");
-        let id = StreamId::new(stream.clone());
-        let transport = app.step(|core| core.media.publication_transport(&session, &id).cloned());
-        let trouble = Some(Cause::ConsentLost.into());
-        let lost = closed(CloseReason::ConsentLost);
-        hear(&app, report(&transport.expect("there"), lost, trouble));
-        let params = json!({"stream": stream, "sdpString": OFFER});
-        a.good("reconnectStream", params).await;
-    }
+    end(
+        &app,
+        &mut a,
+        &stream,
+        40,
+        CloseReason::ConsentLost,
+        Cause::ConsentLost,
+    )
+    .await;
     let failures = shown(&app, now_millis())["transportFailures"].clone();
     assert_eq!(failures.as_array().map(Vec::len), Some(32));
 }
