@@ -91,8 +91,11 @@ pub fn transports(socket: Option<&Path>, json: bool) -> Result<String, Error> {
 /// If the node can't be asked or says no, or the files can't be written. Those are never overwritten, and stay as far as they came.
 pub fn capture(socket: Option<&Path>, wish: &Capture) -> Result<String, Error> {
     let paths = ["in", "out"].map(|direction| named(&wish.out, direction));
-    let files = [create(&paths[0])?, create(&paths[1])?];
-    let asked = converse(socket, wish, &paths, files);
+    let came = create(&paths[0])?;
+    let left = create(&paths[1]).inspect_err(|_| {
+        let _ = std::fs::remove_file(&paths[0]);
+    })?;
+    let asked = converse(socket, wish, &paths, [came, left]);
     // A capture that never began leaves nothing behind.
     if let Err(Error::Refused(_) | Error::Reach { .. } | Error::NoSocket) = asked {
         for path in &paths {

@@ -422,7 +422,7 @@ impl Config {
         }
         self.admin.listen = Some(self.admin_listen());
         if self.admin.socket.is_none() {
-            // systemd makes this directory for the unit, and ours alone.
+            // systemd makes this directory for the unit. Whether others can write in it is looked at when the socket is made.
             let directories = std::env::var("RUNTIME_DIRECTORY").unwrap_or_default();
             let first = directories
                 .split(':')

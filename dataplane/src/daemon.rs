@@ -105,7 +105,7 @@ pub enum Error {
     },
     /// The Unix socket can't be made.
     #[error(
-        "make the socket {} (admin.socket): {source}; its directory must be there and be ours",
+        "make the socket {} (admin.socket): {source}; its directory must be there, ours or root's, and nobody else may write in it",
         path.display()
     )]
     Socket {

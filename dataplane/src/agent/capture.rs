@@ -138,7 +138,7 @@ impl Captures {
         let packets = wish.packets.min(PACKETS_MAX);
         let time = wish.time.min(LONGEST);
         tracing::warn!(
-            target: "audit",
+            target: logs::AUDIT,
             transport = %wish.name, uid = caller.uid, pid = caller.pid, payload = wish.with_payload, packets, ?time,
             "capture of decrypted packets begins"
         );
@@ -234,8 +234,9 @@ impl Captures {
         let count = records(&bytes).count() as u64;
         let total = one.bytes + bytes.len() as u64;
         let fits = total <= BYTES_MAX;
-        // A reader that is too slow misses something, and holds nobody up.
-        if fits && one.reader.try_send(Told::Records(bytes)).is_ok() {
+        // A reader that is too slow misses something, and holds nobody up. One place is kept for the end, so that it hears of that.
+        let has_room = one.reader.capacity() > 1;
+        if fits && has_room && one.reader.try_send(Told::Records(bytes)).is_ok() {
             one.told += count;
             one.bytes = total;
         } else {
@@ -261,11 +262,11 @@ impl Captures {
             },
         };
         tracing::warn!(
-            target: "audit",
+            target: logs::AUDIT,
             transport = %one.name, uid = one.caller.uid, pid = one.caller.pid, packets = summary.packets, missed = summary.missed,
             why = summary.why, "capture of decrypted packets is over"
         );
-        // Only whoever has gone does not hear it; the queue has room for it beyond its records.
+        // Only whoever has gone does not hear it: records leave a place for it in the queue.
         let _ = one.reader.try_send(Told::Ended(summary));
     }
 }
@@ -345,6 +346,49 @@ mod tests {
                 assert_eq!((summary.packets, summary.missed), (0, 2));
             }
         }
+    }
+
+    /// Records of as many packets, of which nothing is kept: 14 octets each.
+    fn some_records(packets: usize) -> Vec<u8> {
+        let written = vec![0; 14 * packets];
+        assert_eq!(records(&written).count(), packets);
+        written
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_hears_of_the_end_and_what_it_missed() {
+        let mut captures = Captures::default();
+        let mut told = begin(&mut captures);
+        for _ in 0..20 {
+            let event = Event::Captured {
+                number: 1,
+                records: some_records(3),
+            };
+            assert_eq!(captures.on_event(Instant::ZERO, event), None);
+        }
+        let ended = Event::CaptureEnded {
+            number: 1,
+            packets: 60,
+            missed: 5,
+            why: CaptureEnd::Complete,
+        };
+        captures.on_event(Instant::ZERO, ended);
+        let (mut packets, mut summary) = (0, None);
+        while let Ok(one) = told.try_recv() {
+            match one {
+                Told::Begun { .. } => {}
+                Told::Records(bytes) => packets += records(&bytes).count() as u64,
+                Told::Ended(one) => summary = Some(one),
+            }
+        }
+        // Of the eight places one was taken by the beginning and one kept for the end.
+        assert_eq!(packets, 6 * 3);
+        let expected = Summary {
+            packets,
+            missed: 5 + 60 - packets,
+            why: "as many packets as were asked for",
+        };
+        assert_eq!(summary, Some(expected));
     }
 
     #[test]

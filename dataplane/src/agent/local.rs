@@ -4,27 +4,33 @@
 //! of it (four octets, the first the highest; 0 is the last), and a line that sums up.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Instant;
 use serde::{Deserialize, Serialize};
+use sfu::capture::records as records_of;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::capture::{Caller, Refused, Told, Wish};
 
 /// Longest question.
 const QUESTION_MAX: u64 = 4096;
-/// How long whoever connects may take to ask, and we to answer.
+/// How long whoever connects may take to ask and to take a piece of the answer, and we to find it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Pieces of a capture that wait for its reader, and what is said before and after them.
 const PIECES: usize = 16;
 /// Connections that wait for the agent.
 const QUEUE: usize = 4;
+/// Conversations at once; who comes then waits until one is over.
+const CONVERSATIONS: usize = 8;
 
 /// A question as it is written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -127,8 +133,9 @@ pub fn questions() -> (mpsc::Sender<Question>, mpsc::Receiver<Question>) {
 ///
 /// # Errors
 ///
-/// If the directory is missing or not ours, or another node listens there.
+/// If the directory is missing, if another user than ours and root can write in it, or if another node listens there.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    check_directory(path)?;
     if let Ok(there) = std::fs::symlink_metadata(path) {
         let is_socket = there.file_type().is_socket();
         if !is_socket || std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -144,10 +151,32 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let private = path.with_file_name(name);
+    // A node that was killed in the middle left it: in a container each one has the same number.
+    if std::fs::symlink_metadata(&private).is_ok_and(|there| there.is_dir() && is_own(&there)) {
+        std::fs::remove_dir_all(&private)?;
+    }
     std::fs::DirBuilder::new().mode(0o700).create(&private)?;
     let made = make(&private.join("socket"), path);
     std::fs::remove_dir_all(&private)?;
     made
+}
+
+/// Whoever can write in the directory can put another socket into the place of ours.
+fn check_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|one| !one.as_os_str().is_empty());
+    let there = std::fs::metadata(parent.unwrap_or(Path::new(".")))?;
+    let text = if !is_own(&there) && there.uid() != 0 {
+        "the directory is another user's"
+    } else if there.mode() & 0o022 != 0 {
+        "others can write in the directory"
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
+
+fn is_own(there: &std::fs::Metadata) -> bool {
+    there.uid() == rustix::process::geteuid().as_raw()
 }
 
 fn make(hidden: &Path, path: &Path) -> io::Result<UnixListener> {
@@ -159,7 +188,9 @@ fn make(hidden: &Path, path: &Path) -> io::Result<UnixListener> {
 
 /// Answers on `listener` for as long as the process lives.
 pub async fn serve(listener: UnixListener, agent: mpsc::Sender<Question>) {
-    loop {
+    let places = Arc::new(Semaphore::new(CONVERSATIONS));
+    // Nobody closes it.
+    while let Ok(place) = places.clone().acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -168,6 +199,7 @@ pub async fn serve(listener: UnixListener, agent: mpsc::Sender<Question>) {
         tokio::spawn(async move {
             // Whoever goes away in the middle is no news.
             let _ = converse(stream, &agent).await;
+            drop(place);
         });
     }
 }
@@ -176,7 +208,7 @@ async fn converse(mut stream: UnixStream, agent: &mpsc::Sender<Question>) -> io:
     let credentials = stream.peer_cred()?;
     let own = rustix::process::geteuid().as_raw();
     if credentials.uid() != own && credentials.uid() != 0 {
-        tracing::warn!(target: "audit", uid = credentials.uid(), "turned away at the admin socket");
+        tracing::warn!(target: logs::AUDIT, uid = credentials.uid(), "turned away at the admin socket");
         let text = "only the node's own user and root may ask".to_owned();
         return say(&mut stream, &Answer::Refused(text)).await;
     }
@@ -189,7 +221,7 @@ async fn converse(mut stream: UnixStream, agent: &mpsc::Sender<Question>) -> io:
         Ok(Line::Transports {}) => {
             let (reply, answer) = oneshot::channel();
             ask(agent, Question::Transports(reply)).await?;
-            let all = answer.await.map_err(|_| gone())?;
+            let all = timeout(PATIENCE, answer).await?.map_err(|_| gone())?;
             say(&mut stream, &Answer::Transports(all)).await
         }
         Ok(Line::Capture {
@@ -231,7 +263,7 @@ async fn capture(
         begun,
     };
     ask(agent, question).await?;
-    match answer.await.map_err(|_| gone())? {
+    match timeout(PATIENCE, answer).await?.map_err(|_| gone())? {
         Ok(begun) => say(stream, &Answer::Begun(begun)).await?,
         Err(refused) => return say(stream, &Answer::Refused(refused.to_string())).await,
     }
@@ -248,8 +280,11 @@ async fn capture(
                 Some(Told::Begun { .. }) => {}
                 Some(Told::Records(records)) => {
                     let length = u32::try_from(records.len()).unwrap_or(u32::MAX);
-                    says.write_all(&length.to_be_bytes()).await?;
-                    says.write_all(&records).await?;
+                    let packets = records_of(&records).count() as u64;
+                    // Who takes nothing for so long has given up: nobody else can capture meanwhile.
+                    timeout(PATIENCE, says.write_all(&length.to_be_bytes())).await??;
+                    timeout(PATIENCE, says.write_all(&records)).await??;
+                    sum.packets += packets;
                 }
                 Some(Told::Ended(summary)) => {
                     sum = Sum { packets: summary.packets, missed: summary.missed, why: summary.why.into() };
@@ -261,12 +296,14 @@ async fn capture(
             read = hears.read(&mut nothing) => if read? == 0 { return Ok(()) },
         }
     }
-    says.write_all(&0_u32.to_be_bytes()).await?;
+    timeout(PATIENCE, says.write_all(&0_u32.to_be_bytes())).await??;
     say(stream, &sum).await
 }
 
 async fn ask(agent: &mpsc::Sender<Question>, question: Question) -> io::Result<()> {
-    agent.send(question).await.map_err(|_| gone())
+    timeout(PATIENCE, agent.send(question))
+        .await?
+        .map_err(|_| gone())
 }
 
 fn gone() -> io::Error {
@@ -295,4 +332,134 @@ pub fn unix_micros(at: Instant, now: Instant) -> u64 {
     let ago = now.saturating_since(at);
     let micros = unix.unwrap_or_default().saturating_sub(ago).as_micros();
     u64::try_from(micros).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A directory that is removed with everything in it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str, mode: u32) -> Self {
+            let name = format!("ringcast-local-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&path).expect("a directory");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");
+            Self(path)
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.0.join("admin.socket")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn where_others_can_write_there_is_no_socket() {
+        for mode in [0o777, 0o1777, 0o770, 0o702] {
+            let folder = Folder::new("open", mode);
+            let error = bind(&folder.socket()).expect_err("refused");
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{mode:o}");
+            assert!(!folder.socket().exists());
+        }
+        for mode in [0o700, 0o755] {
+            let folder = Folder::new("closed", mode);
+            assert!(bind(&folder.socket()).is_ok(), "{mode:o}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_node_of_the_same_number_left_is_no_hindrance() {
+        let folder = Folder::new("leftover", 0o700);
+        let left = folder
+            .0
+            .join(format!("admin.socket.{}", std::process::id()));
+        std::fs::create_dir(&left).expect("ours");
+        std::fs::write(left.join("socket"), "").expect("ours");
+        assert!(bind(&folder.socket()).is_ok());
+        assert!(!left.exists());
+        // What is no such folder is not ours to remove.
+        std::fs::write(&left, "").expect("ours");
+        assert!(bind(&folder.socket()).is_err());
+        assert!(left.exists());
+    }
+
+    /// Whoever asks, and the agent that is asked.
+    fn served(folder: &Folder) -> mpsc::Receiver<Question> {
+        let (ask, asked) = questions();
+        let listener = bind(&folder.socket()).expect("a socket");
+        tokio::spawn(serve(listener, ask));
+        asked
+    }
+
+    async fn connect(folder: &Folder, line: &str) -> UnixStream {
+        let mut stream = UnixStream::connect(folder.socket()).await.expect("heard");
+        stream.write_all(line.as_bytes()).await.expect("sent");
+        stream
+    }
+
+    const CAPTURE: &str =
+        "{\"capture\":{\"transport\":\"x\",\"packets\":1,\"seconds\":1,\"payload\":false}}\n";
+
+    /// The agent begins what is asked for.
+    async fn begun(asked: &mut mpsc::Receiver<Question>) -> mpsc::Sender<Told> {
+        match asked.recv().await {
+            Some(Question::Capture { reader, begun, .. }) => {
+                begun.send(Ok(Begun::default())).expect("it waits");
+                reader
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_is_given_up_so_that_others_can_capture() {
+        let folder = Folder::new("stuck", 0o700);
+        let mut asked = served(&folder);
+        let _stuck = connect(&folder, CAPTURE).await;
+        let reader = begun(&mut asked).await;
+        let sends = async { while reader.send(Told::Records(vec![0; 1 << 20])).await.is_ok() {} };
+        assert!(timeout(PATIENCE * 3, sends).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn where_the_node_stops_what_was_sent_is_counted() {
+        let folder = Folder::new("stops", 0o700);
+        let mut asked = served(&folder);
+        let mut stream = connect(&folder, CAPTURE).await;
+        let reader = begun(&mut asked).await;
+        let three = Told::Records(vec![0; 3 * 14]);
+        reader.send(three).await.expect("it is heard");
+        drop(reader);
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("answered");
+        let last = answer.rsplit(|byte| *byte == 0).next().expect("a line");
+        let sum: Sum = serde_json::from_slice(last).expect("JSON");
+        assert_eq!((sum.packets, sum.why.as_str()), (3, "the node stops"));
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_conversations_and_the_next_one_waits() {
+        let folder = Folder::new("crowd", 0o700);
+        let mut asked = served(&folder);
+        let mut silent = Vec::new();
+        for _ in 0..CONVERSATIONS {
+            silent.push(connect(&folder, "").await);
+        }
+        let _next = connect(&folder, "{\"transports\":{}}\n").await;
+        let soon = Duration::from_millis(300);
+        assert!(timeout(soon, asked.recv()).await.is_err(), "it waits");
+        silent.pop();
+        let question = timeout(PATIENCE / 2, asked.recv()).await;
+        assert!(matches!(question, Ok(Some(Question::Transports(_)))));
+    }
 }

@@ -1,6 +1,6 @@
 //! `ringcast-node capture` and `transports` against a running node: what is in the files, and what is refused.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -17,7 +17,8 @@ impl Folder {
     fn new(name: &str) -> Self {
         let name = format!("ringcast-capture-{name}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a directory");
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.expect("a directory");
         Self(path)
     }
 
@@ -84,7 +85,11 @@ fn a_transport_is_found_and_captured_and_payloads_only_on_request() {
     let folder = Folder::new("call");
     let socket = folder.file("admin.socket");
     let socket_text = socket.display().to_string();
-    let mut world = World::start(&["--driver", "mmsg", "--admin-socket", &socket_text]);
+    let log = folder.file("node.log");
+    let paper = std::fs::File::create(&log).expect("a file");
+    let flags = ["--driver", "mmsg", "--admin-socket", &socket_text];
+    let flags = [&flags[..], &["--log-level", "error"]].concat();
+    let mut world = World::start_with_log(&flags, paper.into());
     let mode = std::fs::metadata(&socket)
         .expect("it is there")
         .permissions()
@@ -135,9 +140,13 @@ fn a_transport_is_found_and_captured_and_payloads_only_on_request() {
         ];
         words.extend(payload.then_some("--payload"));
         let mut capture = asking(&socket, &words).spawn().expect("the program starts");
-        std::thread::sleep(Duration::from_millis(300));
-        // There is one at a time.
         let second = folder.file("second.rtpdump").display().to_string();
+        // What there is not is not captured either way, and says whether another one is under way.
+        let nobody = ["capture", "--transport", "nobody", "--out", &second];
+        world.wait_until("the capture begins", || {
+            error(&ask(&socket, &nobody)).contains("another capture is under way")
+        });
+        // There is one at a time.
         let words = [
             "capture",
             "--transport",
@@ -210,6 +219,16 @@ fn a_transport_is_found_and_captured_and_payloads_only_on_request() {
     world.wait_for_metric("ringcast_node_captures_total", "payload=\"true\"", |n| {
         n == 1.0
     });
+    // Who looked into what is written at every level, and beside it nothing that is no error.
+    let written = std::fs::read_to_string(&log).expect("there");
+    let count = |words: &str| written.matches(words).count();
+    assert_eq!(count("capture of decrypted packets begins"), 2, "{written}");
+    assert_eq!(
+        count("capture of decrypted packets is over"),
+        2,
+        "{written}"
+    );
+    assert_eq!(count("waiting for the master"), 0, "{written}");
 }
 
 #[test]
@@ -249,6 +268,18 @@ fn what_cannot_be_captured_is_said() {
         ],
     ));
     assert!(why.contains("601"), "{why}");
+    // Where one of the two files is there already, the other one is not made.
+    std::fs::write(folder.file("half.out.rtpdump"), "mine").expect("ours");
+    let half = folder.file("half.rtpdump").display().to_string();
+    let words = ["capture", "--transport", "nobody", "--out", &half];
+    let why = error(&ask(&socket, &words));
+    assert!(
+        why.contains("half.out.rtpdump") && why.contains("File exists"),
+        "{why}"
+    );
+    assert!(!folder.file("half.in.rtpdump").exists());
+    let kept = std::fs::read_to_string(folder.file("half.out.rtpdump"));
+    assert_eq!(kept.expect("there"), "mine");
     // Another node can't take the socket.
     let mut twin = Command::new(env!("CARGO_BIN_EXE_ringcast-node"));
     twin.args(["transports", "--admin-socket", "/nonexistent/admin.socket"]);

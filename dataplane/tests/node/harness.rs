@@ -79,7 +79,12 @@ fn free_udp() -> SocketAddr {
 impl World {
     /// Starts a node with `flags` and waits until its link is up.
     pub fn start(flags: &[&str]) -> Self {
-        let (node, master) = NodeProcess::start(flags);
+        Self::start_with_log(flags, Stdio::inherit())
+    }
+
+    /// The same, with a place for its log.
+    pub fn start_with_log(flags: &[&str], log: Stdio) -> Self {
+        let (node, master) = NodeProcess::start_with_log(flags, log);
         Self::meet(node, &master)
     }
 
@@ -254,6 +259,10 @@ fn dial(
 impl NodeProcess {
     /// Starts a node with `flags`, and does not wait for it. Answers the credentials of its master too.
     pub fn start(flags: &[&str]) -> (Self, Credentials) {
+        Self::start_with_log(flags, Stdio::inherit())
+    }
+
+    fn start_with_log(flags: &[&str], log: Stdio) -> (Self, Credentials) {
         let authority = Authority::generate("test").expect("randomness");
         let (directory, base_port) = fresh();
         authority.store(&directory).expect("written");
@@ -270,7 +279,8 @@ impl NodeProcess {
             .arg("--pki")
             .arg(&directory)
             .args(flags)
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .stderr(log);
         let child = command.spawn().expect("the program starts");
         let node = Self {
             child,
