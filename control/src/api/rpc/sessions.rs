@@ -89,6 +89,8 @@ struct RpcSession {
     since: u64,
     heard: u64,
     until: Option<u64>,
+    /// Later than that one, and not to be told again all the same.
+    passed_over: Vec<u64>,
     /// When it is over if nothing happens: a lost client's grace, or an evicted one's.
     deadline: Option<Instant>,
 }
@@ -141,6 +143,8 @@ struct Kept {
     heard: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    passed_over: Vec<u64>,
 }
 
 /// What became overdue.
@@ -204,6 +208,7 @@ impl RpcSessions {
             since: self.notices.last(),
             heard: 0,
             until: None,
+            passed_over: Vec::new(),
             deadline: None,
         };
         self.add(rpc, session);
@@ -247,6 +252,7 @@ impl RpcSessions {
             .map(|one| one.number)
             .collect();
         session.unheard.retain(|one| !known.contains(&one.number));
+        session.passed_over.extend(&known);
         session.unheard_bytes = session.unheard.iter().map(|one| one.text.len()).sum();
         let frames: Vec<_> = session
             .unheard
@@ -258,6 +264,8 @@ impl RpcSessions {
         for frame in frames {
             self.write(socket, frame);
         }
+        let rpc = self.sockets.get(&socket).and_then(|open| open.rpc.clone());
+        self.stale.extend(rpc.filter(|_| !known.is_empty()));
         for number in known {
             self.notices.settled(number);
         }
@@ -366,6 +374,7 @@ impl RpcSessions {
         while let Some(one) = session.unheard.pop_front_if(|one| one.number <= number) {
             session.unheard_bytes -= one.text.len();
             session.heard = one.number;
+            session.passed_over.retain(|passed| *passed > one.number);
             self.notices.settled(one.number);
             self.stale.insert(rpc.clone());
         }
@@ -575,6 +584,7 @@ impl RpcSessions {
             since: session.since,
             heard: session.heard,
             until: session.until,
+            passed_over: session.passed_over.clone(),
         };
         batch.put(Table::RpcSessions, rpc, &kept);
     }
@@ -604,6 +614,7 @@ impl RpcSessions {
                 since: kept.since,
                 heard: kept.heard,
                 until: kept.until,
+                passed_over: kept.passed_over,
                 deadline: Some(deadline),
             };
             all.add(rpc, session);
@@ -625,7 +636,8 @@ impl RpcSessions {
                 continue;
             };
             let was_there = session.since.max(session.heard) < number
-                && session.until.is_none_or(|until| number <= until);
+                && session.until.is_none_or(|until| number <= until)
+                && !session.passed_over.contains(&number);
             if !was_there || !notice.to.is_for(rpc) {
                 continue;
             }

@@ -299,6 +299,33 @@ proptest! {
 }
 
 #[tokio::test]
+async fn an_announcement_that_was_passed_over_is_not_told_by_the_next_master() {
+    let dir = Dir::new("passed");
+    let (app, _node) = master_in(&dir, 7);
+    let mut viewer = Client::join(&app, Role::Subscriber).await;
+    let _other = Client::join(&app, Role::Subscriber).await;
+    let mut publisher = Client::join(&app, Role::Publisher).await;
+    let stream = publisher.publish().await;
+    // It had not confirmed the announcement when its socket broke, and receives the stream.
+    while viewer.next_frame().is_some() {}
+    viewer.subscribe(&stream).await;
+    viewer.cut();
+    viewer.reopen();
+    viewer.resume().await;
+    let announced = |app: &App| {
+        let unheard = app.step(|core| core.rpc.unheard());
+        let texts = unheard.into_values().flatten().map(|(_, text)| text);
+        texts
+            .filter(|text| text.contains("participantPublished"))
+            .count()
+    };
+    assert_eq!(announced(&app), 1, "the other one has still to hear of it");
+    written(&app).await;
+    let (next, _next_node) = master_in(&dir.copy(), 8);
+    assert_eq!(announced(&next), 1);
+}
+
+#[tokio::test]
 async fn what_is_over_is_taken_off_the_node_once_that_is_written_down() {
     let (app, node) = master();
     let mut a = Client::join(&app, Role::Publisher).await;
