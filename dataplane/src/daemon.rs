@@ -44,6 +44,8 @@ const LOANS_SHARE: u32 = 4;
 const SMALL_SHARE: u64 = 8;
 /// Finished bursts that may wait for the driver.
 const BURSTS_QUEUED: usize = 8192;
+/// How long a worker's port may be in use when the node starts.
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Descriptors beside the media sockets: link, admin, rings, wakers, files.
 const DESCRIPTORS: u64 = 1024;
 
@@ -527,7 +529,7 @@ fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Erro
         wanted.peers_max = config.media.transports_max as usize;
         wanted.peer_idle_max = config.media.peer_socket_idle.0;
     }
-    let opened = net::open(&wanted).map_err(|error| Error::Driver {
+    let opened = open_when_free(&wanted, number).map_err(|error| Error::Driver {
         worker: number,
         why: chain(&error),
         mend: match error {
@@ -542,6 +544,25 @@ fn open_driver(config: &Config, number: u16) -> Result<(AnyDriver, Choice), Erro
         );
     }
     Ok(opened)
+}
+
+/// Opens a driver as soon as its ports are free: the kernel takes the rings of a process that was killed apart when it has time, and
+/// their sockets keep the ports for so long.
+fn open_when_free(wanted: &net::Config, number: u16) -> Result<(AnyDriver, Choice), net::Error> {
+    let began = StdInstant::now();
+    loop {
+        match net::open(wanted) {
+            Err(net::Error::Socket {
+                source, address, ..
+            }) if source.kind() == std::io::ErrorKind::AddrInUse
+                && began.elapsed() < PORT_PATIENCE =>
+            {
+                tracing::debug!(worker = number, %address, "waiting until the port is free");
+                std::thread::sleep(PORT_PATIENCE / 50);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// None if they are not wanted, if the driver has no use for them, or if its listeners do not share a port.
@@ -653,4 +674,29 @@ fn join(threads: Vec<JoinHandle<()>>) {
 
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::System { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_free_soon_is_waited_for() {
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = taken.local_addr().expect("it has one");
+        let mut wanted = net::Config::new(vec![address]);
+        wanted.kind = net::Kind::Mmsg;
+        assert!(net::open(&wanted).is_err(), "it is in use");
+        let release = std::thread::spawn(move || {
+            std::thread::sleep(PORT_PATIENCE / 4);
+            drop(taken);
+        });
+        assert!(open_when_free(&wanted, 0).is_ok());
+        release.join().expect("released");
+        let other = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = other.local_addr().expect("it has one");
+        let began = StdInstant::now();
+        assert!(open_when_free(&net::Config::new(vec![address]), 0).is_err());
+        assert!(began.elapsed() >= PORT_PATIENCE, "it stays in use");
+    }
 }

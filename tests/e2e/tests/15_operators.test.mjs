@@ -351,9 +351,9 @@ describe('mistakes are named', () => {
 
   test('ports in use, and a certificate of another cluster', async () => {
     const [first, second] = [await good.node(), await good.master('other')];
-    const stranger = master([...flags(second), '--node', `media_1=quic://${first['--link-listen']}`], { limit: 4_000 });
-    const running = node(flags(first), { limit: 3_500 });
-    await until('they run', () => fetch(`http://${first['--admin-listen']}/healthz/live`).then((r) => r.ok, () => false), { timeout: 3_000, every: 20 });
+    const stranger = master([...flags(second), '--node', `media_1=quic://${first['--link-listen']}`], { limit: 6_500 });
+    const running = node(flags(first), { limit: 6_000 });
+    await until('they run', () => fetch(`http://${first['--admin-listen']}/healthz/startup`).then((r) => r.ok, () => false), { timeout: 3_000, every: 20 });
     const port = (address) => address.split(':').pop();
     for (const taken of ['--link-listen', '--base-port', '--admin-listen']) {
       await refuses(node(flags({ ...await good.node(), [taken]: first[taken] })), new RegExp(`${port(first[taken])}.*in use.*${taken}`, 's'));

@@ -56,7 +56,10 @@ describe('statistics and network quality', () => {
       assert.ok(of.packets > 100 && of.jitterMs < 60, JSON.stringify(of));
     }
     assert.ok(Math.abs(video(down).packets - now.packetsReceived) < 0.1 * now.packetsReceived, `${video(down).packets} and ${now.packetsReceived} packets`);
-    assert.ok(up.roundTripMs < 50 && down.roundTripMs < 50, JSON.stringify([up.roundTripMs, down.roundTripMs]));
+    // A busy browser answers late now and then: what counts is the way.
+    let ways;
+    const short = ({ up, down }) => up.roundTripMs < 50 && down.roundTripMs < 50;
+    await until('both round trips are short', async () => short(ways = await stats()), { timeout: 10_000, every: 1_000 }).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(ways)}`); });
     assert.equal(up.streams.length, 2);
 
     set(subscriberPath, { loss: 0.1, delayMs: 40 });
