@@ -24,6 +24,9 @@ if (files.length === 0 || !(lanes >= 1)) {
   process.exit(2);
 }
 
+// What has not ended by then hangs: the longest file takes a few minutes.
+const LIMIT = (process.env.RINGCAST_WHOLE ? 60 : 10) * 60_000;
+
 const failed = [];
 const running = new Set();
 
@@ -36,7 +39,14 @@ function run(file, { aside }) {
     running.add(child);
     let output = '';
     for (const stream of aside ? [child.stdout, child.stderr] : []) stream.setEncoding('utf8').on('data', (text) => { output += text; });
+    const late = setTimeout(() => {
+      output += `it has not ended after ${LIMIT / 60_000} minutes and is ended now\n`;
+      if (!aside) process.stdout.write(output);
+      child.kill('SIGTERM');
+      setTimeout(() => child.kill('SIGKILL'), 10_000).unref();
+    }, LIMIT);
     child.on('close', (status) => {
+      clearTimeout(late);
       running.delete(child);
       if (aside) console.log(`── ${file}\n${output.trimEnd()}`);
       console.log(`   ${file}: ${status === 0 ? 'ok' : 'FAILED'}, ${((Date.now() - began) / 1000).toFixed(1)} s`);

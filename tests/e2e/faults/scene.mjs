@@ -88,11 +88,11 @@ export async function twoCalls(world) {
 export const endsOf = (who) => who.call('eventsOf', 'sessionDisconnected');
 export const toldOf = (who, reason, timeout) => until(`${who.name} is told: ${reason}`, async () => (await endsOf(who)).some((e) => e.reason === reason), { timeout });
 
-// Watches a stream until `stop`, which tells { frames, still }: pictures decoded, and for how long at most there was no new one.
+// Watches a stream until the page is closed, or until `stop`, which tells { frames, still }: pictures decoded, and for how long at most there was no new one.
 export function follow(watcher, streamId) {
   let [running, first, last, at, still] = [true, null, null, 0, 0];
   const watching = (async () => {
-    while (running) {
+    while (running && !watcher.page?.isClosed()) {
       const frames = (await watcher.call('received', streamId).catch(() => null))?.framesDecoded;
       const now = Date.now();
       if (frames !== undefined && frames !== last) {
@@ -118,14 +118,14 @@ export async function millisUntil(what, probe, { since = Date.now(), timeout = 1
 export const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 export const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 
-// A steady flow of new sessions until `stop`: what came of each.
+// A steady flow of new sessions until the cluster stops, or until `stop`: what came of each.
 export function inflow(cluster, { every = 200, stay = 60_000, name = 'flow', publish = true } = {}) {
   const outcomes = [];
   let running = true;
   const leaving = new Set();
   const pending = [];
   const flowing = (async () => {
-    for (let n = 0; running; n += 1) {
+    for (let n = 0; running && !cluster.stopped; n += 1) {
       const sessionId = `${name}${n}`;
       const began = Date.now();
       pending.push(paperSession(cluster, sessionId, { publish }).then(

@@ -37,11 +37,12 @@ export async function startCluster({ nodes = 1, workers = 2, driver = 'auto', me
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-e2e-'));
   const secret = 'E2E_SECRET';
   const running = [];
-  const cluster = { dir, secret, pki: path.join(dir, 'pki'), nodes: [], impairer: null, network: null };
+  const cluster = { dir, secret, pki: path.join(dir, 'pki'), nodes: [], impairer: null, network: null, stopped: false };
   // Whoever ends this test in the middle leaves no process behind.
   const sweep = () => { for (const { pid, over } of running) if (!over()) process.kill(pid, 'SIGKILL'); };
   process.once('exit', sweep);
   cluster.stop = async () => {
+    cluster.stopped = true;
     cluster.impairer?.close();
     for (const node of cluster.nodes) {
       node.proxy?.close();

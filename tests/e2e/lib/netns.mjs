@@ -66,7 +66,9 @@ export async function startNetwork() {
     return Object.assign(host, faults(host));
   };
   try {
-    await ip('link', 'add', bridge, 'type', 'bridge');
+    // An address of its own: else a bridge takes the lowest of its ports', and whoever knew it by that of before is not heard for seconds when a host joins.
+    const mac = ['02', ...crypto.randomBytes(5).toString('hex').match(/../g)].join(':');
+    await ip('link', 'add', bridge, 'address', mac, 'type', 'bridge');
     await ip('addr', 'add', `${network.address}/24`, 'dev', bridge);
     await ip('link', 'set', bridge, 'up');
     return network;
