@@ -256,16 +256,20 @@ fn people_watch_each_other_under_every_suite() {
     }
 }
 
-#[test]
-fn a_node_that_drops_media_delivers_nothing() {
-    let session = Session {
+fn two_watch_pictures() -> Session {
+    Session {
         streams: vec![Stream {
             video: Some(video(Codec::Vp8)),
             audio: None,
         }],
         viewers: 2,
         publishers_watch: false,
-    };
+    }
+}
+
+#[test]
+fn a_node_that_drops_media_delivers_nothing() {
+    let session = two_watch_pictures();
     let mut options = Options::new(binaries().to_owned());
     options.environment.push((
         "RINGCAST_NODE__FAULTS__DROP_RTP".to_owned(),
@@ -282,14 +286,7 @@ fn a_node_that_drops_media_delivers_nothing() {
 
 #[test]
 fn whoever_scrapes_says_what_it_took() {
-    let session = Session {
-        streams: vec![Stream {
-            video: Some(video(Codec::Vp8)),
-            audio: None,
-        }],
-        viewers: 2,
-        publishers_watch: false,
-    };
+    let session = two_watch_pictures();
     let every = Scrape::Every(Duration::from_millis(100));
     for (scrape, is_scraped) in [(every, true), (Scrape::Never, false)] {
         let settings = runner::Settings {

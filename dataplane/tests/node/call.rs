@@ -70,6 +70,19 @@ pub fn subscriber(id: &str, publisher: &str, transport: &Peer) -> Entry {
     })
 }
 
+/// Alice, who publishes, and Bob, who subscribes to it, on their way to the node.
+pub fn bob_hears_alice(world: &mut World) -> (Peer, Peer) {
+    let mut alice = world.peer("alice", "session", true);
+    let mut bob = world.peer("bob", "session", true);
+    world.link.put(publisher("alice-stream", &alice));
+    world
+        .link
+        .put(subscriber("bob-of-alice", "alice-stream", &bob));
+    alice.connect();
+    bob.connect();
+    (alice, bob)
+}
+
 /// One packet of sound whose payload tells which one it is.
 pub fn say(peer: &mut Peer, number: u16) {
     let fields = Fields {
@@ -174,14 +187,7 @@ fn talk(alice: &mut Peer, bob: &mut Peer, numbers: std::ops::Range<u16>) {
 #[test]
 fn media_go_on_without_a_master_and_its_successor_finds_everything() {
     let mut world = World::start(&["--driver", "uring"]);
-    let mut alice = world.peer("alice", "session", true);
-    let mut bob = world.peer("bob", "session", true);
-    world.link.put(publisher("alice-stream", &alice));
-    world
-        .link
-        .put(subscriber("bob-of-alice", "alice-stream", &bob));
-    alice.connect();
-    bob.connect();
+    let (mut alice, mut bob) = bob_hears_alice(&mut world);
     talk(&mut alice, &mut bob, 0..500);
     let desired = world.link.desired();
     world.link.stop();
@@ -221,14 +227,7 @@ fn media_go_on_without_a_master_and_its_successor_finds_everything() {
 #[test]
 fn rubbish_from_strangers_is_counted_and_not_answered() {
     let mut world = World::start(&["--driver", "uring"]);
-    let mut alice = world.peer("alice", "session", true);
-    let mut bob = world.peer("bob", "session", true);
-    world.link.put(publisher("alice-stream", &alice));
-    world
-        .link
-        .put(subscriber("bob-of-alice", "alice-stream", &bob));
-    alice.connect();
-    bob.connect();
+    let (mut alice, mut bob) = bob_hears_alice(&mut world);
     talk(&mut alice, &mut bob, 0..500);
     let dropped = |world: &World| world.metric("ringcast_node_packets_dropped_total", "");
     let before = dropped(&world);

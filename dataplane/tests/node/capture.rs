@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proto::rtp::Header;
 
-use crate::call::{publisher, say, subscriber};
+use crate::call::{bob_hears_alice, say};
 use crate::harness::World;
 
 /// A directory that is removed with everything in it.
@@ -95,14 +95,7 @@ fn a_transport_is_found_and_captured_and_payloads_only_on_request() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600, "for its owner alone");
-    let mut alice = world.peer("alice", "session", true);
-    let mut bob = world.peer("bob", "session", true);
-    world.link.put(publisher("alice-stream", &alice));
-    world
-        .link
-        .put(subscriber("bob-of-alice", "alice-stream", &bob));
-    alice.connect();
-    bob.connect();
+    let (mut alice, _bob) = bob_hears_alice(&mut world);
 
     let listed = ask(&socket, &["transports"]);
     let table = String::from_utf8(listed.stdout).expect("text");

@@ -1,12 +1,11 @@
 // A real Alertmanager with the example of scripts/prometheus, whose receivers are ours.
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { freeTcpPort } from './net.mjs';
 import { folder, needPrograms } from './prometheus_server.mjs';
-import { sleep, until } from './wait.mjs';
+import { startServer } from './server.mjs';
 
 const run = promisify(execFile);
 export const example = path.join(folder, 'alertmanager.yml');
@@ -23,21 +22,8 @@ export async function startAlertmanager({ receivers, group = 1 }) {
   let text = fs.readFileSync(example, 'utf8').replaceAll(/(group_wait|group_interval): \w+/g, `$1: ${group}s`);
   for (const [name, url] of Object.entries(receivers)) text = text.replace(new RegExp(`url: .*/${name}$`, 'm'), `url: ${url}`);
   fs.writeFileSync(file, text);
-  const address = `127.0.0.1:${await freeTcpPort()}`;
   // Alone: it listens for no others of its kind.
-  const child = spawn('prometheus-alertmanager', [`--config.file=${file}`, `--storage.path=${path.join(dir, 'data')}`, `--web.listen-address=${address}`, '--cluster.listen-address='], { stdio: ['ignore', 'ignore', 'pipe'] });
-  let log = '';
-  child.stderr.setEncoding('utf8').on('data', (more) => { log += more; });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  const kill = () => child.kill('SIGKILL');
-  process.once('exit', kill);
-  const stop = async () => {
-    child.kill('SIGTERM');
-    await Promise.race([ended, sleep(5_000).then(kill)]);
-    await ended;
-    process.off('exit', kill);
-    fs.rmSync(dir, { recursive: true, force: true });
-  };
+  const { address, ready, stop } = await startServer('prometheus-alertmanager', dir, (address) => [`--config.file=${file}`, `--storage.path=${path.join(dir, 'data')}`, `--web.listen-address=${address}`, '--cluster.listen-address=']);
   // Tells it of alerts, as Prometheus does: [{ labels }, …].
   const post = async (alerts) => {
     const answer = await fetch(`http://${address}/api/v2/alerts`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(alerts) });
@@ -45,14 +31,6 @@ export async function startAlertmanager({ receivers, group = 1 }) {
   };
   // The alerts that it knows of, with what keeps each unsaid: [{ labels, status: { state, inhibitedBy } }, …].
   const alerts = () => fetch(`http://${address}/api/v2/alerts`).then((answer) => answer.json());
-  try {
-    await until('Alertmanager is ready', () => {
-      if (child.exitCode !== null) throw new Error(`prometheus-alertmanager ended (${child.exitCode}):\n${log}`);
-      return fetch(`http://${address}/-/ready`).then((r) => r.ok, () => false);
-    });
-    return { address, post, alerts, stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  await ready();
+  return { address, post, alerts, stop };
 }

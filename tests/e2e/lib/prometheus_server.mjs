@@ -1,10 +1,9 @@
 // A real Prometheus server with the configuration and the rules of scripts/prometheus, which reads a cluster of the tests.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { freeTcpPort } from './net.mjs';
-import { sleep, until } from './wait.mjs';
+import { startServer } from './server.mjs';
 
 const root = path.join(path.dirname(new URL(import.meta.url).pathname), '../../..');
 export const folder = path.join(root, 'scripts/prometheus');
@@ -32,20 +31,7 @@ export async function startPrometheus(cluster, { name = 'e2e', alertmanager = nu
   targets('master', [{ targets: [cluster.admin], labels: { cluster: name } }]);
   targets('alertmanager', alertmanager ? [{ targets: [alertmanager] }] : []);
   targets('nodes', cluster.nodes.map((node) => ({ targets: [node.admin], labels: { cluster: name, node: node.id } })));
-  const address = `127.0.0.1:${await freeTcpPort()}`;
-  const child = spawn('prometheus', [`--config.file=${file}`, `--storage.tsdb.path=${path.join(dir, 'data')}`, `--web.listen-address=${address}`], { stdio: ['ignore', 'ignore', 'pipe'] });
-  let log = '';
-  child.stderr.setEncoding('utf8').on('data', (text) => { log += text; });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  const kill = () => child.kill('SIGKILL');
-  process.once('exit', kill);
-  const stop = async () => {
-    child.kill('SIGTERM');
-    await Promise.race([ended, sleep(5_000).then(kill)]);
-    await ended;
-    process.off('exit', kill);
-    fs.rmSync(dir, { recursive: true, force: true });
-  };
+  const { address, ready, stop } = await startServer('prometheus', dir, (address) => [`--config.file=${file}`, `--storage.tsdb.path=${path.join(dir, 'data')}`, `--web.listen-address=${address}`]);
   const api = async (where, params = {}) => {
     const answer = await fetch(`http://${address}/api/v1/${where}?${new URLSearchParams(params)}`);
     const { status, data, error } = await answer.json();
@@ -61,14 +47,6 @@ export async function startPrometheus(cluster, { name = 'e2e', alertmanager = nu
     const { result } = await api('query_range', { query: expression, start, end, step });
     return result.map(({ metric, values }) => ({ metric, values: values.map(([time, value]) => [time, Number(value)]) }));
   };
-  try {
-    await until('Prometheus is ready', () => {
-      if (child.exitCode !== null) throw new Error(`prometheus ended (${child.exitCode}):\n${log}`);
-      return fetch(`http://${address}/-/ready`).then((r) => r.ok, () => false);
-    });
-    return { address, api, query, range, stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  await ready();
+  return { address, api, query, range, stop };
 }

@@ -171,9 +171,7 @@ async fn end(
     app: &Arc<App>,
     a: &mut Client,
     stream: &str,
-    times: usize,
-    reason: CloseReason,
-    cause: Cause,
+    (times, reason, cause): (usize, CloseReason, Cause),
 ) {
     for _ in 0..times {
         let session = SessionId::new("S");
@@ -194,33 +192,13 @@ async fn who_hangs_up_is_no_failure_and_pushes_none_out() {
     let (app, _) = master();
     let mut a = Client::join(&app, Role::Publisher).await;
     let stream = a.publish().await;
-    end(
-        &app,
-        &mut a,
-        &stream,
-        1,
-        CloseReason::ConsentLost,
-        Cause::ConsentLost,
-    )
-    .await;
-    end(
-        &app,
-        &mut a,
-        &stream,
-        33,
-        CloseReason::ClosedByPeer,
-        Cause::ClosedByPeer,
-    )
-    .await;
-    end(
-        &app,
-        &mut a,
-        &stream,
-        1,
-        CloseReason::NodeStopped,
-        Cause::NodeStopped,
-    )
-    .await;
+    for ending in [
+        (1, CloseReason::ConsentLost, Cause::ConsentLost),
+        (33, CloseReason::ClosedByPeer, Cause::ClosedByPeer),
+        (1, CloseReason::NodeStopped, Cause::NodeStopped),
+    ] {
+        end(&app, &mut a, &stream, ending).await;
+    }
     let failures = shown(&app, now_millis())["transportFailures"].clone();
     let causes: Vec<_> = failures
         .as_array()
@@ -236,15 +214,8 @@ async fn failures_are_bounded() {
     let (app, _) = master();
     let mut a = Client::join(&app, Role::Publisher).await;
     let stream = a.publish().await;
-    end(
-        &app,
-        &mut a,
-        &stream,
-        40,
-        CloseReason::ConsentLost,
-        Cause::ConsentLost,
-    )
-    .await;
+    let lost = (40, CloseReason::ConsentLost, Cause::ConsentLost);
+    end(&app, &mut a, &stream, lost).await;
     let failures = shown(&app, now_millis())["transportFailures"].clone();
     assert_eq!(failures.as_array().map(Vec::len), Some(32));
 }
