@@ -7,15 +7,15 @@ import os from 'node:os';
 import path from 'node:path';
 
 const ALONE = ['18_runs', '19_quality', '23_priority', '25_cluster', '29_floods'];
-const LIGHT = ['06_loss', '15_operators', '21_voice', '22_paths', '32_alerts'];
+const LIGHT = ['06_loss', '15_operators', '21_voice', '22_addresses', '22_paths', '22_restarts', '32_alerts'];
 // What takes longest begins first, so that nobody waits for it alone in the end.
-const LONG = ['22_paths', '20_simulcast', '34_everybody', '01_call', '26_nodes', '30_boards', '03_session'];
+const LONG = ['22_paths', '21_voice', '20_simulcast', '34_everybody', '01_call', '26_nodes', '30_boards', '03_session'];
 
 const here = path.dirname(new URL(import.meta.url).pathname);
 const args = process.argv.slice(2);
 if (args.includes('--whole')) process.env.RINGCAST_WHOLE = '1';
 const at = args.indexOf('--lanes');
-const lanes = at < 0 ? Math.max(1, Math.min(4, os.availableParallelism())) : Number(args.splice(at, 2)[1]);
+const lanes = at < 0 ? Math.max(1, Math.min(4, os.availableParallelism() + 1)) : Number(args.splice(at, 2)[1]);
 const filter = args.find((arg) => !arg.startsWith('--')) ?? '';
 const rank = (file) => { const at = LONG.findIndex((name) => file.startsWith(name)); return at < 0 ? LONG.length : at; };
 const files = fs.readdirSync(path.join(here, 'tests')).filter((f) => f.endsWith('.test.mjs') && f.includes(filter)).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
@@ -69,7 +69,7 @@ async function runAll(files, width) {
 }
 
 await runAll(files.filter(isAlone), 1);
-await runAll(files.filter(isLight), Math.min(lanes, 2));
+await runAll(files.filter(isLight), Math.min(lanes, 3));
 await runAll(files.filter((file) => !isAlone(file) && !isLight(file)), lanes);
 console.log(`end-to-end: ${files.length - failed.length} of ${files.length} files ok, ${((Date.now() - started) / 1000).toFixed(0)} s`);
 if (failed.length > 0) {

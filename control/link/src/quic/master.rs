@@ -100,7 +100,9 @@ pub enum NoReport {
     #[error("the media node refuses: {0}")]
     Refused(String),
     /// It is no longer wanted on the node.
-    #[error("it is no longer wanted")]
+    #[error(
+        "it was taken back while it was being set up: its session has ended, or its media node has failed"
+    )]
     Withdrawn,
     /// It did not come in time.
     #[error("the media node did not answer in time")]
