@@ -1,6 +1,7 @@
 //! How fast decisions are made: `cargo run --release -p scheduler --example decisions [NODES [SESSIONS [STRATEGY]]]`.
 //!
-//! The cluster first gets its sessions; then sessions end, come and grow for a while, every node reports at least every two seconds,
+//! The cluster first gets its sessions; then sessions end and are learned from, come by names, some of them known, and grow for a
+//! while, every node reports at least every two seconds,
 //! and each decision is timed. Rates are by processor time, so that they say the same on a busy machine; the tails of single decisions
 //! do not.
 
@@ -8,7 +9,7 @@ use std::time::Instant as Clock;
 
 use clock::{Duration, Instant, Rng};
 use scheduler::{
-    Cluster, Fit, Hint, Limits, Policy, Rates, Report, Shape, Strategy, UnknownStrategy, growth,
+    Cluster, Fit, Hint, Limits, Policy, Predictor, Rates, Report, Shape, Strategy, UnknownStrategy,
 };
 
 /// Decisions that are timed.
@@ -46,8 +47,14 @@ fn processor_time() -> Duration {
     Duration::from_nanos(nanos.expect("Linux tells what a thread has used"))
 }
 
+/// Some come again, and more of them than can be remembered.
+fn name(session: u32) -> String {
+    format!("meeting-{}-of-many", session % 50_000)
+}
+
 struct World {
     cluster: Cluster<u32, u32>,
+    predictor: Predictor,
     rng: Rng,
     now: Instant,
     nodes: u32,
@@ -63,6 +70,7 @@ fn run(strategy: Strategy, fit: Fit, nodes: u32, sessions: u32) {
     };
     let mut world = World {
         cluster: Cluster::new(policy),
+        predictor: Predictor::default(),
         rng: Rng::from_number(1),
         now: Instant::from_millis(3_600_000),
         nodes,
@@ -82,7 +90,7 @@ fn run(strategy: Strategy, fit: Fit, nodes: u32, sessions: u32) {
     let all = processor_time();
     for decision in 0..DECISIONS {
         world.pass();
-        world.cluster.end(&decision);
+        world.end(decision);
         let began = Clock::now();
         world.place(sessions + decision);
         took.push(began.elapsed());
@@ -113,11 +121,19 @@ impl World {
         }
     }
 
+    fn end(&mut self, session: u32) {
+        if let Some(ended) = self.cluster.end(&session) {
+            self.predictor.ended(Some(&name(session)), &ended);
+        }
+    }
+
     fn place(&mut self, session: u32) {
-        let peak = growth::peak(Hint::default());
+        let forecast = self
+            .predictor
+            .foresee(Some(&name(session)), Hint::default());
         let placed = self
             .cluster
-            .place(self.now, session, None, peak, &mut self.rng);
+            .place(self.now, session, None, forecast, &mut self.rng);
         assert!(placed.is_ok(), "{placed:?}");
         let call = Shape {
             connections: 2,

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use clock::{Duration, Instant, Rng};
 
 use crate::choose::NoNode;
+use crate::forecast::{Ended, Forecast};
 use crate::index::{Index, Slot};
 use crate::load::{Demand, Load, Report, Shape};
 use crate::node::{Node, Standing};
@@ -124,7 +125,7 @@ where
         }
     }
 
-    /// Finds a node for a session that is expected to become `peak`, and puts it there: the wanted one, or else the best.
+    /// Finds a node for a session that is foreseen to become that, and puts it there: the wanted one, or else the best.
     ///
     /// # Errors
     /// [`NoNode`], when nobody can take it.
@@ -133,12 +134,13 @@ where
         now: Instant,
         session: S,
         wanted: Option<&N>,
-        peak: Shape,
+        forecast: impl Into<Forecast>,
         rng: &mut Rng,
     ) -> Result<N, NoNode<N>> {
         self.advance(now);
-        let slot = self.choose(wanted, peak.ends().demand(), rng)?;
-        self.put(now, slot, session, peak);
+        let forecast = forecast.into();
+        let slot = self.choose(wanted, forecast.peak.ends().demand(), rng)?;
+        self.put(now, slot, session, forecast);
         Ok(self.node(slot).name.clone())
     }
 
@@ -159,12 +161,8 @@ where
     /// A session is on a node since long: its load shows in what that reports.
     pub fn adopt(&mut self, now: Instant, session: S, name: &N, shape: Shape) {
         let slot = self.slot(name).unwrap_or_else(|| self.add(now, name));
-        let number = self.put(now, slot, session, Shape::default());
-        self.change(now, number, |session| {
-            session.since = Instant::ZERO;
-            session.shape = shape;
-            (session.marked, session.seen) = (shape.ends(), shape.ends());
-        });
+        let number = self.put(now, slot, session, Shape::default().into());
+        self.change(now, number, |session| session.settle(shape));
     }
 
     /// A session is of this shape now.
@@ -174,18 +172,16 @@ where
         }
     }
 
-    /// A session is over.
-    pub fn end(&mut self, session: &S) {
-        let Some(number) = self.sessions.number(session) else {
-            return;
-        };
+    /// A session is over, or no longer where it was. Answers what became of it, if it was anywhere.
+    pub fn end(&mut self, session: &S) -> Option<Ended> {
+        let number = self.sessions.number(session)?;
         self.unreserve(number);
-        if let Some(session) = self.sessions.remove(session) {
-            let held = &mut self.node_mut(session.node).held;
-            held.remove(&session.shape);
-            held.sessions -= 1;
-            self.rank(session.node);
-        }
+        let session = self.sessions.remove(session)?;
+        let held = &mut self.node_mut(session.node).held;
+        held.remove(&session.shape);
+        held.sessions -= 1;
+        self.rank(session.node);
+        Some(session.ended())
     }
 
     /// How many sessions are placed.
@@ -275,9 +271,11 @@ where
         self.index.set(slot, rank);
     }
 
-    fn put(&mut self, now: Instant, slot: Slot, session: S, peak: Shape) -> Number {
+    fn put(&mut self, now: Instant, slot: Slot, session: S, forecast: Forecast) -> Number {
         self.end(&session);
-        let number = self.sessions.insert(session, Session::new(slot, now, peak));
+        let number = self
+            .sessions
+            .insert(session, Session::new(slot, now, forecast));
         self.node_mut(slot).held.sessions += 1;
         self.change(now, number, |_| {});
         number

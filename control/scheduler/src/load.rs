@@ -41,6 +41,17 @@ impl Shape {
         self.publishers.saturating_add(self.subscribers)
     }
 
+    /// The larger of each.
+    pub(crate) fn greatest(self, other: Self) -> Self {
+        Self {
+            connections: self.connections.max(other.connections),
+            publishers: self.publishers.max(other.publishers),
+            subscribers: self.subscribers.max(other.subscribers),
+            media_lines: self.media_lines.max(other.media_lines),
+            taps: self.taps.max(other.taps),
+        }
+    }
+
     pub(crate) fn ends(&self) -> Ends {
         Ends {
             publishers: self.publishers,
@@ -75,14 +86,7 @@ impl Ends {
 
     /// What that takes, reckoned with usual streams.
     pub fn demand(self) -> Demand {
-        let (publishers, subscribers) = (f64::from(self.publishers), f64::from(self.subscribers));
-        let streams = publishers + subscribers;
-        Demand {
-            packets: streams * STREAM_PACKETS,
-            bits: streams * STREAM_BITS,
-            transports: streams,
-            memory: publishers * PUBLISHER_MEMORY + subscribers * SUBSCRIBER_MEMORY,
-        }
+        Demand::of(self.publishers.into(), self.subscribers.into())
     }
 }
 
@@ -107,6 +111,17 @@ impl Demand {
         transports: 0.0,
         memory: 0.0,
     };
+
+    /// What usual streams take. Parts of streams are expected ones.
+    pub(crate) fn of(publishers: f64, subscribers: f64) -> Self {
+        let streams = publishers + subscribers;
+        Self {
+            packets: streams * STREAM_PACKETS,
+            bits: streams * STREAM_BITS,
+            transports: streams,
+            memory: publishers * PUBLISHER_MEMORY + subscribers * SUBSCRIBER_MEMORY,
+        }
+    }
 
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use clock::Instant;
+use clock::{Duration, Instant};
 
+use crate::forecast::{Ended, Forecast};
 use crate::growth;
 use crate::index::Slot;
 use crate::load::{Demand, Ends, Shape};
@@ -12,15 +13,22 @@ use crate::load::{Demand, Ends, Shape};
 /// The number of a session.
 pub type Number = u32;
 
+/// At this age of a session is noted what its growth promises.
+const NOTED: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(crate) struct Session {
     pub node: Slot,
     /// When it was placed.
     pub since: Instant,
-    /// What it is expected to become.
-    pub peak: Ends,
+    /// What it is expected to become; none of one that is there since long.
+    pub forecast: Option<Forecast>,
+    /// How many streams its growth promised at a minute's age.
+    promised: Option<f64>,
     /// What it is.
     pub shape: Shape,
+    /// What it was at its greatest.
+    greatest: Shape,
     /// When it last changed.
     pub changed_at: Instant,
     /// What it was at the last report.
@@ -35,12 +43,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub fn new(node: Slot, now: Instant, peak: Shape) -> Self {
+    pub fn new(node: Slot, now: Instant, forecast: Forecast) -> Self {
         Self {
             node,
             since: now,
-            peak: peak.ends(),
+            forecast: Some(forecast),
+            promised: None,
             shape: Shape::default(),
+            greatest: Shape::default(),
             changed_at: now,
             marked: Ends::default(),
             seen: Ends::default(),
@@ -48,6 +58,14 @@ impl Session {
             growth: Demand::NONE,
             young: None,
         }
+    }
+
+    /// It has been there since long, and of this shape.
+    pub fn settle(&mut self, shape: Shape) {
+        self.since = Instant::ZERO;
+        self.forecast = None;
+        (self.shape, self.greatest) = (shape, shape);
+        (self.marked, self.seen) = (shape.ends(), shape.ends());
     }
 
     /// A report came. Rates are averages since the report before, so only what was there at that one shows whole.
@@ -62,18 +80,43 @@ impl Session {
 
     /// What has ended shows no more.
     pub fn reshape(&mut self, now: Instant, shape: Shape) {
+        self.note(now);
         let ends = shape.ends();
         self.shape = shape;
+        self.greatest = self.greatest.greatest(shape);
         self.changed_at = now;
         self.marked = self.marked.common(ends);
         self.seen = self.seen.common(ends);
     }
 
     /// What is to be reserved for it.
-    pub fn reservation(&self, now: Instant) -> (Demand, Demand) {
-        let ends = self.shape.ends();
-        let unseen = ends.beyond(self.seen).demand();
-        (unseen, growth::reserve(now, self.since, self.peak, ends))
+    pub fn reservation(&mut self, now: Instant) -> (Demand, Demand) {
+        let unseen = self.shape.ends().beyond(self.seen).demand();
+        let Some(forecast) = &self.forecast else {
+            return (unseen, Demand::NONE);
+        };
+        let age = now.saturating_since(self.since);
+        let growth = growth::reserve(forecast, &self.shape, age);
+        self.note(now);
+        (unseen, growth)
+    }
+
+    /// Notes what its growth promised, by what it has been until now.
+    fn note(&mut self, now: Instant) {
+        let growing = self.forecast.filter(|forecast| forecast.follows_growth);
+        if let (None, Some(forecast)) = (self.promised, growing)
+            && now.saturating_since(self.since) >= NOTED
+        {
+            self.promised = Some(growth::streams(&forecast, &self.shape, NOTED));
+        }
+    }
+
+    pub fn ended(&self) -> Ended {
+        Ended {
+            became: self.greatest,
+            forecast: self.forecast,
+            promised: self.promised,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use clock::{Duration, Instant, Rng};
-use scheduler::{Cluster, Fit, Hint, Limits, Policy, Rates, Report, Shape, growth};
+use scheduler::{Cluster, Fit, Hint, Limits, Policy, Predictor, Rates, Report, Shape, growth};
 
 const NODES: u32 = 10;
 /// Packets a second that a node carries, and that a stream has.
@@ -25,6 +25,7 @@ enum Rule {
 struct Field {
     rule: Rule,
     cluster: Cluster<u32, u32>,
+    predictor: Predictor,
     rng: Rng,
     start: Instant,
     second: u64,
@@ -63,6 +64,7 @@ impl Field {
                 fit,
                 ..Policy::default()
             }),
+            predictor: Predictor::default(),
             rng: Rng::from_number(seed),
             start: Instant::from_millis(10_000_000),
             second: 0,
@@ -135,7 +137,7 @@ impl Field {
         }
     }
 
-    fn place(&mut self, session: u32, hint: Hint) {
+    fn place(&mut self, session: u32, name: Option<&str>, hint: Hint) {
         let node = match self.rule {
             Rule::Reported => {
                 let least = self.reported.values().copied().fold(f64::MAX, f64::min);
@@ -147,17 +149,22 @@ impl Field {
                 *equals[self.rng.below(equals.len() as u64) as usize].0
             }
             Rule::Ours(_) => {
-                let placed = self.cluster.place(
-                    self.now(),
-                    session,
-                    None,
-                    growth::peak(hint),
-                    &mut self.rng,
-                );
+                let now = self.now();
+                let forecast = self.predictor.foresee(name, hint);
+                let placed = self
+                    .cluster
+                    .place(now, session, None, forecast, &mut self.rng);
                 placed.expect("there is room")
             }
         };
         self.sessions.insert(session, (node, Shape::default()));
+    }
+
+    fn end(&mut self, session: u32, name: Option<&str>) {
+        self.sessions.remove(&session);
+        if let Some(ended) = self.cluster.end(&session) {
+            self.predictor.ended(name, &ended);
+        }
     }
 
     fn reshape(&mut self, session: u32, shape: Shape) {
@@ -189,7 +196,7 @@ fn herd(rule: Rule, seed: u64, silent: bool) -> (usize, usize) {
                 false => field.pass(),
             }
         }
-        field.place(session, Hint::default());
+        field.place(session, None, Hint::default());
         field.reshape(session, meeting(1));
     }
     field.sessions.retain(|session, _| *session < 1000);
@@ -214,20 +221,48 @@ fn a_herd_is_spread_though_reports_stand_still() {
     assert_eq!(herd(Rule::Reported, 1, false), (92, 0));
 }
 
-/// 40 classes that begin within two minutes with one user each, and have 30 after five; without hints or with them.
-fn classrooms(rule: Rule, seed: u64, hinted: bool) -> f64 {
+/// What is known of classes before they begin.
+#[derive(Clone, Copy, PartialEq)]
+enum Known {
+    Nothing,
+    Hints,
+    /// That they were so large last week.
+    Names,
+}
+
+fn class(session: u32) -> String {
+    format!("class of teacher {session}, physics")
+}
+
+/// Classes have been held, somewhere.
+fn last_week(field: &mut Field) {
+    for session in 0..40 {
+        field.place(session, Some(&class(session)), Hint::default());
+        field.reshape(session, classroom(30));
+        field.end(session, Some(&class(session)));
+    }
+    field.second += 100_000;
+    field.report();
+}
+
+/// 40 classes that begin within two minutes with one user each, and have 30 after five.
+fn classrooms(rule: Rule, seed: u64, known: Known) -> f64 {
     let mut field = Field::new(rule, seed);
-    let hint = match hinted {
-        true => Hint {
+    let hint = match known {
+        Known::Hints => Hint {
             connections: Some(30),
             publishers: Some(2),
         },
-        false => Hint::default(),
+        Known::Nothing | Known::Names => Hint::default(),
     };
+    if known == Known::Names {
+        last_week(&mut field);
+    }
     let mut worst: f64 = 0.0;
     for second in 0..600_u32 {
         if second % 3 == 0 && second < 120 {
-            field.place(second / 3, hint);
+            let session = second / 3;
+            field.place(session, Some(&class(session)), hint);
         }
         for session in 0..40 {
             let age = second.saturating_sub(session * 3);
@@ -256,14 +291,16 @@ fn classrooms_grow_apart() {
     // 40 classes of 60 streams on 10 nodes of 1000: a quarter of each if they are spread well.
     let even = 0.24;
     let mut results = BTreeMap::new();
-    for (name, rule, hinted) in [
-        ("reported", Rule::Reported, false),
-        ("two choices", OURS, false),
-        ("two choices, hints", OURS, true),
-        ("best fit", PACKING, false),
-        ("best fit, hints", PACKING, true),
+    for (name, rule, known) in [
+        ("reported", Rule::Reported, Known::Nothing),
+        ("two choices", OURS, Known::Nothing),
+        ("two choices, hints", OURS, Known::Hints),
+        ("two choices, names", OURS, Known::Names),
+        ("best fit", PACKING, Known::Nothing),
+        ("best fit, hints", PACKING, Known::Hints),
+        ("best fit, names", PACKING, Known::Names),
     ] {
-        let (median, worst) = runs(|seed| classrooms(rule, seed, hinted));
+        let (median, worst) = runs(|seed| classrooms(rule, seed, known));
         println!(
             "{name}: load of the fullest node {median:.2}, at worst {worst:.2}; even is {even}"
         );
@@ -271,9 +308,11 @@ fn classrooms_grow_apart() {
     }
     assert!(results["two choices"] < 2.0 * even);
     assert!(results["two choices, hints"] < 2.0 * even);
+    assert!(results["two choices, names"] < 2.0 * even);
     // That is why it is the default: who packs without knowing what comes overloads a node.
     assert!(results["best fit"] > 1.0);
     assert!(results["best fit, hints"] < 1.0);
+    assert!(results["best fit, names"] < 1.0);
 }
 
 /// Calls of all sizes that come and go for half an hour, where reports come late.
@@ -290,7 +329,7 @@ fn mixture(rule: Rule, seed: u64) -> f64 {
                 70..95 => 3 + chance.below(5) as u32,
                 _ => 8 + chance.below(17) as u32,
             };
-            field.place(next, Hint::default());
+            field.place(next, None, Hint::default());
             field.reshape(next, meeting(1));
             ends.insert(next, (second + 30 + chance.below(240), size));
             next += 1;
@@ -301,8 +340,7 @@ fn mixture(rule: Rule, seed: u64) -> f64 {
             .map(|(session, _)| *session)
             .collect();
         for session in due {
-            field.cluster.end(&session);
-            field.sessions.remove(&session);
+            field.end(session, None);
             ends.remove(&session);
         }
         let growing = ends

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use clock::Rng;
-use scheduler::{Cluster, Hint, NoNode, NodeView, Policy, Shape, Strategy, growth};
+use scheduler::{Cluster, Hint, NoNode, NodeView, Policy, Predictor, Shape, Strategy};
 
 use crate::domain::{NodeId, SessionId};
 
@@ -17,6 +17,7 @@ pub use sample::{NAMES, Sample};
 /// The nodes' loads.
 pub struct Loads {
     cluster: Cluster<NodeId, SessionId>,
+    predictor: Predictor,
     rng: Rng,
     /// The zero of the scheduler's time.
     zero: Instant,
@@ -32,6 +33,7 @@ impl Loads {
     pub fn new(policy: Policy, seed: u64) -> Self {
         Self {
             cluster: Cluster::new(policy),
+            predictor: Predictor::default(),
             rng: Rng::from_number(seed),
             // Before everything that is told of, and so far that nothing is that old by mistake.
             zero: Instant::now(),
@@ -116,9 +118,9 @@ impl Loads {
         wanted: Option<&NodeId>,
         hint: Hint,
     ) -> Result<NodeId, Unplaced> {
-        let (now, peak) = (self.time(now), growth::peak(hint));
+        let (now, forecast) = (self.time(now), self.predictor.foresee(None, hint));
         self.cluster
-            .place(now, session.clone(), wanted, peak, &mut self.rng)
+            .place(now, session.clone(), wanted, forecast, &mut self.rng)
     }
 
     /// Whether somebody would take a session now.

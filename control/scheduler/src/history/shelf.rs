@@ -1,0 +1,86 @@
+//! So many names and no more: who was longest not heard of goes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Learned, Memory, PEAKS};
+use crate::load::Shape;
+
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    room: usize,
+    names: HashMap<Box<str>, Memory>,
+    /// The names by their turns: the first is who was longest not heard of.
+    turns: BTreeMap<u64, Box<str>>,
+    last_turn: u64,
+}
+
+impl Shelf {
+    /// An empty one, for so many.
+    pub fn new(room: usize) -> Self {
+        Self {
+            room,
+            names: HashMap::new(),
+            turns: BTreeMap::new(),
+            last_turn: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub fn peaks(&self, name: &str) -> Option<&[Shape]> {
+        Some(&self.names.get(name)?.peaks)
+    }
+
+    /// A session of that name became this.
+    pub fn learn(&mut self, name: &str, peak: Shape) -> Learned {
+        let mut memory = match self.names.get_mut(name) {
+            Some(known) => std::mem::replace(known, Memory::NONE),
+            None => Memory::NONE,
+        };
+        // Its place among the turns goes with it.
+        self.turns.remove(&memory.turn);
+        if memory.peaks.len() >= PEAKS {
+            memory.peaks.remove(0);
+        }
+        memory.peaks.push(peak);
+        memory.turn = self.last_turn + 1;
+        Learned {
+            memory: memory.clone(),
+            forgotten: self.put(name.into(), memory),
+        }
+    }
+
+    /// What was kept of a name that is not here. Answers who was forgotten for it.
+    pub fn restore(&mut self, name: Box<str>, mut memory: Memory) -> Option<Box<str>> {
+        let more = memory.peaks.len().saturating_sub(PEAKS);
+        memory.peaks.drain(..more);
+        // Two that claim the same turn have it one after the other, and nobody has the last of all.
+        memory.turn = memory.turn.min(u64::MAX / 2).max(self.last_turn + 1);
+        self.put(name, memory)
+    }
+
+    /// With a turn that is later than all.
+    fn put(&mut self, name: Box<str>, memory: Memory) -> Option<Box<str>> {
+        self.last_turn = memory.turn;
+        self.turns.insert(memory.turn, name.clone());
+        if let Some(before) = self.names.insert(name, memory) {
+            self.turns.remove(&before.turn);
+        }
+        if self.names.len() <= self.room {
+            return None;
+        }
+        let (_, oldest) = self.turns.pop_first()?;
+        self.names.remove(&oldest);
+        Some(oldest)
+    }
+}
+
+impl Memory {
+    /// Nothing; turns begin with 1.
+    const NONE: Self = Self {
+        turn: 0,
+        peaks: Vec::new(),
+    };
+}
