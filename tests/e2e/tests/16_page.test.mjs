@@ -110,15 +110,15 @@ test('refusals are told in words', async () => {
   await page.$eval('#session', (one) => { one.value = 'no such name'; one.pattern = '.*'; });
   await page.click('#join-button');
   await until('the name is refused', async () => (await error(page)).includes('letters, digits'));
-  const ask = () => fetch(`${cluster.url}/demo/token`, { method: 'POST', body: JSON.stringify({ sessionId: 'page' }) });
-  const answers = await Promise.all(Array.from({ length: 40 }, ask));
-  assert.ok(answers.some((answer) => answer.status === 429), 'tokens are limited');
-  // The limit refills while a busy machine takes its time to click, so others go on asking meanwhile.
-  let clicking = true;
-  const crowd = Promise.all(Array.from({ length: 4 }, async () => { while (clicking) await ask(); }));
-  await page.$eval('#session', (one) => { one.value = 'page'; });
-  await page.click('#join-button');
-  await until('it is asked to wait', async () => (await error(page)).includes('Try again in a moment')).finally(() => { clicking = false; });
-  await crowd;
+  // The browser has a few connections: who joins waits behind all who asked before, and nobody has time to be let in again.
+  const answers = page.evaluate(async (body) => {
+    const asked = Array.from({ length: 100 }, () => fetch('/demo/token', { method: 'POST', body }));
+    document.querySelector('#session').value = 'page';
+    document.querySelector('#join-button').click();
+    return (await Promise.all(asked)).map(({ status }) => status);
+  }, JSON.stringify({ sessionId: 'page' }));
+  await until('it is asked to wait', async () => (await error(page)).includes('Try again in a moment'));
+  const statuses = await answers;
+  assert.ok(statuses.includes(200) && statuses.includes(429), 'tokens are limited');
   await page.close();
 });
