@@ -15,7 +15,7 @@ use scheduler::{Hint, Strategy};
 use crate::api::limits::{Places, Rate};
 use crate::api::rpc::sessions::{Member, Overdue, RpcSessions};
 use crate::auth::Door;
-use crate::cluster::load::Unplaced;
+use crate::cluster::load::{self, Unplaced};
 use crate::cluster::{Loads, MediaNode, Registry};
 use crate::config::Config;
 use crate::domain::ids::SystemChance;
@@ -130,11 +130,13 @@ impl App {
         registry.restore(loaded.parse(Table::Nodes)?);
         let mut domain = Domain::restored(&mut loaded)?;
         domain.set_bounds(config.bounds());
+        let mut batch = Batch::default();
+        let history = load::kept::restored(&mut loaded, &mut batch)?;
         let mut core = Core {
             domain,
             media: Reconciler::restored(&mut loaded)?,
             registry,
-            loads: Loads::new(policy, chance.next_u64()),
+            loads: Loads::new(policy, history, chance.next_u64()),
             standings: Standings::default(),
             rpc: RpcSessions::restored(&mut loaded, Instant::now() + grace)?,
             joins: Joins::default(),
@@ -142,7 +144,7 @@ impl App {
             joins_by_address: Rate::new(config.joins_per_address_rate),
             demo_tokens_by_address: Rate::new(DEMO_TOKENS_RATE),
             chance: Box::new(chance),
-            batch: Batch::default(),
+            batch,
             desired_before,
             events: Ledger::new(facts.cluster.clone(), facts.epoch, events::targets(&config)),
             held: Held::default(),
@@ -479,7 +481,7 @@ impl Core {
             Ok(_) | Err(Unplaced::NoneUp | Unplaced::WantedNotUp(_)) => {}
             Err(error) => return Err(error),
         }
-        self.loads.end(session);
+        self.loads.unplace(session);
         self.look_at_loads(now);
         self.loads.place(now, session, wanted, hint)
     }
@@ -531,7 +533,7 @@ impl Core {
         }
         tracing::info!(%session, %node, "the media node is full: the session goes elsewhere");
         self.metrics.placement_moved();
-        self.loads.end(session);
+        self.loads.unplace(session);
         self.domain.unplace(session);
         true
     }
@@ -675,9 +677,22 @@ impl Core {
                 }
                 // Another one of that name may be there already.
                 if self.domain.session(&session).is_none() {
-                    self.loads.end(&session);
+                    self.learn(&session);
                 }
             }
+        }
+    }
+
+    /// A session is over: the next one of its name is placed by what this one became.
+    fn learn(&mut self, session: &SessionId) {
+        let Some((ended, learned)) = self.loads.over(session) else {
+            return;
+        };
+        for (source, ratio) in ended.ratios() {
+            self.metrics.prediction(source, ratio);
+        }
+        if let Some(learned) = learned {
+            load::kept::keep(&mut self.batch, session, learned);
         }
     }
 

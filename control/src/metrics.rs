@@ -12,7 +12,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use scheduler::Standing;
+use scheduler::{Source, Standing};
 
 use crate::app::{Core, now_millis};
 use crate::cluster::{Health, Status};
@@ -82,6 +82,9 @@ const SIZE_BUCKETS: [f64; 15] = [
     1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 12.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0,
 ];
 
+/// From a fourth of what came to sixteen times that: the middle is right.
+const PREDICTION_BUCKETS: [f64; 7] = [0.25, 0.5, 0.8, 1.25, 2.0, 4.0, 16.0];
+
 /// The most series that each media node adds to the page: what is told by node.
 #[cfg(test)]
 const NODE_SERIES_MAX: usize = 24;
@@ -97,6 +100,7 @@ table! {
     placements: IntCounterVec("ringcast_master_placements_total", "Sessions that were to be placed on a media node, by outcome.", ["outcome"]);
     placements_foreseen: IntCounterVec("ringcast_master_placements_foreseen_total", "Connections that applications were refused because their session could not be placed, by reason.", ["outcome"]);
     placements_moved: IntCounter("ringcast_master_placements_moved_total", "Sessions that were placed anew because their media node refused them.");
+    predictions: HistogramVec("ringcast_master_prediction_ratio", "Streams that a session was foreseen to have, for each that it had at its greatest, each session once, when it is over; 1 is right. By what it was foreseen from when it was placed: the application (hint), earlier sessions of its name (name) or of the beginning of its name (stem), earlier ones of which nothing was known either (strangers), or nothing (usual); and once more by how it had grown when it was a minute old (growth).", ["source"]; PREDICTION_BUCKETS);
     placement_duration: Histogram("ringcast_master_placement_duration_seconds", "Time to choose a media node, seconds."; STEP_BUCKETS);
     loads_read: IntCounterVec("ringcast_master_node_load_reads_total", "Attempts to read a media node's metrics, by outcome.", ["outcome"]);
     load_ratio: GaugeVec("ringcast_master_node_load_ratio", "Load of a media node: the largest of its components against its own limit, with what was placed since its last report; 1 is full.", ["node"]);
@@ -376,6 +380,13 @@ impl Metrics {
         self.placement_duration.observe(took.as_secs_f64());
     }
 
+    /// A session is over for each of whose streams so many were foreseen.
+    pub fn prediction(&self, source: Source, ratio: f64) {
+        self.predictions
+            .with_label_values(&[source.as_str()])
+            .observe(ratio);
+    }
+
     /// An application was told that a session can't be placed.
     pub fn placement_foreseen(&self, outcome: &str) {
         self.placements_foreseen.with_label_values(&[outcome]).inc();
@@ -489,6 +500,7 @@ mod tests {
         metrics.join(Phase::Connect, Duration::from_millis(300));
         metrics.session_over(4);
         metrics.placement("placed", Duration::from_micros(3));
+        metrics.prediction(Source::Name, 1.0);
         metrics.transport_closed(link::CloseReason::NoCommonSrtpProfile);
         let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
         metrics.certificate("link", Some(expiry));
@@ -502,6 +514,8 @@ mod tests {
             "ringcast_master_transports_closed_total{reason=\"no_common_srtp_profile\"} 1",
             "ringcast_master_join_duration_seconds_bucket{phase=\"connect\",le=\"0.25\"} 0",
             "ringcast_master_join_duration_seconds_bucket{phase=\"connect\",le=\"0.5\"} 1",
+            "ringcast_master_prediction_ratio_bucket{source=\"name\",le=\"0.8\"} 0",
+            "ringcast_master_prediction_ratio_bucket{source=\"name\",le=\"1.25\"} 1",
             "ringcast_master_session_participants_bucket{le=\"3.0\"} 0",
             "ringcast_master_session_participants_bucket{le=\"4.0\"} 1",
         ] {

@@ -164,6 +164,11 @@ impl History {
         (peaks.len() >= STEM_LEAST).then_some((peaks, Known::Stem))
     }
 
+    /// All that is remembered of names, in no order.
+    pub fn memories(&self) -> impl Iterator<Item = (&str, &Memory)> {
+        self.names.memories()
+    }
+
     /// How many names are remembered.
     pub fn names(&self) -> usize {
         self.names.len()

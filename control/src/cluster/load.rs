@@ -2,13 +2,17 @@
 //!
 //! Pure: what is read comes in by [`Loads::sampled`], from [`watch`](crate::load_watch) in the running master.
 
+pub mod kept;
 mod sample;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use clock::Rng;
-use scheduler::{Cluster, Hint, NoNode, NodeView, Policy, Predictor, Shape, Strategy};
+use scheduler::history::Learned;
+use scheduler::{
+    Cluster, Ended, Hint, History, NoNode, NodeView, Policy, Predictor, Shape, Sources, Strategy,
+};
 
 use crate::domain::{NodeId, SessionId};
 
@@ -29,11 +33,11 @@ pub struct Loads {
 pub type Unplaced = NoNode<NodeId>;
 
 impl Loads {
-    /// No nodes. `seed` is for chance that nobody need be afraid of.
-    pub fn new(policy: Policy, seed: u64) -> Self {
+    /// No nodes, and what is known of earlier sessions. `seed` is for chance that nobody need be afraid of.
+    pub fn new(policy: Policy, history: History, seed: u64) -> Self {
         Self {
             cluster: Cluster::new(policy),
-            predictor: Predictor::default(),
+            predictor: Predictor::new(Sources::default(), history),
             rng: Rng::from_number(seed),
             // Before everything that is told of, and so far that nothing is that old by mistake.
             zero: Instant::now(),
@@ -118,7 +122,8 @@ impl Loads {
         wanted: Option<&NodeId>,
         hint: Hint,
     ) -> Result<NodeId, Unplaced> {
-        let (now, forecast) = (self.time(now), self.predictor.foresee(None, hint));
+        let forecast = self.predictor.foresee(name(session), hint);
+        let now = self.time(now);
         self.cluster
             .place(now, session.clone(), wanted, forecast, &mut self.rng)
     }
@@ -144,9 +149,23 @@ impl Loads {
         self.cluster.reshape(now, session, shape);
     }
 
-    /// A session is over, or is no longer where it was.
-    pub fn end(&mut self, session: &SessionId) {
-        self.cluster.end(session);
+    /// A session is no longer where it was, and goes on elsewhere.
+    pub fn unplace(&mut self, session: &SessionId) {
+        // Nothing can be learned from part of it.
+        let _ = self.cluster.end(session);
+    }
+
+    /// A session is over. Answers what became of it, and what there is to keep of that.
+    pub fn over(&mut self, session: &SessionId) -> Option<(Ended, Option<Learned>)> {
+        let ended = self.cluster.end(session)?;
+        let learned = self.predictor.ended(name(session), &ended);
+        Some((ended, learned))
+    }
+
+    /// What is remembered of earlier sessions.
+    #[cfg(test)]
+    pub fn history(&self) -> &History {
+        self.predictor.history()
     }
 
     /// How a node stands.
@@ -167,13 +186,22 @@ impl Loads {
     }
 }
 
+/// The name by which a session may come again.
+fn name(session: &SessionId) -> Option<&str> {
+    session.is_chosen().then_some(session.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::testing::Seeded;
 
     fn loads() -> (Loads, Instant, [NodeId; 2]) {
         let nodes = ["a", "b"].map(NodeId::new);
-        let (mut loads, now) = (Loads::new(Policy::default(), 1), Instant::now());
+        let (mut loads, now) = (
+            Loads::new(Policy::default(), History::default(), 1),
+            Instant::now(),
+        );
         loads.look(now, nodes.iter().map(|node| (node, true)));
         (loads, now, nodes)
     }
@@ -231,5 +259,41 @@ mod tests {
             (view.sessions, view.unseen, view.growth),
             (1, scheduler::Demand::NONE, scheduler::Demand::NONE)
         );
+    }
+
+    #[test]
+    fn a_name_that_we_drew_is_nobodys_habit() {
+        let (mut loads, now, _) = loads();
+        let large = Shape {
+            connections: 20,
+            publishers: 20,
+            subscribers: 380,
+            ..Shape::default()
+        };
+        let mut reserved = |id: &str| {
+            let session = SessionId::new(id);
+            let placed = loads.place(now, &session, None, Hint::default());
+            let node = placed.expect("there is room");
+            let view = loads.view(now, &node).expect("known");
+            loads.reshape(now, &session, large);
+            let (_, learned) = loads.over(&session).expect("it was there");
+            (view.growth.transports, learned.is_some())
+        };
+        let drawn = crate::domain::ids::random("ses_", 9, &mut Seeded(3));
+        assert_eq!(reserved(&drawn), (16.0, false));
+        assert_eq!(reserved(&drawn), (16.0, false));
+        assert_eq!(reserved("ses_lecture"), (16.0, true));
+        assert_eq!(reserved("ses_lecture"), (400.0, true));
+    }
+
+    #[test]
+    fn who_is_moved_is_not_over() {
+        let (mut loads, now, _) = loads();
+        let session = SessionId::new("S");
+        let placed = loads.place(now, &session, None, Hint::default());
+        assert!(placed.is_ok());
+        loads.unplace(&session);
+        assert!(loads.over(&session).is_none());
+        assert_eq!(loads.history().names(), 0);
     }
 }

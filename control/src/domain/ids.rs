@@ -64,6 +64,19 @@ id!(
     NodeId
 );
 
+/// How ids of sessions begin that we draw.
+pub const SESSION: &str = "ses_";
+/// How many random letters and digits follow the first one.
+pub const SESSION_TAIL: usize = 9;
+
+impl SessionId {
+    /// Whether an application chose it, and may choose it again another day. (If it chose one in the shape of ours, that is taken for ours.)
+    pub fn is_chosen(&self) -> bool {
+        let drawn = self.0.strip_prefix(SESSION);
+        drawn.is_none_or(|tail| tail.len() != 1 + SESSION_TAIL)
+    }
+}
+
 /// The fixed id of the hidden connection that records a session.
 pub const RECORDER: &str = "RECORDER";
 /// The fixed id of the hidden connection that transcribes a session.

@@ -339,7 +339,7 @@ impl Domain {
 
     fn free_session_id(&self, chance: &mut dyn Chance) -> SessionId {
         loop {
-            let id = SessionId::new(ids::random("ses_", 9, chance));
+            let id = SessionId::new(ids::random(ids::SESSION, ids::SESSION_TAIL, chance));
             if !self.sessions.contains_key(&id) {
                 return id;
             }

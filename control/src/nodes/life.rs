@@ -134,7 +134,7 @@ impl Core {
             });
             if !must_stay && !self.media.has_media(&id) {
                 tracing::info!(session = %id, %node, "the session goes elsewhere");
-                self.loads.end(&id);
+                self.loads.unplace(&id);
                 self.domain.unplace(&id);
             }
         }
@@ -317,7 +317,7 @@ impl Core {
         // Who has a place on it and was never there gets another one.
         for session in self.domain.unjoined_on(node) {
             self.domain.unplace(&session);
-            self.loads.end(&session);
+            self.loads.unplace(&session);
         }
         let sessions = self.domain.node_lost(node, Reason::MediaServerDisconnect);
         if sessions > 0 {

@@ -27,6 +27,8 @@ pub enum Table {
     Facts,
     /// What was counted and must never be counted again.
     Counters,
+    /// What earlier sessions became, by their ids.
+    History,
 }
 
 /// One row from now on.

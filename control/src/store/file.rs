@@ -20,7 +20,8 @@ const APPLICATION: i64 = 0x5269_6e67;
 const BUSY: Duration = Duration::from_secs(1);
 
 /// The steps that made the present form, oldest first: one for each version of it.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE sessions      (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE connections   (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE rpc_sessions  (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -32,7 +33,11 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE events        (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE facts         (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE counters      (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"];
+",
+    "
+    CREATE TABLE history       (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+",
+];
 
 /// Why there is no state to work with.
 #[derive(Debug, thiserror::Error)]
@@ -422,7 +427,7 @@ fn keep_private(path: &Path) -> std::io::Result<()> {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Sessions,
         Self::Connections,
         Self::RpcSessions,
@@ -434,6 +439,7 @@ impl Table {
         Self::Events,
         Self::Facts,
         Self::Counters,
+        Self::History,
     ];
 
     /// Its name in the file.
@@ -450,6 +456,7 @@ impl Table {
             Self::Events => "events",
             Self::Facts => "facts",
             Self::Counters => "counters",
+            Self::History => "history",
         }
     }
 }

@@ -29,6 +29,10 @@ impl Shelf {
         self.names.len()
     }
 
+    pub fn memories(&self) -> impl Iterator<Item = (&str, &Memory)> {
+        self.names.iter().map(|(name, memory)| (&**name, memory))
+    }
+
     pub fn peaks(&self, name: &str) -> Option<&[Shape]> {
         Some(&self.names.get(name)?.peaks)
     }

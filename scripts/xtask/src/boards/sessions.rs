@@ -49,6 +49,8 @@ fn joining() -> Row {
         series("Placements foreseen to fail, or done again", "cps", "Connections that applications were refused, by reason; sessions that were placed anew because a node refused them.")
             .ask("sum by (outcome) (rate(ringcast_master_placements_foreseen_total{@cluster}[@rate]))", "{{outcome}}")
             .ask("sum(rate(ringcast_master_placements_moved_total{@cluster}[@rate]))", "placed anew"),
+        series("Sizes foreseen", "short", "Streams that sessions were foreseen to have for each that they had at their greatest, by what that was foreseen from; half of them are above, half below. 1 is right; placement keeps room for what most stay within, so a little more is meant.")
+            .ask("histogram_quantile(0.5, sum by (source, le) (rate(ringcast_master_prediction_ratio_bucket{@cluster}[@rate])))", "{{source}}"),
         series("Transports that ended", "cps", "By reason, as the master heard of it. What timed out or failed never had a picture.")
             .ask("sum by (reason) (rate(ringcast_master_transports_closed_total{@cluster}[@rate]))", "{{reason}}").stacked().if_none("None so far"),
         series("Came into trouble", "cps", "Transports on which nothing flowed for seconds, or that ended so, by the cause.")

@@ -19,6 +19,7 @@ fn image(app: &App) -> BTreeMap<(Table, String), String> {
         core.domain.write(&mut batch);
         core.media.write(&mut batch);
         core.rpc.keep(&mut batch, false);
+        crate::cluster::load::kept::keep_all(&mut batch, core.loads.history());
         let rows = batch.rows().iter().map(|row| match row {
             Row::Put(table, key, value) => ((*table, key.clone()), value.clone()),
             Row::Remove(table, key) => panic!("{table:?} {key} is there no more"),
@@ -37,6 +38,7 @@ fn kept(dir: &Dir, of: &BTreeMap<(Table, String), String>) -> BTreeMap<(Table, S
         Table::Publications,
         Table::Subscriptions,
         Table::Counters,
+        Table::History,
     ];
     let rows = tables.into_iter().flat_map(|table| {
         let rows = loaded.take(table).into_iter();

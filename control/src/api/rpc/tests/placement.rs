@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::MediaNode;
 use crate::domain::NodeId;
+use crate::testing::{Dir, master_in};
 
 /// Another node, `media_2`.
 fn second(app: &Arc<App>) -> Arc<FakeNode> {
@@ -16,6 +17,55 @@ fn second(app: &Arc<App>) -> Arc<FakeNode> {
         core.look_at_nodes(Instant::now(), Duration::from_secs(3));
     });
     node
+}
+
+/// Streams that are reserved on all nodes for sessions to grow. They become fewer with each moment.
+fn expected(app: &App) -> f64 {
+    app.step(|core| {
+        let nodes = core.registry.nodes().iter().map(|node| node.id.clone());
+        let nodes: Vec<_> = nodes.collect();
+        let views = nodes
+            .iter()
+            .filter_map(|node| core.loads.view(Instant::now(), node));
+        views
+            .map(|view| view.growth.transports)
+            .sum::<f64>()
+            .round()
+    })
+}
+
+/// A session of three who publish and of as many listeners, from the first to the last.
+async fn conference(app: &Arc<App>) {
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        let mut member = Client::join(app, Role::Publisher).await;
+        member.publish().await;
+        members.push(member);
+    }
+    for _ in 0..3 {
+        members.push(Client::join(app, Role::Publisher).await);
+    }
+    let streams: Vec<_> = app.step(|core| {
+        let session = core
+            .domain
+            .session(&SessionId::new("S"))
+            .expect("it is there");
+        let streams = session.active().filter_map(|one| one.stream());
+        streams.map(|stream| stream.id.to_string()).collect()
+    });
+    for (at, member) in members.iter_mut().enumerate() {
+        for (of, stream) in streams.iter().enumerate() {
+            if at != of {
+                member.heard();
+                member.subscribe(stream).await;
+            }
+        }
+    }
+    for mut member in members {
+        member.heard();
+        member.good("leaveRoom", json!({})).await;
+    }
+    assert!(app.step(|core| core.domain.session(&SessionId::new("S")).is_none()));
 }
 
 fn node_of(app: &App) -> Option<String> {
@@ -93,4 +143,59 @@ async fn where_all_refuse_it_is_tried_twice_and_not_for_ever() {
     let token = token(&app, Role::Publisher);
     app.step(|core| core.domain.unplace(&SessionId::new("S")));
     assert_eq!(late.error("joinRoom", join_params(&token)).await, 204);
+}
+
+/// What a call of four has.
+const USUAL: f64 = 16.0;
+
+#[tokio::test]
+async fn a_session_of_a_known_name_is_placed_with_room_for_what_the_first_became() {
+    let dir = Dir::new("history");
+    let (app, _) = master_in(&dir, 7);
+    let place = |app: &App| {
+        let placed = app.step(|core| core.place(&SessionId::new("S")));
+        assert!(placed.is_ok());
+    };
+    // Nobody knows that name yet.
+    session(&app);
+    place(&app);
+    assert_eq!(expected(&app), USUAL);
+    conference(&app).await;
+    // Three publish and six receive all but their own.
+    let became = 3.0 + 15.0;
+    session(&app);
+    place(&app);
+    assert_eq!(expected(&app), became);
+    let page = app.metrics.render(exposition::Format::Text);
+    for line in [
+        "ringcast_master_prediction_ratio_count{source=\"usual\"} 1",
+        "ringcast_master_prediction_ratio_bucket{source=\"usual\",le=\"0.8\"} 0",
+        "ringcast_master_prediction_ratio_bucket{source=\"usual\",le=\"1.25\"} 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
+    app.committed().await.expect("the disk takes it");
+
+    // The next master knows it as well.
+    let copy = dir.copy();
+    let (next, _) = master_in(&copy, 8);
+    assert_eq!(
+        expected(&next),
+        0.0,
+        "what is there since long grows no more"
+    );
+    next.step(|core| {
+        let closed = core
+            .domain
+            .close_session(&SessionId::new("S"), Reason::SessionClosedByServer);
+        assert!(closed.is_ok());
+    });
+    session(&next);
+    place(&next);
+    assert_eq!(expected(&next), became);
+    // The control: one that has a file of its own does not.
+    let (stranger, _) = master();
+    session(&stranger);
+    place(&stranger);
+    assert_eq!(expected(&stranger), USUAL);
 }
