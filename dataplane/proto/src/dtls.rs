@@ -17,6 +17,7 @@ use self::settled::{Heard, Settled};
 use crate::srtp::{KeyingMaterial, Profile};
 
 mod fuzz;
+mod hello;
 mod keys;
 mod machine;
 mod offer;
@@ -454,6 +455,9 @@ impl Handshake {
             return;
         }
         self.begin(now);
+        if self.is_hopeless(datagram) {
+            return self.close_with(now, CloseReason::NoCommonCipherSuite);
+        }
         match &mut self.machine {
             Machine::Whole(whole) => {
                 let result = whole.on_datagram(now, datagram);
@@ -464,6 +468,17 @@ impl Handshake {
                 self.after_hearing(now, heard);
             }
         }
+    }
+
+    /// Whether a client begins with cipher suites of which we have none.
+    fn is_hopeless(&self, datagram: &[u8]) -> bool {
+        let is_ours = |number: u16| {
+            let mut suites = self.config.0.inner.dtls12_cipher_suites();
+            suites.any(|one| one.suite().as_u16() == number)
+        };
+        !self.is_client
+            && matches!(self.phase, Phase::Handshaking { .. })
+            && hello::offers_none(datagram, is_ours)
     }
 
     /// The next thing to do; to be drained after every input.
@@ -980,6 +995,16 @@ mod tests {
         let now = pair.now;
         pair.sides[SERVER].on_datagram(now, &old);
         assert_eq!(closed(&mut pair), Some(CloseReason::Version));
+
+        // Two suites without AEAD, which dimpl does not know; ours are behind an empty session id and cookie.
+        let (mut pair, mut poor) = hello();
+        let count = usize::from(poor[62]) / 2;
+        for suite in poor[63..63 + 2 * count].chunks_exact_mut(2) {
+            suite.copy_from_slice(&[0xc0, 0x0a]);
+        }
+        let now = pair.now;
+        pair.sides[SERVER].on_datagram(now, &poor);
+        assert_eq!(closed(&mut pair), Some(CloseReason::NoCommonCipherSuite));
 
         // handshake_failure, fatal, in the clear.
         let (mut pair, hello) = hello();

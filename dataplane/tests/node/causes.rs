@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use link::Cause;
 use link::state::{Entry, TransportState};
 
-use crate::call::{publisher, say};
-use crate::harness::{PATIENCE, World};
+use crate::call::{bob_hears_alice, publisher, say, subscriber};
+use crate::harness::{PATIENCE, Peer, World};
 
 /// Who is in trouble while it goes on trying is told so after so long at the latest.
 const TOLD_WITHIN: Duration = Duration::from_secs(11);
@@ -113,4 +113,41 @@ fn every_transport_that_does_not_work_has_its_cause() {
     world.wait_until("it works", || cause_of(&world, "undescribed").is_none());
     let connected = |state: &TransportState| matches!(state, TransportState::Connected { .. });
     world.wait_for_state("undescribed", connected);
+}
+
+#[test]
+fn what_a_subscriber_did_not_agree_on_is_named_at_that_subscriber_alone() {
+    let mut world = World::start(&["--driver", "mmsg"]);
+    let (mut alice, mut bob) = bob_hears_alice(&mut world);
+    let mut carol = world.peer("carol", "session", true);
+    let agreed = subscriber("carol-of-alice", "alice-stream", &carol);
+    let Entry::Subscriber(mut other) = agreed.clone() else {
+        unreachable!("it is a subscriber")
+    };
+    // Alice may send that, and does not.
+    other.media[0].codecs[0].published_payload_type = 112;
+    world.link.put(Entry::Subscriber(other));
+    carol.connect();
+    let (mut number, began) = (0, Instant::now());
+    let mut goes_on = |world: &World, carol: &mut Peer, what: &str, so: &dyn Fn(&Peer) -> bool| {
+        while !so(carol) {
+            say(&mut alice, number);
+            number += 1;
+            for peer in [&mut bob, &mut *carol] {
+                peer.run_for(Duration::from_millis(10));
+            }
+            assert!(began.elapsed() < PATIENCE, "never: {what}");
+        }
+        assert!(!bob.received.is_empty() && cause_of(world, "bob").is_none());
+    };
+    let is_named = |_: &Peer| cause_of(&world, "carol") == Some(Cause::NotForwarded);
+    goes_on(&world, &mut carol, "it is named", &is_named);
+    assert!(carol.received.is_empty());
+    assert_eq!(cause_of(&world, "alice"), None);
+    let label = "cause=\"not_forwarded\"";
+    world.wait_for_metric("ringcast_node_transports_troubled", label, |n| n == 1.0);
+    // It agrees on it after all.
+    world.link.put(agreed);
+    let works = |carol: &Peer| !carol.received.is_empty() && cause_of(&world, "carol").is_none();
+    goes_on(&world, &mut carol, "it is taken back", &works);
 }

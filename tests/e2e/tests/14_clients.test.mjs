@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { launchChromium, servePage } from '../lib/browser.mjs';
 import { COLORS, assertReceives, enter, near } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
-import { opensslPeer } from '../lib/dtls.mjs';
+import { opensslPeer, withWrongEnd } from '../lib/dtls.mjs';
 import { nativeParticipant } from '../lib/native.mjs';
 import { rpcSocket } from '../lib/rpc.mjs';
 import { until } from '../lib/wait.mjs';
@@ -48,12 +48,12 @@ describe('a client that offers', () => {
   before(async () => { cluster = await startCluster({ workers: 1 }); });
   after(() => cluster?.stop());
 
-  async function publishWith(offered) {
+  async function publishWith(offered, how = {}) {
     const rpc = await rpcSocket(cluster, 'profiles');
     const peer = await opensslPeer();
     await rpc.join(await cluster.token('profiles'), offered);
     const { sdpAnswer } = await rpc.call('publishVideo', { sdpOffer: peer.offer, doLoopback: false, hasAudio: true, hasVideo: false, audioActive: true });
-    await peer.connect(sdpAnswer, offered);
+    await peer.connect(sdpAnswer, offered, how);
     return { rpc, peer, close: () => { rpc.close(); peer.close(); } };
   }
 
@@ -79,4 +79,33 @@ describe('a client that offers', () => {
       close();
     }
   });
+
+  const [CERTIFICATE_VERIFY, NO_SUCH_MESSAGE] = [15, 99];
+  const broken = [
+    ['no cipher suite that we have', { words: ['-cipher', 'ECDHE-ECDSA-AES256-SHA'] }, 'noCommonCipherSuite'],
+    ['no group that we have', { words: ['-groups', 'P-521'] }, 'noCommonCipherSuite'],
+    ['no certificate', { certified: false }, 'handshakeFailed'],
+    ['a signature that changes on its way', { change: (datagram) => withWrongEnd(datagram, CERTIFICATE_VERIFY) }, 'handshakeFailed'],
+    ['nothing wrong', { change: (datagram) => withWrongEnd(datagram, NO_SUCH_MESSAGE) }, null],
+  ];
+  for (const [what, how, cause] of broken) {
+    test(`${what}: ${cause ?? 'the control, it is connected'}`, async () => {
+      const { rpc: { connectionId }, peer, close } = await publishWith('SRTP_AEAD_AES_128_GCM', how);
+      try {
+        const found = await until('how it stands', async () => {
+          const { body } = await cluster.rest('GET', `/sessions/profiles/connection/${connectionId}`);
+          const transport = body.publishers[0]?.transport;
+          return ['closed', 'connected'].includes(transport?.state) && transport;
+        }, { timeout: 6_000 }).catch((e) => { throw new Error(`${e.message}\n${peer.output}\n${cluster.masterLog()}`); });
+        assert.deepEqual([found.state, found.cause], cause ? ['closed', cause] : ['connected', null]);
+        if (!cause) return;
+        const { body: { transportFailures } } = await cluster.rest('GET', '/sessions/profiles');
+        const kept = transportFailures.find((one) => one.connectionId === connectionId);
+        assert.equal(kept?.cause, cause, 'and it is kept');
+        assert.ok(cluster.masterLog().split('\n').some((line) => line.includes(`connection=${connectionId}`) && line.includes(`cause="${cause}"`)), 'in the log');
+      } finally {
+        close();
+      }
+    });
+  }
 });

@@ -21,7 +21,7 @@ let browser, cluster, page, anna, ben, paper, inspector;
 before(async () => {
   [browser, page] = await Promise.all([launchChromium(), servePage()]);
   process.env.RINGCAST_NODE__ADMIN__SOCKET = socket;
-  cluster = await startCluster({ nodes: 1, workers: 1 });
+  cluster = await startCluster({ nodes: 1, workers: 1, impaired: true });
 });
 after(async () => { paper?.close(); await cluster?.stop(); await browser?.close(); page?.close(); fs.rmSync(folder, { recursive: true }); });
 
@@ -143,4 +143,28 @@ test('what failed is still there when somebody asks later', async () => {
   await until('the inspector keeps it', async () => (await inspector.$eval('#one-failures', (list) => list.checkVisibility() && list.textContent)).includes?.('No connectivity check'), { timeout: 6_000 });
   const one = await cluster.rest('GET', `/sessions/why/connection/${ben.connectionId}`);
   assert.equal(one.body.subscribers[0].transport.cause, null);
+});
+
+test('a browser whose path is cut has lost its consent, and nobody else has', async () => {
+  const cara = await enter({ cluster, browser, page, sessionId: 'why', name: 'Cara', publish: false, options: { subscribe: false } });
+  // The published client would notice, and be back by another way before.
+  await cara.page.evaluate(() => {
+    const add = RTCPeerConnection.prototype.addEventListener;
+    RTCPeerConnection.prototype.addEventListener = function listen(type, ...rest) { if (type !== 'iceconnectionstatechange') add.call(this, type, ...rest); };
+  });
+  const before = cluster.impairer.mark();
+  Object.assign(cara, await cara.call('publish', { color: [30, 60, 200] }));
+  await seen(ben, cara.streamId, { frames: 10 });
+  const { id } = await sent(cara);
+  const [client] = cluster.impairer.since(before).filter(({ up }) => up.passed > 20);
+  const cutAt = Date.now();
+  client.set({ up: { cut: true }, down: { cut: true } });
+  const failures = async () => (await session()).transportFailures ?? [];
+  const failure = await until('her consent is lost', async () => (await failures()).find((one) => one.connectionId === cara.connectionId), { timeout: 25_000 });
+  assert.deepEqual([failure.cause, failure.role], ['consentLost', 'publisher']);
+  assert.ok(Date.now() - cutAt > 8_000, 'what is away for some seconds is not given up');
+  const [line] = linesAbout('master', 'consentLost');
+  assert.ok(line.includes(id) && line.includes(`connection=${cara.connectionId}`), line);
+  assert.ok((await failures()).every((one) => [cara, paper].some((who) => who.connectionId === one.connectionId)));
+  assert.equal((await sent(anna)).cause, null);
 });
