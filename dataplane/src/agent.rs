@@ -684,6 +684,7 @@ impl Agent {
             // A full queue means that the master is slow; it notices soon enough that we are gone.
             let _ = master.sender.try_send(ToMaster::Heartbeat(farewell));
         }
+        self.captures.stop();
         self.node.stop(net::now());
         let patience = StdInstant::now() + FAREWELL;
         while StdInstant::now() < patience {

@@ -1,7 +1,8 @@
 //! `ringcast-node transports` and `ringcast-node capture`: questions to the node that runs on this host, by its Unix socket.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,21 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// It broke off in the middle.
+    #[error(
+        "{why}; the capture is not whole: {packets} packets until then are in {} (from the peer) and {} (to it)",
+        came.display(), left.display()
+    )]
+    Half {
+        /// For that.
+        why: Box<Error>,
+        /// After so many packets.
+        packets: u64,
+        /// Those from the peer.
+        came: PathBuf,
+        /// Those to it.
+        left: PathBuf,
+    },
 }
 
 /// What is to be captured.
@@ -88,21 +104,31 @@ pub fn transports(socket: Option<&Path>, json: bool) -> Result<String, Error> {
 ///
 /// # Errors
 ///
-/// If the node can't be asked or says no, or the files can't be written. Those are never overwritten, and stay as far as they came.
+/// If the node can't be asked or says no, or the files can't be written. Those are never overwritten. Until they are whole their names
+/// end in `.part`; of a capture that breaks off they stay so, with all packets that came, and without any packet they are removed.
 pub fn capture(socket: Option<&Path>, wish: &Capture) -> Result<String, Error> {
     let paths = ["in", "out"].map(|direction| named(&wish.out, direction));
-    let came = create(&paths[0])?;
-    let left = create(&paths[1]).inspect_err(|_| {
-        let _ = std::fs::remove_file(&paths[0]);
-    })?;
-    let asked = converse(socket, wish, &paths, [came, left]);
-    // A capture that never began leaves nothing behind.
-    if let Err(Error::Refused(_) | Error::Reach { .. } | Error::NoSocket) = asked {
-        for path in &paths {
-            let _ = std::fs::remove_file(path);
+    let mut dumps = create_both(&paths)?;
+    let taken = converse(socket, wish, &mut dumps);
+    let packets = dumps.iter().map(|dump| dump.packets).sum();
+    let sum = match taken.and_then(|sum| complete(&mut dumps).map(|()| sum)) {
+        Ok(sum) => sum,
+        Err(why) if packets == 0 => {
+            for dump in &dumps {
+                let _ = std::fs::remove_file(part(&dump.path));
+            }
+            return Err(why);
         }
-    }
-    let sum = asked?;
+        Err(why) => {
+            let [came, left] = paths.map(|path| part(&path));
+            return Err(Error::Half {
+                why: Box::new(why),
+                packets,
+                came,
+                left,
+            });
+        }
+    };
     let [came, left] = paths.map(|path| path.display().to_string());
     let missed = match sum.missed {
         0 => String::new(),
@@ -114,12 +140,7 @@ pub fn capture(socket: Option<&Path>, wish: &Capture) -> Result<String, Error> {
     ))
 }
 
-fn converse(
-    socket: Option<&Path>,
-    wish: &Capture,
-    paths: &[PathBuf; 2],
-    [came, left]: [File; 2],
-) -> Result<Sum, Error> {
+fn converse(socket: Option<&Path>, wish: &Capture, dumps: &mut [Dump; 2]) -> Result<Sum, Error> {
     let question = Line::Capture {
         transport: wish.transport.clone(),
         packets: wish.packets,
@@ -132,13 +153,13 @@ fn converse(
         Answer::Refused(why) => return Err(Error::Refused(why)),
         Answer::Transports(_) => return Err(unexpected()),
     };
-    let mut dumps = [
-        Dump::begin(came, &paths[0], begun.peer, &begun)?,
-        Dump::begin(left, &paths[1], begun.local, &begun)?,
-    ];
+    let start = Instant::from_nanos(begun.at_nanos);
+    for (dump, source) in dumps.iter_mut().zip([begun.peer, begun.local]) {
+        dump.begin(source, &begun)?;
+    }
     loop {
         let mut length = [0; 4];
-        stream.read_exact(&mut length).map_err(Error::Broken)?;
+        stream.read_exact(&mut length).map_err(broken)?;
         let length = u32::from_be_bytes(length);
         if length == 0 {
             break;
@@ -147,50 +168,96 @@ fn converse(
             return Err(unexpected());
         }
         let mut piece = vec![0; length as usize];
-        stream.read_exact(&mut piece).map_err(Error::Broken)?;
-        let start = Instant::from_nanos(begun.at_nanos);
+        stream.read_exact(&mut piece).map_err(broken)?;
         for record in records(&piece) {
             let after = record.at.saturating_since(start);
             let dump = &mut dumps[usize::from(!record.incoming)];
             dump.add(after, record.is_rtcp, record.len, record.octets)?;
         }
-    }
-    for dump in dumps {
-        dump.finish()?;
+        for dump in dumps.iter_mut() {
+            dump.write()?;
+        }
     }
     let mut line = String::new();
-    stream.read_line(&mut line).map_err(Error::Broken)?;
+    stream.read_line(&mut line).map_err(broken)?;
     serde_json::from_str(&line).map_err(|error| Error::Broken(error.into()))
+}
+
+/// Both files, or none. Whether they can be written is known before anything is captured.
+fn create_both(paths: &[PathBuf; 2]) -> Result<[Dump; 2], Error> {
+    for path in paths {
+        if path.symlink_metadata().is_ok() {
+            return Err(write(path)(rustix::io::Errno::EXIST.into()));
+        }
+    }
+    let came = Dump::create(&paths[0])?;
+    let left = Dump::create(&paths[1]).inspect_err(|_| {
+        let _ = std::fs::remove_file(part(&paths[0]));
+    })?;
+    Ok([came, left])
+}
+
+/// Both are whole, and get their names when both are on the disk.
+fn complete(dumps: &mut [Dump; 2]) -> Result<(), Error> {
+    for dump in dumps.iter() {
+        dump.file.sync_all().map_err(write(&part(&dump.path)))?;
+    }
+    for dump in dumps.iter() {
+        std::fs::rename(part(&dump.path), &dump.path).map_err(write(&dump.path))?;
+    }
+    Ok(())
 }
 
 /// One of the two files.
 struct Dump {
+    /// What it is called when it is whole.
     path: PathBuf,
-    dump: RtpDump<BufWriter<File>>,
+    file: File,
+    /// Octets of the file; it never ends in the middle of a packet.
+    whole: u64,
+    /// Packets in it.
+    packets: u64,
+    /// What is written next, and how many packets that is.
+    next: RtpDump<Vec<u8>>,
+    waiting: u64,
 }
 
 impl Dump {
-    fn begin(
-        file: File,
-        path: &Path,
-        source: Option<std::net::SocketAddr>,
-        begun: &Begun,
-    ) -> Result<Self, Error> {
-        let unix = Duration::from_micros(begun.unix_micros);
-        let dump = RtpDump::begin(BufWriter::new(file), source, unix);
+    fn create(path: &Path) -> Result<Self, Error> {
         Ok(Self {
-            dump: dump.map_err(write(path))?,
             path: path.to_owned(),
+            file: create(&part(path))?,
+            whole: 0,
+            packets: 0,
+            next: RtpDump::default(),
+            waiting: 0,
         })
     }
 
+    fn begin(&mut self, source: Option<SocketAddr>, begun: &Begun) -> Result<(), Error> {
+        let unix = Duration::from_micros(begun.unix_micros);
+        let begins = RtpDump::begin(Vec::new(), source, unix);
+        self.next = begins.map_err(write(&self.path))?;
+        self.write()
+    }
+
     fn add(&mut self, after: Duration, is_rtcp: bool, len: u16, kept: &[u8]) -> Result<(), Error> {
-        let added = self.dump.add(after, is_rtcp, len, kept);
+        let added = self.next.add(after, is_rtcp, len, kept);
+        self.waiting += 1;
         added.map_err(write(&self.path))
     }
 
-    fn finish(self) -> Result<(), Error> {
-        self.dump.finish().map_err(write(&self.path))
+    /// Puts what was added into the file, all of it or nothing.
+    fn write(&mut self) -> Result<(), Error> {
+        let octets = self.next.take();
+        if let Err(error) = self.file.write_all(&octets) {
+            // Half a packet would make a file that nobody can read.
+            let _ = self.file.set_len(self.whole);
+            return Err(write(&part(&self.path))(error));
+        }
+        self.whole += octets.len() as u64;
+        self.packets += std::mem::take(&mut self.waiting);
+        Ok(())
     }
 }
 
@@ -203,14 +270,25 @@ fn ask(socket: Option<&Path>, question: &Line) -> Result<BufReader<UnixStream>, 
     let mut stream = UnixStream::connect(path).map_err(reach)?;
     let mut line = serde_json::to_vec(question).map_err(|error| Error::Broken(error.into()))?;
     line.push(b'\n');
-    stream.write_all(&line).map_err(Error::Broken)?;
+    stream.write_all(&line).map_err(broken)?;
     Ok(BufReader::new(stream))
 }
 
 fn first_line(stream: &mut BufReader<UnixStream>) -> Result<Answer, Error> {
     let mut line = String::new();
-    stream.read_line(&mut line).map_err(Error::Broken)?;
+    stream.read_line(&mut line).map_err(broken)?;
+    if line.is_empty() {
+        return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+    }
     serde_json::from_str(&line).map_err(|error| Error::Broken(error.into()))
+}
+
+/// The node ended, was killed, or gave us up.
+fn broken(error: io::Error) -> Error {
+    Error::Broken(match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other("it hung up"),
+        _ => error,
+    })
 }
 
 fn unexpected() -> Error {
@@ -233,6 +311,13 @@ fn create(path: &Path) -> Result<File, Error> {
         .mode(0o600)
         .open(path);
     file.map_err(write(path))
+}
+
+/// What a file is called until it is whole.
+fn part(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
 }
 
 /// `call.rtpdump` becomes `call.in.rtpdump`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 const RECORD_HEADER: usize = 8;
 
 /// Writes one file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RtpDump<W> {
     out: W,
 }
@@ -58,13 +58,12 @@ impl<W: Write> RtpDump<W> {
         self.out.write_all(kept)
     }
 
-    /// Writes what waits.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be written.
-    pub fn finish(mut self) -> io::Result<()> {
-        self.out.flush()
+    /// What was written since the last time, where that is memory.
+    pub fn take(&mut self) -> W
+    where
+        W: Default,
+    {
+        std::mem::take(&mut self.out)
     }
 }
 
@@ -74,15 +73,14 @@ mod tests {
 
     #[test]
     fn a_file_is_as_rtptools_has_it() {
-        let mut file = Vec::new();
         let source = SocketAddr::from(([192, 0, 2, 7], 4660));
         let unix = Duration::from_micros(1_700_000_000_000_250);
-        let mut dump = RtpDump::begin(&mut file, Some(source), unix).expect("memory takes it");
+        let mut dump = RtpDump::begin(Vec::new(), Some(source), unix).expect("memory takes it");
         dump.add(Duration::from_millis(258), false, 1200, &[0x80, 96, 0, 1])
             .expect("taken");
         dump.add(Duration::from_millis(260), true, 4, &[0x80, 201, 0, 0])
             .expect("taken");
-        dump.finish().expect("taken");
+        let file = dump.take();
         let mut expected = b"#!rtpplay1.0 192.0.2.7/4660\n".to_vec();
         expected.extend([
             0x65, 0x53, 0xf1, 0, 0, 0, 0, 250, 192, 0, 2, 7, 0x12, 0x34, 0, 0,

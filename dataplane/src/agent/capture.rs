@@ -19,6 +19,8 @@ pub const PACKETS_MAX: u64 = 1_000_000;
 pub const BYTES_MAX: u64 = 1 << 30;
 /// Longest capture.
 pub const LONGEST: Duration = Duration::from_secs(600);
+/// Why most captures end.
+const OVER: &str = "its time is over";
 /// How long the worker may take to say what there is.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -104,7 +106,8 @@ struct UnderWay {
     reader: mpsc::Sender<Told>,
     /// When it ends; then, when nobody waits for the worker any more.
     due: Instant,
-    is_ending: bool,
+    /// Why the worker was told to end it, if it was.
+    ending: Option<&'static str>,
     told: u64,
     bytes: u64,
     lost: u64,
@@ -162,7 +165,7 @@ impl Captures {
             caller,
             reader,
             due: now + time,
-            is_ending: false,
+            ending: None,
             told: 0,
             bytes: 0,
             lost: 0,
@@ -182,7 +185,7 @@ impl Captures {
             } => {
                 let why = match why {
                     CaptureEnd::Complete => "as many packets as were asked for",
-                    CaptureEnd::Asked => "its time is over",
+                    CaptureEnd::Asked => OVER,
                     CaptureEnd::Gone => "the transport is gone",
                     CaptureEnd::Busy => "the worker could not begin",
                 };
@@ -204,12 +207,19 @@ impl Captures {
             return;
         };
         let is_late = one.due <= now;
-        if is_late && one.is_ending {
+        if is_late && one.ending.is_some() {
             let number = one.number;
             return self.finish(number, 0, "the worker does not answer");
         }
-        if is_late || (one.reader.is_closed() && !one.is_ending) {
-            self.end(now);
+        if is_late || one.reader.is_closed() {
+            self.end(now, OVER);
+        }
+    }
+
+    /// The node ends, and with it what is under way.
+    pub fn stop(&mut self) {
+        if let Some(one) = &self.under_way {
+            self.finish(one.number, 0, "the node stops");
         }
     }
 
@@ -218,9 +228,9 @@ impl Captures {
         std::mem::take(&mut self.orders)
     }
 
-    fn end(&mut self, now: Instant) {
-        if let Some(one) = self.under_way.as_mut().filter(|one| !one.is_ending) {
-            one.is_ending = true;
+    fn end(&mut self, now: Instant, why: &'static str) {
+        if let Some(one) = self.under_way.as_mut().filter(|one| one.ending.is_none()) {
+            one.ending = Some(why);
             one.due = now + FAREWELL;
             self.orders
                 .push((one.worker, Command::StopCapture(one.number)));
@@ -245,7 +255,7 @@ impl Captures {
         let order = Command::ReturnBuffer(number, Vec::with_capacity(BUFFER_BYTES));
         self.orders.push((one.worker, order));
         if !fits || one.reader.is_closed() {
-            self.end(now);
+            self.end(now, "as much as one capture may tell of");
         }
     }
 
@@ -256,9 +266,10 @@ impl Captures {
         let summary = Summary {
             packets: one.told,
             missed: missed + one.lost,
-            why: match one.reader.is_closed() {
-                true => "whoever asked has gone",
-                false => why,
+            why: match (one.reader.is_closed(), one.ending) {
+                (true, _) => "whoever asked has gone",
+                (false, Some(ours)) if why == OVER => ours,
+                (false, _) => why,
             },
         };
         tracing::warn!(

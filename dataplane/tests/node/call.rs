@@ -85,6 +85,11 @@ pub fn bob_hears_alice(world: &mut World) -> (Peer, Peer) {
 
 /// One packet of sound whose payload tells which one it is.
 pub fn say(peer: &mut Peer, number: u16) {
+    say_so(peer, number, format!("sound {number}").as_bytes());
+}
+
+/// One packet of sound with that payload.
+pub fn say_so(peer: &mut Peer, number: u16, payload: &[u8]) {
     let fields = Fields {
         marker: number == 0,
         payload_type: 111,
@@ -93,9 +98,8 @@ pub fn say(peer: &mut Peer, number: u16) {
         ssrc: PUBLISHED_SSRC,
         ..Fields::default()
     };
-    let payload = format!("sound {number}");
     let mid = [Element::new(MID, b"0")];
-    peer.send_rtp(1000 + u64::from(number), fields, &mid, payload.as_bytes());
+    peer.send_rtp(1000 + u64::from(number), fields, &mid, payload);
 }
 
 fn a_call(driver: &str) {

@@ -1,14 +1,17 @@
 //! `ringcast-node capture` and `transports` against a running node: what is in the files, and what is refused.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use proto::rtp::Header;
+use rustix::process::Signal;
 
-use crate::call::{bob_hears_alice, say};
-use crate::harness::World;
+use crate::call::{bob_hears_alice, say, say_so};
+use crate::harness::{Peer, World};
 
 /// A directory that is removed with everything in it.
 struct Folder(PathBuf);
@@ -24,6 +27,15 @@ impl Folder {
 
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// The files whose names begin like that, in order.
+    fn files(&self, stem: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).expect("there").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> = names.filter(|name| name.starts_with(stem)).collect();
+        names.sort();
+        names
     }
 }
 
@@ -283,4 +295,172 @@ fn what_cannot_be_captured_is_said() {
         .output();
     let why = error(&none.expect("the program starts"));
     assert!(why.contains("no admin.socket"), "{why}");
+}
+
+/// A node that hears Alice, its socket, and its log.
+fn with_alice(folder: &Folder) -> (World, Peer, PathBuf, PathBuf) {
+    let (socket, log) = (folder.file("admin.socket"), folder.file("node.log"));
+    let paper = std::fs::File::create(&log).expect("a file");
+    let socket_text = socket.display().to_string();
+    let flags = ["--driver", "mmsg", "--admin-socket", &socket_text];
+    let mut world = World::start_with_log(&flags, paper.into());
+    let (alice, _) = bob_hears_alice(&mut world);
+    (world, alice, socket, log)
+}
+
+/// Waits for the end of a capture while Alice sends long packets.
+fn talked_through(child: Child, alice: &mut Peer, number: &mut u16) -> Output {
+    let mut child = child;
+    while child.try_wait().expect("our child").is_none() {
+        say_so(alice, *number, &[7; 1000]);
+        *number += 1;
+        alice.run_for(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("our child")
+}
+
+#[test]
+fn a_disk_that_takes_no_more_is_named_and_no_half_file_looks_whole() {
+    let folder = Folder::new("full");
+    let (world, mut alice, socket, _) = with_alice(&folder);
+    let mut number = 0;
+    // The first piece is 256 KiB; blocks are of 512 octets.
+    for (name, blocks) in [("none", "1"), ("half", "700"), ("whole", "unlimited")] {
+        let out = folder.file(&format!("{name}.rtpdump"));
+        let nobody = ["capture", "--transport", "nobody", "--out", "nowhere"];
+        world.wait_until("the one before is over", || {
+            error(&ask(&socket, &nobody)).contains("there is no transport nobody")
+        });
+        let mut capture = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -f $0; exec \"$@\"";
+        capture.args(["-c", script, blocks, env!("CARGO_BIN_EXE_ringcast-node")]);
+        capture.arg("--admin-socket").arg(&socket);
+        capture.args(["capture", "--transport", "alice", "--payload", "--out"]);
+        capture.arg(&out).args(["--packets", "600"]);
+        capture.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = capture.spawn().expect("a shell");
+        let output = talked_through(child, &mut alice, &mut number);
+        let files = folder.files(name);
+        if name == "whole" {
+            assert!(output.status.success(), "{output:?}");
+            assert_eq!(files, ["whole.in.rtpdump", "whole.out.rtpdump"]);
+            continue;
+        }
+        let why = error(&output);
+        let part = format!("{name}.in.rtpdump.part: File too large");
+        assert!(why.contains(&part), "{why}");
+        if name == "none" {
+            assert_eq!(files, [""; 0], "{why}");
+            continue;
+        }
+        assert_eq!(files, ["half.in.rtpdump.part", "half.out.rtpdump.part"]);
+        let records = files.iter().map(|file| read(&folder.file(file)).1.len());
+        let told = format!("not whole: {} packets", records.sum::<usize>());
+        assert!(why.contains(&told), "{why}");
+    }
+    assert_eq!(world.get("/healthz/live").0, 200);
+}
+
+const BEGINS: &str = "capture of decrypted packets begins";
+
+/// A capture of Alice that takes a minute.
+fn begins(socket: &Path, out: &Path) -> Child {
+    let mut capture = asking(socket, &["capture", "--transport", "alice", "--out"]);
+    capture.arg(out).args(["--seconds", "60"]);
+    capture.stdout(Stdio::piped()).stderr(Stdio::piped());
+    capture.spawn().expect("the program starts")
+}
+
+/// The lines of a log with these words.
+fn written(log: &Path, words: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(log).expect("there");
+    let lines = text.lines().filter(|line| line.contains(words));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_end_of_a_capture_is_told_however_it_breaks_off() {
+    let folder = Folder::new("broken");
+    let (world, _alice, socket, log) = with_alice(&folder);
+    let begun = |world: &World, count: usize| {
+        let so = || written(&log, BEGINS).len() == count;
+        world.wait_until("it begins", so);
+    };
+    let over = |world: &World, count: usize, why: &str| {
+        let so = || written(&log, "capture of decrypted packets is over").len() == count;
+        world.wait_until("its end is told", so);
+        let lines = written(&log, "is over");
+        let last = lines.last().expect("one");
+        assert!(last.contains(&format!("why=\"{why}\"")), "{last}");
+        assert!(
+            last.contains("transport=alice") && last.contains("uid="),
+            "{last}"
+        );
+    };
+    // Who captures is killed.
+    let mut killed = begins(&socket, &folder.file("killed"));
+    begun(&world, 1);
+    killed.kill().expect("our child");
+    killed.wait().expect("our child");
+    over(&world, 1, "whoever asked has gone");
+    assert_eq!(
+        folder.files("killed"),
+        ["killed.in.rtpdump.part", "killed.out.rtpdump.part"]
+    );
+    // The conversation breaks off: the whole of it, or the half by which we hear.
+    for (count, half) in [(2, false), (3, true)] {
+        let mut stream = UnixStream::connect(&socket).expect("the node listens");
+        let line = r#"{"capture":{"transport":"alice","packets":9,"seconds":60,"payload":false}}"#;
+        writeln!(stream, "{line}").expect("it hears");
+        begun(&world, count);
+        match half {
+            true => stream.shutdown(std::net::Shutdown::Write).expect("open"),
+            false => drop(stream),
+        }
+        over(&world, count, "whoever asked has gone");
+    }
+    // The node ends in order.
+    let stopped = begins(&socket, &folder.file("stopped"));
+    begun(&world, 4);
+    world.node.signal(Signal::INT);
+    let output = stopped.wait_with_output().expect("our child");
+    over(&world, 4, "the node stops");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("it ended: the node stops"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_capture_whose_node_is_killed_says_so_and_leaves_no_empty_files() {
+    let folder = Folder::new("orphan");
+    let (mut world, _alice, socket, log) = with_alice(&folder);
+    let orphan = begins(&socket, &folder.file("orphan"));
+    world.wait_until("it begins", || written(&log, BEGINS).len() == 1);
+    world.node.child.kill().expect("our child");
+    let why = error(&orphan.wait_with_output().expect("our child"));
+    assert!(why.contains("listen to the node: it hung up"), "{why}");
+    assert_eq!(folder.files("orphan"), [""; 0]);
+}
+
+#[test]
+fn a_node_that_ends_before_it_answers_leaves_no_files() {
+    let folder = Folder::new("mute");
+    let socket = folder.file("admin.socket");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let out = folder.file("x.rtpdump").display().to_string();
+    for answer in ["", "{\"refused\":\"no\"}\n", "{\"transports\":[]}\n"] {
+        let words = ["capture", "--transport", "alice", "--out", &out];
+        let mut capture = asking(&socket, &words);
+        capture.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = capture.spawn().expect("the program starts");
+        let (mut stream, _) = listener.accept().expect("it asks");
+        let _ = stream.read(&mut [0; 512]).expect("a question");
+        stream.write_all(answer.as_bytes()).expect("it listens");
+        drop(stream);
+        let why = error(&child.wait_with_output().expect("our child"));
+        assert!(why.lines().count() == 1 && !why.contains("EOF"), "{why}");
+        assert_eq!(folder.files("x"), [""; 0], "{answer}");
+    }
 }
