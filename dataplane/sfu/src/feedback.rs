@@ -690,7 +690,7 @@ fn measure(engine: &mut Engine, key: u32, ssrcs: &mut [u32]) -> (usize, u64, f64
         ssrcs[count] = source.ssrc;
         count += 1;
         let (expects, receives) = (encoding.reception.expected(), encoding.reception.received());
-        let total = (expects, receives, encoding.bytes);
+        let total = (expects, receives, encoding.arrived);
         bits += total.2.saturating_sub(encoding.measured.2) * 8;
         expected += total.0.saturating_sub(encoding.measured.0);
         received += total.1.saturating_sub(encoding.measured.1);

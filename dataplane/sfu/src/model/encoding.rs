@@ -53,11 +53,13 @@ pub(crate) struct Encoding {
     pub(crate) clock_rate: u32,
     /// Sequence number of the last FIR (RFC 5104 §4.3.1).
     pub(crate) fir_sequence: u8,
-    /// Bytes that came, retransmissions included.
+    /// Bytes of packets that came for the first time, without padding: what whoever is sent all of it gets.
     pub(crate) bytes: u64,
+    /// All bytes that came, with what its sender repeats or makes up to find out what its way carries: that may be more than the media.
+    pub(crate) arrived: u64,
     /// How many a second, while somebody wants to know.
     pub(crate) rate: Meter,
-    /// Packets expected and received, and bytes, at the last estimate for the publisher.
+    /// Packets expected and received, and all bytes, at the last estimate for the publisher.
     pub(crate) measured: (u64, u64, u64),
     /// For statistics.
     pub(crate) observed: Observed,
@@ -95,6 +97,7 @@ impl Encoding {
             clock_rate,
             fir_sequence: 0,
             bytes: 0,
+            arrived: 0,
             rate: Meter::default(),
             measured: (0, 0, 0),
             observed: Observed::default(),
@@ -148,7 +151,7 @@ impl Encoding {
         }
         self.deaf_until = None;
         self.sender_report = None;
-        self.measured = (0, 0, self.bytes);
+        self.measured = (0, 0, self.arrived);
     }
 }
 

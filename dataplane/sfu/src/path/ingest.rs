@@ -90,13 +90,14 @@ fn ingest(
     if role != source.role {
         return Err(DropReason::UnknownPayloadType);
     }
-    encoding.bytes += bytes.len() as u64;
+    encoding.arrived += bytes.len() as u64;
     let (payload_type, codec) = (codec.payload_type, codec.codec);
     let Some((sequence, payload)) = place(encoding, role, bytes, header)? else {
         return Ok(Outcome::Consumed(Consumed::Probe));
     };
     let late = note_arrival(engine, now, plain, header, &source, sequence)?;
-    let encoding = &engine.model.encodings[source.encoding];
+    let encoding = &mut engine.model.encodings[source.encoding];
+    encoding.bytes += payload.end as u64;
     let (key, place) = (encoding.medium, encoding.place);
     let medium = &mut engine.model.media[key];
     let verdict = (medium.policer).judge(plain.arrival, place, medium.arriving, bytes.len());

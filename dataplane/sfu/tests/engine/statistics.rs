@@ -3,6 +3,7 @@
 use clock::Duration;
 use proto::rtcp::{Nack, Pli, ReceiverReport, ReportBlock};
 use sfu::api::*;
+use sfu::discard::DropReason;
 use sfu::statistics::TransportStatistics;
 
 use crate::harness::*;
@@ -119,6 +120,34 @@ fn both_ends_of_a_stream_are_told_of() {
     let told = asked(&mut net, &[source.peer]);
     assert_eq!(told[0].received[1].stream.bits_per_second, 0);
     net.finish();
+}
+
+#[test]
+fn what_is_sent_to_try_a_way_is_no_rate_of_a_picture() {
+    let rates = [false, true].map(|tries| {
+        let mut net = Net::new();
+        let (mut source, _) = call(&mut net, 1);
+        let mut rtx_sequence = 1;
+        for _ in 0..100 {
+            let first = source.sequence;
+            source.frame(&mut net, false, &[]);
+            for _ in 0..if tries { 5 } else { 0 } {
+                // Chromium fills probes with what it has just sent, and with padding alone.
+                source.resend(&mut net, first, rtx_sequence);
+                source.pad(&mut net, rtx_sequence + 1);
+                rtx_sequence += 2;
+            }
+            net.run(30);
+        }
+        let again = net.stat(DropReason::Duplicate);
+        let padding = net.engine.stats().consumed[sfu::stats::Consumed::Probe as usize];
+        let expected = if tries { 500 } else { 0 };
+        assert_eq!((again, padding), (expected, expected), "it came");
+        let told = asked(&mut net, &[source.peer]);
+        net.finish();
+        told[0].received[1].stream.bits_per_second
+    });
+    assert!(rates[0] > 100_000 && rates[0] == rates[1], "{rates:?}");
 }
 
 #[test]

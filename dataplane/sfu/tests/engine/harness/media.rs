@@ -235,6 +235,21 @@ impl Source {
         };
         net.send_rtp(self.peer, &fields, &[(IN_MID, b"1")], &payload);
     }
+
+    /// Sends as much padding as there can be, in RTX with nothing in it.
+    pub fn pad(&self, net: &mut Net, rtx_sequence: u16) {
+        let mut padding = [0; 255];
+        padding[254] = 255;
+        let fields = Fields {
+            padding: true,
+            payload_type: VP8_RTX,
+            sequence: rtx_sequence,
+            timestamp: self.frame.wrapping_mul(3_000),
+            ssrc: VIDEO_RTX,
+            ..Fields::default()
+        };
+        net.send_rtp(self.peer, &fields, &[(IN_MID, b"1")], &padding);
+    }
 }
 
 /// A VP8 payload (RFC 7741): descriptor, payload header, and something that can be recognised.
