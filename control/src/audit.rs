@@ -2,19 +2,47 @@
 //! of it; and what moderators did by WebSocket. Bodies are never written, since tokens, secrets and what applications call `data` and `customData` are in them.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::Response;
+use logs::AuditFile;
 use serde_json::Value;
 
 use crate::auth::USER;
+use crate::config::Config;
 use crate::domain::SessionId;
 
 /// The longest name that is written, characters: names are the clients' to choose.
 const NAME_MAX: usize = 100;
 /// The longest answer that is looked into for the id of what was made, bytes.
 const ANSWER_MAX: usize = 1024 * 1024;
+
+/// The file for these lines that the configuration names, open.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn file(config: &Config) -> anyhow::Result<Option<AuditFile>> {
+    let open = |path: &PathBuf| AuditFile::open(path).with_context(|| named(path));
+    config.audit_path.as_ref().map(open).transpose()
+}
+
+/// Whether that could be opened. Nothing is made to find out.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_file(config: &Config) -> anyhow::Result<()> {
+    match &config.audit_path {
+        Some(path) => AuditFile::check(path).with_context(|| named(path)),
+        None => Ok(()),
+    }
+}
+
+fn named(path: &Path) -> String {
+    format!("configuration: audit_path: {}", path.display())
+}
 
 /// Goes with an answer to say which session the request was for, where only its body names it.
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ use crate::reload::Reloader;
 use crate::server::{Front, Stage};
 use crate::store::Store;
 use crate::webhook::{Endpoint, Webhook};
-use crate::{api, cdr, load_watch, network_quality, nodes, pki, server, tls, webhook};
+use crate::{api, audit, cdr, load_watch, network_quality, nodes, pki, server, tls, webhook};
 use operate::Operation;
 
 /// How often nodes and lost clients are looked at.
@@ -159,6 +159,7 @@ fn start(run: Run) -> anyhow::Result<ExitCode> {
     let sources = sources(run);
     let config = sources.load()?;
     let logs = log_to_stderr(&config)?;
+    logs.audit_to(audit::file(&config)?);
     for warning in config::openvidu::unserved(&sources.environment) {
         tracing::warn!("{warning}");
     }
@@ -173,7 +174,7 @@ fn start(run: Run) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that is wrong with the configuration; if nothing is, with the certificates that it names.
+/// Everything that is wrong with the configuration; if nothing is, with the files that it names.
 fn mistakes(sources: &Sources) -> Vec<String> {
     let mistakes = sources.mistakes();
     if !mistakes.is_empty() {
@@ -188,7 +189,8 @@ fn mistakes(sources: &Sources) -> Vec<String> {
     let link = link.err().map(anyhow::Error::from);
     let webhook = config.webhook_endpoint.as_ref();
     let webhook = webhook.and_then(|_| Endpoint::new(&config).err());
-    let all = front.iter().chain(&link).chain(&webhook);
+    let audit = audit::check_file(&config).err();
+    let all = front.iter().chain(&link).chain(&webhook).chain(&audit);
     all.map(in_words).collect()
 }
 
@@ -321,8 +323,13 @@ fn begin_rounds(app: &Arc<App>, logs: &Logs) -> anyhow::Result<()> {
     let (ticking, carrying) = (app.clone(), app.clone());
     tokio::spawn(every(TICK, move || ticking.tick()));
     tokio::spawn(async move { carrying.carry_removals().await });
-    let telling = logs.clone();
-    tokio::spawn(every(LEFT_OUT, move || telling.tell_left_out()));
+    let (telling, counting) = (logs.clone(), app.clone());
+    tokio::spawn(every(LEFT_OUT, move || {
+        telling.tell_left_out();
+        if counting.config().audit_path.is_some() {
+            counting.metrics.audited(telling.take_audited());
+        }
+    }));
     let scrapes = HttpClient::new(&Options {
         reach: Reach::Everywhere,
         ca: None,
@@ -450,6 +457,15 @@ mod tests {
         assert_eq!(authority("pki/ca.pem"), Vec::<String>::new());
         let told = authority("no-ca.pem");
         assert!(told.len() == 1 && told[0].contains("no-ca.pem"), "{told:?}");
+        let audit = |name: &str| of(&format!("audit_path = '{}'", path(name).display()));
+        assert_eq!(audit("audit.jsonl"), Vec::<String>::new());
+        assert!(!path("audit.jsonl").exists(), "nothing is made");
+        for wrong in ["nowhere/audit.jsonl", "pki"] {
+            let told = audit(wrong);
+            let names =
+                told.len() == 1 && told[0].contains("audit_path") && told[0].contains(wrong);
+            assert!(names, "{told:?}");
+        }
         std::fs::copy(path("other/master.key"), path("pki/master.key")).expect("there");
         assert_eq!(of("").len(), 1, "the key is another's");
         std::fs::remove_file(path("pki/master.key")).expect("there");

@@ -129,6 +129,7 @@ table! {
     http_requests: IntCounterVec("ringcast_master_http_requests_total", "HTTP requests by method and status.", ["method", "status"]);
     webhook_deliveries: IntCounterVec("ringcast_master_webhook_deliveries_total", "Attempts to deliver an event to the webhook, by outcome.", ["outcome"]);
     webhook_duration: HistogramVec("ringcast_master_webhook_duration_seconds", "Time until the webhook's receiver answered, or was given up, seconds.", ["outcome"]; RPC_BUCKETS);
+    audit_lines: IntCounterVec("ringcast_master_audit_lines_total", "Lines for the file of who changed what, by outcome.", ["outcome"]);
     cdr_lines: IntCounterVec("ringcast_master_cdr_lines_total", "Lines of call detail records, by outcome.", ["outcome"]);
     events_waiting: IntGaugeVec("ringcast_master_events_waiting", "Events that wait to be delivered, by target.", ["target"]);
     events_oldest: GaugeVec("ringcast_master_events_oldest_seconds", "Age of the event that waits longest, by target, seconds.", ["target"]);
@@ -364,6 +365,13 @@ impl Metrics {
             self.webhook_duration
                 .with_label_values(&[outcome])
                 .observe(took.as_secs_f64());
+        }
+    }
+
+    /// So many lines were to be written to the file of who changed what.
+    pub fn audited(&self, lines: logs::Audited) {
+        for (outcome, lines) in [("written", lines.written), ("failed", lines.failed)] {
+            self.audit_lines.with_label_values(&[outcome]).inc_by(lines);
         }
     }
 

@@ -2,10 +2,11 @@
 
 use link::quic::Credentials;
 use link::quic::master::Dialer;
-use logs::Logs;
+use logs::{AuditFile, Logs};
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::audit;
 use crate::config::{Merged, Sources};
 use crate::nodes::dialling;
 use crate::server::Front;
@@ -32,6 +33,7 @@ struct Fresh {
     front: Front,
     endpoint: Option<Endpoint>,
     credentials: Option<Credentials>,
+    audit: Option<AuditFile>,
 }
 
 impl Reloader {
@@ -63,6 +65,7 @@ impl Reloader {
             return Err(mistake.into());
         }
         let front = Front::of(config)?;
+        let audit = audit::file(config)?;
         let endpoint = match &self.webhook {
             Some(_) => Some(Endpoint::new(config)?),
             None => None,
@@ -76,6 +79,7 @@ impl Reloader {
             front,
             endpoint,
             credentials,
+            audit,
         })
     }
 
@@ -95,6 +99,8 @@ impl Reloader {
         }
         // It was tried when the configuration was checked.
         let _ = self.logs.set_level(&config.log_level);
+        // Under its name there may be another one by now: whoever moved the old one away wants that.
+        self.logs.audit_to(fresh.audit);
         app.reconfigure(config);
         for key in now {
             tracing::info!(key, "changed: in effect from now on");

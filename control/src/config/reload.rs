@@ -3,7 +3,7 @@
 use super::Config;
 
 /// The keys that do.
-const LIVE: [&str; 36] = [
+const LIVE: [&str; 37] = [
     "secret",
     "secret_previous",
     "trusted_proxies",
@@ -35,6 +35,7 @@ const LIVE: [&str; 36] = [
     "connection_subscriptions_max",
     "joins_per_address_rate",
     "log_level",
+    "audit_path",
     "webhook_endpoint",
     "webhook_headers",
     "webhook_allow_internal",

@@ -304,6 +304,9 @@ keys! {
         /// The directory of call detail records [default: none are written].
         #[arg(long, env = "RINGCAST_MASTER_CDR_PATH")]
         cdr_path: PathBuf;
+        /// A file for the lines that say who changed what, one JSON object each, besides the log [default: none].
+        #[arg(long, env = "RINGCAST_MASTER_AUDIT_PATH")]
+        audit_path: PathBuf;
         /// The password of OPENVIDUAPP before the present one: both are right while applications change over.
         #[arg(long, env = "RINGCAST_MASTER_SECRET_PREVIOUS", hide_env_values = true, value_parser = secret)]
         secret_previous: Secret;

@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
 /// `{"ts":…,"level":…,"target":…,"msg":…}` and then the fields.
+#[derive(Clone, Debug)]
 pub struct JsonLine {
     /// A field of every line, and its value.
     pub who: Option<(&'static str, String)>,
@@ -27,6 +28,16 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        self.write(&mut writer, event)
+    }
+}
+
+impl JsonLine {
+    /// Writes the line, with its end.
+    ///
+    /// # Errors
+    /// Those of `writer`.
+    pub fn write(&self, writer: &mut impl fmt::Write, event: &Event<'_>) -> fmt::Result {
         let said = Said::by(event);
         let metadata = event.metadata();
         let target = said.target.as_deref().unwrap_or(metadata.target());

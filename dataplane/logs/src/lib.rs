@@ -4,6 +4,7 @@
 
 mod bound;
 mod json;
+mod ledger;
 
 use std::io::IsTerminal as _;
 use std::time::Instant;
@@ -18,6 +19,8 @@ use tracing_subscriber::{fmt, reload};
 use bound::{Bound, LeftOut};
 pub use bound::{ORDINARY_MAX, PERIOD, STRANGERS_MAX};
 use json::JsonLine;
+use ledger::Ledger;
+pub use ledger::{AuditFile, Audited};
 
 /// The target of lines that anybody can cause who reaches a port of ours: there are at most [`STRANGERS_MAX`] of a kind in a [`PERIOD`].
 pub const STRANGERS: &str = "strangers";
@@ -40,6 +43,7 @@ pub enum Form {
 pub struct Logs {
     level: reload::Handle<EnvFilter, Registry>,
     bound: Bound,
+    ledger: Ledger,
 }
 
 /// Writes to standard error from now on. `level` is one of `error`, `warn`, `info`, `debug`, `trace`, or directives like
@@ -52,24 +56,29 @@ pub fn start(
     form: Form,
     who: Option<(&'static str, &str)>,
 ) -> Result<Logs, ParseError> {
-    let (filter, level) = reload::Layer::new(filter(level)?);
-    let bound = Bound::default();
+    let (filter, audited) = filter(level)?;
+    let (filter, level) = reload::Layer::new(filter);
+    let who = who.map(|(name, value)| (name, value.to_owned()));
+    let (bound, ledger) = (Bound::default(), Ledger::new(who.clone(), audited));
+    // The ledger comes before the log, which has what that can't write.
     let all = tracing_subscriber::registry()
         .with(filter)
-        .with(bound.clone());
-    let lines = fmt::layer().with_writer(std::io::stderr);
+        .with(bound.clone())
+        .with(ledger.clone());
+    let lines = fmt::layer().with_writer(ledger.clone());
     match form {
         Form::Text => {
             // Colours are for people who look on: a file or a pipe gets plain text.
             let colours = std::io::stderr().is_terminal();
             all.with(lines.with_target(false).with_ansi(colours)).init();
         }
-        Form::Json => {
-            let who = who.map(|(name, value)| (name, value.to_owned()));
-            all.with(lines.event_format(JsonLine { who })).init();
-        }
+        Form::Json => all.with(lines.event_format(JsonLine { who })).init(),
     }
-    Ok(Logs { level, bound })
+    Ok(Logs {
+        level,
+        bound,
+        ledger,
+    })
 }
 
 /// Whether such a level can be set.
@@ -86,14 +95,26 @@ impl Logs {
     /// # Errors
     /// When `level` can't be understood; then nothing changes.
     pub fn set_level(&self, level: &str) -> Result<(), ParseError> {
-        let filter = filter(level)?;
+        let (filter, audited) = filter(level)?;
+        self.ledger.show(audited);
         // It fails only where the log is gone, which is nowhere.
         let _ = self.level.reload(filter);
         Ok(())
     }
 
-    /// Says what was left out lately. To be called about once a second.
+    /// Writes the lines of [`AUDIT`] to this file too from now on, at every level; none: to none any more.
+    pub fn audit_to(&self, file: Option<AuditFile>) {
+        self.ledger.write_to(file);
+    }
+
+    /// How many of those lines there were since the last call.
+    pub fn take_audited(&self) -> Audited {
+        self.ledger.take_audited()
+    }
+
+    /// Says what was left out lately, and what is wrong with the file for audit lines. To be called about once a second.
     pub fn tell_left_out(&self) {
+        self.ledger.tell_trouble();
         for LeftOut { level, lines, what } in self.bound.take_left_out(Instant::now()) {
             let seconds = PERIOD.as_secs();
             match level {
@@ -127,8 +148,9 @@ const CONFIDANTS: [&str; 12] = [
     "tungstenite",
 ];
 
-/// Whoever says nothing of [`AUDIT`] gets it, and whoever names none of [`CONFIDANTS`] hears nothing in confidence.
-fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+/// Whoever names none of [`CONFIDANTS`] hears nothing in confidence. The lines of [`AUDIT`] pass in any case, for a file may want them; beside
+/// the filter is the level of those in the log, which whoever says nothing of them gets.
+fn filter(level: &str) -> Result<(EnvFilter, LevelFilter), ParseError> {
     let whom = |one: &str| {
         one.split(['=', '['])
             .next()
@@ -143,16 +165,27 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
         let everybody = one.trim().parse::<LevelFilter>();
         everybody.is_ok_and(|level| level >= LevelFilter::DEBUG)
     });
-    let mut directives = level.to_owned();
-    for library in CONFIDANTS {
-        if is_low && !is_named(library) {
-            directives.push_str(&format!(",{library}=info"));
+    let (mut shown, mut directives) = (LevelFilter::INFO, Vec::new());
+    for one in level.split(',') {
+        match one.trim().strip_prefix(AUDIT) {
+            Some("") => shown = LevelFilter::TRACE,
+            Some(word) if word.starts_with('=') => {
+                let level = word.trim_start_matches('=').parse::<LevelFilter>();
+                // What is none is refused below.
+                shown = level
+                    .inspect_err(|_| directives.push(one.to_owned()))
+                    .unwrap_or(shown);
+            }
+            _ => directives.push(one.to_owned()),
         }
     }
-    if !is_named(AUDIT) {
-        directives.push_str(&format!(",{AUDIT}=info"));
+    for library in CONFIDANTS {
+        if is_low && !is_named(library) {
+            directives.push(format!("{library}=info"));
+        }
     }
-    EnvFilter::try_new(directives)
+    directives.push(format!("{AUDIT}=info"));
+    Ok((EnvFilter::try_new(directives.join(","))?, shown))
 }
 
 #[cfg(test)]
@@ -161,9 +194,18 @@ mod tests {
 
     #[test]
     fn who_changed_what_is_written_at_every_level() {
-        let shown = |level| filter(level).expect("a level").to_string();
-        assert!(shown("error").contains("audit=info"));
-        assert!(!shown("error,audit=off").contains("audit=info"));
+        let shown = |level| filter(level).expect("a level").0.to_string();
+        let audited = |level| filter(level).expect("a level").1;
+        for (level, expected) in [
+            ("error", LevelFilter::INFO),
+            ("error,audit=off", LevelFilter::OFF),
+            ("audit=warn,debug", LevelFilter::WARN),
+            ("error,audit", LevelFilter::TRACE),
+        ] {
+            assert_eq!(audited(level), expected);
+            assert!(shown(level).contains("audit=info"), "a file may want it");
+        }
+        assert!(filter("info,audit=loud").is_err());
         for (level, expected) in [
             ("info", false),
             ("warn,control=trace", false),

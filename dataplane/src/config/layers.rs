@@ -26,7 +26,11 @@ pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Ta
             continue;
         };
         let key = key.to_ascii_lowercase();
-        let mut value = parse(&text);
+        let mut value = match key.as_str() {
+            // Its commas are its own: info,link=debug.
+            "log__level" => Value::String(text),
+            _ => parse(&text),
+        };
         for part in key.rsplit("__") {
             value = Value::Table(Table::from_iter([(part.to_owned(), value)]));
         }
@@ -72,6 +76,7 @@ mod tests {
             ("RINGCAST_NODE__MEDIA__ADVERTISE", "192.0.2.2, 2001:db8::1"),
             ("RINGCAST_NODE__MEDIA__ARENA", "8MiB"),
             ("RINGCAST_NODE__NODE_ID", "media_1"),
+            ("RINGCAST_NODE__LOG__LEVEL", "info,link=debug"),
             ("RINGCAST_NODE_UNRELATED", "x"),
             ("HOME", "/"),
         ];
@@ -81,6 +86,7 @@ mod tests {
         assert_eq!((config.media.base_port, config.media.workers), (30_000, 2));
         assert_eq!(config.media.advertise.len(), 2);
         assert_eq!(config.node_id, "media_1");
+        assert_eq!(config.log.level, "info,link=debug");
     }
 
     #[test]

@@ -115,6 +115,7 @@ const QUIET = new Map(Object.entries({
   'ringcast_master_transports_closed_total{reason=~"ice_timeout|handshake_failed|fingerprint_mismatch|fingerprint_timeout|no_common_srtp_profile"}': 'everybody connects',
   'ringcast_master_http_requests_total{status!="501",status=~"5.."}': 'REST does not fail',
   'ringcast_master_node_refusals_total': 'nodes refuse nothing',
+  'ringcast_master_audit_lines_total{outcome="failed"}': 'there is no file for them',
   'ringcast_master_websockets_refused_total': 'there are not too many sockets',
 }));
 

@@ -1,8 +1,10 @@
 // What stands in the logs, and what does not: floods are cut and counted, changes are written down with who made them, and secrets never.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import dgram from 'node:dgram';
 import fs from 'node:fs';
 import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { launchChromium, servePage } from '../lib/browser.mjs';
@@ -130,6 +132,75 @@ describe('who changed what', () => {
     assert.deepEqual(audit().slice(-1).map((line) => [line.request, line.agent, line.status]), [['request-7', 'mine/1', 404]]);
     await ask({ 'x-request-id': 'x'.repeat(5_000) });
     assert.equal(audit().at(-1).request.length, 100);
+  });
+});
+
+describe('who changed what, in a file of its own', { skip: process.getuid() !== 0 && 'only root may mount' }, () => {
+  let cluster, disk, file;
+  const lines = (name = file) => fs.readFileSync(name, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line));
+  const inLog = () => linesOf(cluster, 'master').filter((line) => / audit user=/.test(line));
+  const counted = async (outcome) => (await cluster.masterMetrics()).sum('ringcast_master_audit_lines_total', { outcome });
+  const change = (session) => cluster.rest('POST', '/sessions', { customSessionId: session, customData: 'HUSH' });
+  const reloaded = async (outcome) => {
+    const reloads = async () => (await cluster.masterMetrics()).sum('ringcast_master_config_reloads_total', { outcome });
+    const before = await reloads();
+    cluster.signalMaster('SIGHUP');
+    await until(`it is read again: ${outcome}`, async () => (await reloads()) === before + 1, { timeout: 5_000, every: 20 });
+  };
+  before(async () => {
+    disk = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-audit-'));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk]);
+    file = path.join(disk, 'audit.jsonl');
+    cluster = await loud('warn', 'text', { master: { audit_path: file, log_level: 'warn,audit=off' } });
+  });
+  after(async () => { await cluster?.stop(); execFileSync('umount', ['-l', disk]); fs.rmdirSync(disk); });
+
+  test('is there for its owner alone, without secrets, and not in a log that should not have it', async () => {
+    await change('A');
+    assert.equal((await cluster.rest('DELETE', '/sessions/A', undefined, 'guess')).status, 401);
+    assert.deepEqual(lines().map(({ target, user, method, path: where, status, session }) => [target, user, method, where, status, session]), [['audit', 'OPENVIDUAPP', 'POST', '/sessions', 200, 'A']]);
+    assert.equal(fs.statSync(file).mode & 0o777, 0o600);
+    const text = fs.readFileSync(file, 'utf8');
+    for (const secret of ['HUSH', 'guess', cluster.secret]) assert.ok(!text.includes(secret), secret);
+    assert.deepEqual(inLog(), []);
+    await until('it is counted', async () => (await counted('written')) === 1, { timeout: 3_000 });
+  });
+
+  test('goes on in a new one when the old one was moved away, but not by a configuration with a mistake', async () => {
+    const old = path.join(disk, 'audit.1');
+    fs.renameSync(file, old);
+    const config = path.join(cluster.dir, 'master.toml');
+    const good = fs.readFileSync(config, 'utf8');
+    fs.writeFileSync(config, good.replace(file, path.join(disk, 'no/where')));
+    await reloaded('failed');
+    await change('B');
+    assert.ok(!fs.existsSync(file), 'the control: not before it is told');
+    fs.writeFileSync(config, good);
+    await reloaded('ok');
+    await change('C');
+    const told = (name) => lines(name).map((line) => line.session ?? `${line.what} ${line.outcome}`);
+    assert.deepEqual([told(old), told(file)], [['A', 'reload failed', 'B'], ['reload ok', 'C']]);
+    assert.match(linesOf(cluster, 'master').join('\n'), /not read again.*audit_path.*no\/where/);
+  });
+
+  test('is in the log where the disk is full, and that is told once and counted', async () => {
+    const full = path.join(disk, 'full');
+    try { fs.writeFileSync(full, Buffer.alloc(1 << 20)); } catch (error) { assert.equal(error.code, 'ENOSPC'); }
+    // What is left of the last page still takes some lines.
+    let number = 0;
+    await until('a line is lost', async () => { assert.equal((await change(`D${number += 1}`)).status, 200); return inLog().length > 0; }, { timeout: 10_000, every: 1 });
+    const lost = `D${number}`;
+    assert.match(inLog()[0], new RegExp(`session="${lost}"`));
+    await change('E');
+    await until('both are counted', async () => (await counted('failed')) === 2, { timeout: 3_000 });
+    const troubles = () => linesOf(cluster, 'master').filter((line) => line.includes('audit lines can\'t be written'));
+    assert.equal(troubles().length, 1);
+    assert.match(troubles()[0], /ERROR.*No space left on device/);
+    fs.rmSync(full);
+    await change('F');
+    const sessions = lines().map((line) => line.session);
+    assert.ok(sessions.includes('F') && !sessions.includes(lost) && !sessions.includes('E'), 'whole lines, and no half one');
+    assert.equal(inLog().length, 2, 'and the log has none of them any more');
   });
 });
 
