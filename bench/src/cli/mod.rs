@@ -1,6 +1,7 @@
 //! The command line of `ringcast-bench`.
 
 mod choice;
+mod placement;
 mod session;
 
 use std::path::PathBuf;
@@ -61,7 +62,7 @@ struct Running {
     #[arg(long, value_name = "FILE", global = true)]
     json: Option<PathBuf>,
     /// Write one page with tables and plots.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, visible_alias = "page", value_name = "FILE", global = true)]
     html: Option<PathBuf>,
     /// Threads of the load generator.
     #[arg(long, value_name = "THREADS", default_value_t = 1, global = true)]
@@ -98,6 +99,9 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Simulate which nodes sessions are given to, with our scheduler and with others' rules.
+    #[command(after_help = placement::policies_help())]
+    Placement(placement::Options),
     /// Is a forwarder to compare with; started by runs that need it.
     #[command(hide = true)]
     Baseline(baseline::Settings),
@@ -126,6 +130,7 @@ fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
     match command {
         Command::Baseline(settings) => baseline::run(settings).map(|()| true),
         Command::Table { file, markdown } => table(file, *markdown, running),
+        Command::Placement(options) => placement::perform(options, running),
         Command::Scenario(scenario) => single(scenario, common, running),
         Command::Ramp(ramp) => raise(ramp, common, running),
         Command::Compare {
@@ -281,6 +286,7 @@ mod tests {
         assert!(parse("--suite aes128 --json x.json mesh --people 3").is_ok());
         assert!(parse("ramp --from 5 audio --speakers 2").is_ok());
         assert!(parse("table x.json --markdown").is_ok());
+        assert!(parse("placement --full --policies ours,random --page x.html").is_ok());
     }
 
     #[test]
@@ -291,6 +297,8 @@ mod tests {
             "fanout --rounds 0",
             "fanout --subject nobody",
             "ramp",
+            "placement --policies ours,nobody",
+            "placement --nodes 0",
         ] {
             assert!(parse(words).is_err(), "{words}");
         }

@@ -4,6 +4,7 @@ mod compared;
 mod live;
 mod number;
 mod page;
+pub mod placement;
 mod plot;
 mod table;
 mod tables;

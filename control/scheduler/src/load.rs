@@ -52,6 +52,11 @@ impl Shape {
         }
     }
 
+    /// What that takes of a node, reckoned with usual streams.
+    pub fn demand(&self) -> Demand {
+        self.ends().demand()
+    }
+
     pub(crate) fn ends(&self) -> Ends {
         Ends {
             publishers: self.publishers,

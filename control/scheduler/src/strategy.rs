@@ -82,6 +82,8 @@ pub enum Fit {
     /// The less loaded of two that chance names: nearly as even as the least loaded of all, and late reports make no herd.
     #[default]
     TwoChoices,
+    /// The least loaded of all, by reports and reservations: the most even where reservations are right.
+    Least,
     /// The most loaded that stays below this load with the session at its peak: leaves nodes empty, for those who pay for them.
     /// It packs sessions together that begin small and grow together, so it wants good hints.
     BestFit {

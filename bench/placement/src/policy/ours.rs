@@ -1,0 +1,235 @@
+//! Our scheduler: the code that the master runs.
+
+use clock::Rng;
+use scheduler::{
+    Cluster, Ended, Fit, History, Policy as Settings, Predictor, Shape, Sources, Strategy,
+};
+
+use super::{Entry, Family, Policy, Refused, Request, Standing};
+use crate::node::{Reading, instant};
+
+const NOTHING: Sources = Sources {
+    hint: false,
+    history: false,
+    growth: false,
+};
+/// Names that are remembered by who forgets none.
+const ALL_NAMES: usize = 10_000_000;
+
+pub(super) fn entries() -> Vec<Entry> {
+    let mut entries = by_sources();
+    entries.extend(by_choice());
+    entries
+}
+
+fn entry(name: &'static str, about: &'static str, make: fn() -> Box<dyn Policy>) -> Entry {
+    Entry {
+        name,
+        family: Family::Ours,
+        about,
+        make,
+    }
+}
+
+/// What is foreseen of sessions.
+fn by_sources() -> Vec<Entry> {
+    vec![
+        entry(
+            "ours",
+            "our scheduler as the master runs it by default",
+            || by_default(Settings::default()),
+        ),
+        entry(
+            "ours-memory",
+            "ours, remembering all names in place of 10 000",
+            || {
+                let history = History::new(ALL_NAMES);
+                Box::new(Ours::new(Settings::default(), Sources::default(), history))
+            },
+        ),
+        entry(
+            "ours-usual",
+            "ours, taking every session for a usual one",
+            || foreseeing(NOTHING),
+        ),
+        entry(
+            "ours-hint",
+            "ours, foreseeing by what applications say alone",
+            || {
+                foreseeing(Sources {
+                    hint: true,
+                    ..NOTHING
+                })
+            },
+        ),
+        entry(
+            "ours-history",
+            "ours, foreseeing by earlier sessions alone",
+            || {
+                foreseeing(Sources {
+                    history: true,
+                    ..NOTHING
+                })
+            },
+        ),
+        entry(
+            "ours-growth",
+            "ours, foreseeing by how quickly a session grows alone",
+            || {
+                foreseeing(Sources {
+                    growth: true,
+                    ..NOTHING
+                })
+            },
+        ),
+    ]
+}
+
+/// How a node is chosen.
+fn by_choice() -> Vec<Entry> {
+    vec![
+        entry("ours-least", "ours, the least loaded of all", || {
+            fitting(Fit::Least)
+        }),
+        entry(
+            "ours-two-choices",
+            "ours, the less loaded of two that chance names",
+            || fitting(Fit::TwoChoices),
+        ),
+        entry(
+            "ours-packing",
+            "ours, filling one node after the other to 70 %",
+            || fitting(Fit::BestFit { below: 0.7 }),
+        ),
+        entry("ours-cpu", "ours by the strategy cpu", || by(Strategy::Cpu)),
+        entry("ours-streams", "ours by the strategy streams", || {
+            by(Strategy::Streams)
+        }),
+        entry("ours-sessions", "ours by the strategy sessions", || {
+            by(Strategy::Sessions)
+        }),
+    ]
+}
+
+fn by_default(settings: Settings) -> Box<dyn Policy> {
+    Box::new(Ours::new(settings, Sources::default(), History::default()))
+}
+
+fn foreseeing(sources: Sources) -> Box<dyn Policy> {
+    Box::new(Ours::new(Settings::default(), sources, History::default()))
+}
+
+fn fitting(fit: Fit) -> Box<dyn Policy> {
+    by_default(Settings {
+        fit,
+        ..Settings::default()
+    })
+}
+
+fn by(strategy: Strategy) -> Box<dyn Policy> {
+    by_default(Settings {
+        strategy,
+        ..Settings::default()
+    })
+}
+
+struct Ours {
+    cluster: Cluster<u32, u32>,
+    predictor: Predictor,
+}
+
+impl Ours {
+    fn new(settings: Settings, sources: Sources, history: History) -> Self {
+        Self {
+            cluster: Cluster::new(settings),
+            predictor: Predictor::new(sources, history),
+        }
+    }
+}
+
+impl Policy for Ours {
+    fn learn(&mut self, name: u32, became: Shape) {
+        let ended = Ended {
+            became,
+            forecast: None,
+            promised: None,
+        };
+        self.predictor.ended(Some(&spelled(name)), &ended);
+    }
+
+    fn node(&mut self, now: u64, node: u32, standing: Standing) {
+        match standing {
+            Standing::Takes => {
+                self.cluster.may_take(instant(now), &node, true);
+            }
+            Standing::Drains => {
+                self.cluster.may_take(instant(now), &node, false);
+            }
+            Standing::Gone => self.cluster.remove(&node),
+        }
+    }
+
+    fn report(&mut self, now: u64, node: u32, reading: &Reading) {
+        self.cluster.report(instant(now), &node, reading.report);
+    }
+
+    fn place(&mut self, now: u64, request: &Request, rng: &mut Rng) -> Result<u32, Refused> {
+        let forecast = self
+            .predictor
+            .foresee(Some(&spelled(request.name)), request.hint);
+        let placed = self
+            .cluster
+            .place(instant(now), request.session, None, forecast, rng);
+        placed.map_err(|_| Refused)
+    }
+
+    fn reshape(&mut self, now: u64, session: u32, shape: Shape) {
+        self.cluster.reshape(instant(now), &session, shape);
+    }
+
+    fn end(&mut self, _now: u64, session: u32, over: Option<u32>) {
+        if let (Some(ended), Some(name)) = (self.cluster.end(&session), over) {
+            self.predictor.ended(Some(&spelled(name)), &ended);
+        }
+    }
+
+    fn expects(&self, request: &Request) -> Option<Shape> {
+        let forecast = self
+            .predictor
+            .foresee(Some(&spelled(request.name)), request.hint);
+        Some(forecast.peak)
+    }
+}
+
+/// A name in letters: with digits at its end it would be taken for one of a series.
+fn spelled(name: u32) -> String {
+    const LETTERS: u32 = 26;
+    let mut left = name;
+    let mut text = String::with_capacity(8);
+    loop {
+        text.push(char::from(b'a' + (left % LETTERS) as u8));
+        left /= LETTERS;
+        if left == 0 {
+            return text;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_differ_and_have_no_digits() {
+        let mut names: Vec<String> = (0..3000).map(spelled).collect();
+        assert!(
+            names
+                .iter()
+                .flat_map(|name| name.chars())
+                .all(|c| c.is_ascii_lowercase())
+        );
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 3000);
+    }
+}

@@ -1,0 +1,172 @@
+//! Rules of the textbook.
+
+use clock::Rng;
+
+use super::board::Board;
+use super::counts::Counts;
+use super::{Cadence, Entry, Family, Policy, Refused, Request, Standing};
+use crate::node::Reading;
+
+pub(super) fn entries() -> Vec<Entry> {
+    let entry = |name, family, about, make| Entry {
+        name,
+        family,
+        about,
+        make,
+    };
+    let textbook = |name, about, make| entry(name, Family::Textbook, about, make);
+    vec![
+        textbook("random", "any node", || Box::new(Random(Board::default()))),
+        textbook("round-robin", "one node after the other", || {
+            Box::new(RoundRobin::default())
+        }),
+        textbook(
+            "sessions",
+            "the fewest sessions, as the master counts them",
+            || Box::new(Fewest::default()),
+        ),
+        entry(
+            "least-now",
+            Family::Ideal,
+            "the least load as it really is at that moment",
+            || {
+                Box::new(Least {
+                    board: Board::default(),
+                    every: None,
+                })
+            },
+        ),
+        textbook(
+            "least-1s",
+            "the least load by reports of every second",
+            || Box::new(Least::every(1000)),
+        ),
+        textbook("least-5s", "the least load by reports of every 5 s", || {
+            Box::new(Least::every(5000))
+        }),
+        textbook(
+            "least-10s",
+            "the least load by reports of every 10 s",
+            || Box::new(Least::every(10_000)),
+        ),
+    ]
+}
+
+/// Any node.
+struct Random(Board);
+
+impl Policy for Random {
+    fn cadence(&self) -> Option<Cadence> {
+        None
+    }
+
+    fn node(&mut self, _now: u64, node: u32, standing: Standing) {
+        self.0.node(node, standing);
+    }
+
+    fn place(&mut self, _now: u64, _request: &Request, rng: &mut Rng) -> Result<u32, Refused> {
+        self.0.any(rng).ok_or(Refused)
+    }
+}
+
+/// One after the other.
+#[derive(Default)]
+struct RoundRobin {
+    board: Board,
+    next: usize,
+}
+
+impl Policy for RoundRobin {
+    fn cadence(&self) -> Option<Cadence> {
+        None
+    }
+
+    fn node(&mut self, _now: u64, node: u32, standing: Standing) {
+        self.board.node(node, standing);
+    }
+
+    fn place(&mut self, _now: u64, _request: &Request, _rng: &mut Rng) -> Result<u32, Refused> {
+        self.next += 1;
+        let many = self.board.open.len().max(1);
+        self.board
+            .open
+            .get(self.next % many)
+            .copied()
+            .ok_or(Refused)
+    }
+}
+
+/// The fewest sessions.
+#[derive(Default)]
+struct Fewest {
+    board: Board,
+    counts: Counts,
+}
+
+impl Policy for Fewest {
+    fn cadence(&self) -> Option<Cadence> {
+        None
+    }
+
+    fn node(&mut self, _now: u64, node: u32, standing: Standing) {
+        self.board.node(node, standing);
+    }
+
+    fn place(&mut self, _now: u64, request: &Request, rng: &mut Rng) -> Result<u32, Refused> {
+        let values = &self.board.values;
+        let least = self.board.least(rng, |node| Some(values[node as usize]));
+        let node = least.ok_or(Refused)?;
+        self.counts.put(request.session, node);
+        *self.board.value(node) += 1.0;
+        Ok(node)
+    }
+
+    fn end(&mut self, _now: u64, session: u32, _over: Option<u32>) {
+        if let Some((node, _)) = self.counts.take(session) {
+            *self.board.value(node) -= 1.0;
+        }
+    }
+}
+
+/// The least load: that was reported, or that is.
+struct Least {
+    board: Board,
+    every: Option<u64>,
+}
+
+impl Least {
+    fn every(every: u64) -> Self {
+        Self {
+            board: Board::default(),
+            every: Some(every),
+        }
+    }
+}
+
+impl Policy for Least {
+    fn cadence(&self) -> Option<Cadence> {
+        self.every.map(Cadence::every)
+    }
+
+    fn sees_truth(&self) -> bool {
+        self.every.is_none()
+    }
+
+    fn truth(&mut self, node: u32, load: f64) {
+        *self.board.value(node) = load;
+    }
+
+    fn node(&mut self, _now: u64, node: u32, standing: Standing) {
+        self.board.node(node, standing);
+    }
+
+    fn report(&mut self, _now: u64, node: u32, reading: &Reading) {
+        *self.board.value(node) = reading.load();
+    }
+
+    fn place(&mut self, _now: u64, _request: &Request, rng: &mut Rng) -> Result<u32, Refused> {
+        let values = &self.board.values;
+        let least = self.board.least(rng, |node| Some(values[node as usize]));
+        least.ok_or(Refused)
+    }
+}

@@ -1,0 +1,176 @@
+//! Several policies in the same world, on as many threads as wanted.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Faults;
+use crate::oracle::Oracle;
+use crate::outcome::Outcome;
+use crate::policy::Entry;
+use crate::timing::{Clock, Timing, Timings};
+use crate::workload::{SIZE_MAX, Scale, Spike, Workload};
+use crate::world::World;
+
+/// All nodes together carry so many times what is asked for at the worst moment: then the load is 55 % if it is spread evenly.
+const PEAK_LOAD: f64 = 0.55;
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How large.
+    pub scale: Scale,
+    /// Who decides.
+    pub policies: Vec<Entry>,
+    /// At most so many runs at the same time.
+    pub threads: usize,
+    /// Without nodes that fail, come and go.
+    pub calm: bool,
+    /// To time decisions by.
+    pub clock: Option<Clock>,
+}
+
+/// The world of a plan, in figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Nodes at the beginning.
+    pub nodes: u32,
+    /// Sessions that begin.
+    pub sessions: u32,
+    /// Simulated time, s.
+    pub span_seconds: u64,
+    /// Of everything that chance decides.
+    pub seed: u64,
+    /// People who join.
+    pub people: u64,
+    /// The largest session.
+    pub largest_session: u32,
+    /// When many begin at once: s, and how many times as many as usual.
+    pub spikes: Vec<(u64, f64)>,
+    /// Packets a second that a node of the smaller size carries.
+    pub node_packets: f64,
+    /// What the most demanding session takes of a node of the smaller size.
+    pub largest_of_node: f64,
+    /// Nodes that whoever knows the future needs, if sessions could be cut at will and every node be full: the peak of the total
+    /// demand, divided by what the mean node carries.
+    pub oracle_nodes: u32,
+    /// The same if no node may be above 80 %.
+    pub oracle_nodes_at_80: u32,
+    /// Failures that happen to nodes.
+    pub faults: u32,
+}
+
+/// Everything that a plan found, and nothing that a clock said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Where it was found.
+    pub facts: Facts,
+    /// Of each policy.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What is told while it goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// The world is drawn.
+    Drawn(Facts),
+    /// A policy has come so far, from 0 to 1.
+    At(&'static str, f64),
+    /// A policy is through.
+    Done(&'static str),
+}
+
+/// The world of a plan.
+struct Ready {
+    load: Workload,
+    faults: Faults,
+    unit: f64,
+}
+
+/// Runs a plan.
+///
+/// # Panics
+/// When a run does.
+pub fn run(plan: &Plan, tell: &(dyn Fn(Progress) + Sync)) -> (Report, Vec<Timings>) {
+    let (ready, facts) = prepare(plan);
+    tell(Progress::Drawn(facts.clone()));
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..plan.threads.clamp(1, plan.policies.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed))
+                    && let Some(entry) = plan.policies.get(number)
+                {
+                    let one = run_one(plan, &ready, entry, tell);
+                    found.lock().expect("no run panics").push((number, one));
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().expect("no run panics");
+    found.sort_by_key(|(number, _)| *number);
+    let (outcomes, timings) = found.into_iter().map(|(_, one)| one).unzip();
+    (Report { facts, outcomes }, timings)
+}
+
+fn prepare(plan: &Plan) -> (Ready, Facts) {
+    let scale = plan.scale;
+    let load = Workload::draw(scale);
+    let faults = if plan.calm {
+        Faults::none(scale)
+    } else {
+        Faults::draw(scale)
+    };
+    let oracle = Oracle::of(&load, scale.span);
+    let units: f64 = faults.sizes[..faults.at_start as usize].iter().sum();
+    let unit = oracle.peak() / (PEAK_LOAD * units);
+    let needed = |full: f64| (PEAK_LOAD / full * f64::from(scale.nodes)).ceil() as u32;
+    let largest = load.sessions.iter().map(|one| one.size).max();
+    let facts = Facts {
+        nodes: scale.nodes,
+        sessions: scale.sessions,
+        span_seconds: scale.span / 1000,
+        seed: scale.seed,
+        people: load.sessions.iter().map(|one| u64::from(one.size)).sum(),
+        largest_session: largest.unwrap_or_default().min(SIZE_MAX),
+        spikes: load
+            .spikes
+            .map(|Spike { at, factor }| (at / 1000, factor))
+            .to_vec(),
+        node_packets: unit,
+        largest_of_node: oracle.largest / unit,
+        oracle_nodes: needed(1.0),
+        oracle_nodes_at_80: needed(0.8),
+        faults: faults.faults.len() as u32,
+    };
+    (Ready { load, faults, unit }, facts)
+}
+
+fn run_one(
+    plan: &Plan,
+    ready: &Ready,
+    entry: &Entry,
+    tell: &(dyn Fn(Progress) + Sync),
+) -> (Outcome, Timings) {
+    let Scale { span, seed, .. } = plan.scale;
+    let began = Instant::now();
+    let timing = Timing::by(plan.clock);
+    let world = World::new(
+        &ready.load,
+        &ready.faults,
+        (span, seed),
+        ready.unit,
+        entry,
+        timing,
+    );
+    let (outcome, timing) = world.run(|at| tell(Progress::At(entry.name, at as f64 / span as f64)));
+    tell(Progress::Done(entry.name));
+    let timings = Timings {
+        run_seconds: began.elapsed().as_secs_f64(),
+        ..timing.timings(entry.name)
+    };
+    (outcome, timings)
+}

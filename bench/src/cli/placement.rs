@@ -1,0 +1,193 @@
+//! `ringcast-bench placement`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use placement::policy::{self, Entry};
+use placement::run::{Plan, Progress, run};
+use placement::workload::Scale;
+
+use super::Running;
+use crate::report;
+
+/// What is simulated, if nothing is said.
+const NODES: u32 = 500;
+const SESSIONS: u32 = 50_000;
+/// With `--full`.
+const FULL: (u32, u32) = (10_000, 1_000_000);
+/// What fits into memory and into numbers.
+const NODES_MAX: u32 = 100_000;
+const SESSIONS_MAX: u32 = 10_000_000;
+/// Where lines stay, progress is told after so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is simulated.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Options {
+    /// Media nodes. [default: 500, with --full 10000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    nodes: Option<u32>,
+    /// Sessions that begin in all. [default: 50000, with --full 1000000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(SESSIONS_MAX)))]
+    sessions: Option<u32>,
+    /// Ten thousand nodes, a million sessions.
+    #[arg(long)]
+    full: bool,
+    /// Of everything that chance decides. The same seed gives the same file, byte for byte.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Simulated time. Spikes come after a sixth and after five sixths of it.
+    #[arg(long, default_value = "90min", value_parser = humantime::parse_duration)]
+    span: Duration,
+    /// Policies, separated by commas. They are listed below.
+    #[arg(long, value_delimiter = ',', value_parser = known)]
+    policies: Vec<Entry>,
+    /// Policies that run at the same time, each on one thread. [default: processors]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: Option<u32>,
+    /// No node fails, comes, goes or is upgraded.
+    #[arg(long)]
+    calm: bool,
+    /// Write how long decisions took to a file of its own: no seed decides that.
+    #[arg(long, value_name = "FILE")]
+    timings: Option<PathBuf>,
+}
+
+/// A policy by its name.
+fn known(name: &str) -> Result<Entry, String> {
+    policy::named(name).ok_or_else(|| {
+        let names: Vec<&str> = policy::all().iter().map(|entry| entry.name).collect();
+        format!("there is no such policy; there are {}", names.join(", "))
+    })
+}
+
+/// The list of policies, for the help.
+pub(super) fn policies_help() -> String {
+    let mut text = String::from("Policies:\n");
+    for entry in policy::all() {
+        text += &format!("  {:<24} {}\n", entry.name, entry.about);
+    }
+    text + "\n--json writes what was found, --html a page with tables and plots."
+}
+
+/// Runs it and shows what comes of it.
+pub(super) fn perform(options: &Options, running: &Running) -> anyhow::Result<bool> {
+    let plan = plan(options)?;
+    let live = Live::default();
+    let (found, timings) = run(&plan, &|progress| live.tell(progress));
+    live.end();
+    if let Some(path) = &running.json {
+        write(path, &serde_json::to_string_pretty(&found)?)?;
+    }
+    if let Some(path) = &options.timings {
+        write(path, &serde_json::to_string_pretty(&timings)?)?;
+    }
+    let tables = report::placement::tables(&found, &timings);
+    let texts: Vec<String> = tables.iter().map(report::Table::text).collect();
+    print!("{}", texts.join("\n"));
+    Ok(true)
+}
+
+fn plan(options: &Options) -> anyhow::Result<Plan> {
+    let (nodes, sessions) = if options.full {
+        FULL
+    } else {
+        (NODES, SESSIONS)
+    };
+    let span = options.span.as_millis();
+    ensure!(
+        (60_000..=24 * 3_600_000).contains(&span),
+        "--span is from 1min to 24h"
+    );
+    let mut policies = options.policies.clone();
+    if policies.is_empty() {
+        policies = policy::all();
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Plan {
+        scale: Scale {
+            nodes: options.nodes.unwrap_or(nodes),
+            sessions: options.sessions.unwrap_or(sessions),
+            span: span as u64,
+            seed: options.seed,
+        },
+        policies,
+        threads: options
+            .threads
+            .map_or(processors, |threads| threads as usize),
+        calm: options.calm,
+        clock: Some(nanos),
+    })
+}
+
+/// Nanoseconds since this was first asked.
+fn nanos() -> u64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    FIRST.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+fn write(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
+    fs::write(path, text).with_context(|| format!("{} can't be written", path.display()))
+}
+
+/// One line on standard error that changes, or a line now and then.
+#[derive(Default)]
+struct Live {
+    shown: Mutex<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    at: BTreeMap<&'static str, f64>,
+    done: usize,
+    told: Option<Instant>,
+}
+
+impl Live {
+    fn tell(&self, progress: Progress) {
+        let mut shown = self.shown.lock().expect("nobody panics while showing");
+        match progress {
+            Progress::Drawn(_) => {}
+            Progress::At(policy, share) => {
+                shown.at.insert(policy, share);
+            }
+            Progress::Done(policy) => {
+                shown.at.remove(policy);
+                shown.done += 1;
+            }
+        }
+        let is_terminal = std::io::stderr().is_terminal();
+        let wait = if is_terminal {
+            Duration::from_millis(200)
+        } else {
+            PATIENCE
+        };
+        if shown.told.is_some_and(|told| told.elapsed() < wait) {
+            return;
+        }
+        shown.told = Some(Instant::now());
+        let now: Vec<String> = shown
+            .at
+            .iter()
+            .map(|(policy, share)| format!("{policy} {:.0} %", share * 100.0))
+            .collect();
+        let line = format!("{} policies done; {}", shown.done, now.join(", "));
+        match is_terminal {
+            true => eprint!("\r\x1b[K{line}"),
+            false => eprintln!("{line}"),
+        }
+        let _ = std::io::stderr().flush();
+    }
+
+    fn end(&self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Simulations of placement as tables.
+
+use placement::outcome::Outcome;
+use placement::run::{Facts, Report};
+use placement::timing::Timings;
+
+use super::number::{NONE, grouped, nanos, or_none, percent, ratio};
+use super::table::{Table, head};
+
+/// What each policy came to, how well it predicted, and how long it took.
+pub fn tables(report: &Report, timings: &[Timings]) -> Vec<Table> {
+    let mut tables = vec![outcomes(report)];
+    tables.extend(predictions(report));
+    tables.push(times(timings));
+    tables
+}
+
+fn outcomes(report: &Report) -> Table {
+    Table {
+        title: "Placement".to_owned(),
+        head: head(&[
+            "subject",
+            "load p50",
+            "p99",
+            "max",
+            "variation",
+            "min > 80 %",
+            "min > 100 %",
+            "people > 80 %",
+            "people > 100 %",
+            "refused",
+            "given up",
+            "rack back",
+            "then > 100 %",
+            "fairness",
+        ]),
+        rows: report.outcomes.iter().map(row).collect(),
+        notes: notes(&report.facts),
+    }
+}
+
+fn row(outcome: &Outcome) -> Vec<String> {
+    let whole = |minutes: f64| grouped(minutes.round() as i64);
+    let recovery = outcome.recovery;
+    let back = recovery.and_then(|found| found.seconds);
+    vec![
+        outcome.policy.clone(),
+        ratio(outcome.load.p50),
+        ratio(outcome.load.p99),
+        ratio(outcome.load.max),
+        ratio(outcome.variation),
+        whole(outcome.overload_minutes[0]),
+        whole(outcome.overload_minutes[1]),
+        percent(outcome.hot_participants[0]),
+        percent(outcome.hot_participants[1]),
+        grouped(outcome.refusals as i64),
+        grouped(outcome.turned_away as i64),
+        or_none(back.map(|seconds| format!("{seconds:.1} s"))),
+        or_none(recovery.map(|found| percent(found.overloaded))),
+        format!("{:.4}", outcome.fairness),
+    ]
+}
+
+fn notes(facts: &Facts) -> Vec<String> {
+    let many = |number: u64| grouped(number as i64);
+    let spikes = facts.spikes.iter();
+    let spikes: Vec<String> = spikes
+        .map(|(at, factor)| format!("{factor:.0} times as many sessions in minute {}", at / 60))
+        .collect();
+    vec![
+        format!(
+            "{} nodes, {} sessions of {} people in {} min, seed {}; {}; {} events of nodes.",
+            many(facts.nodes.into()),
+            many(facts.sessions.into()),
+            many(facts.people),
+            facts.span_seconds / 60,
+            facts.seed,
+            spikes.join(", "),
+            facts.faults,
+        ),
+        format!(
+            "A node of the smaller size carries {} packets/s. The largest session has {} people; the dearest takes {} of such a node.",
+            many(facts.node_packets.round() as u64),
+            facts.largest_session,
+            percent(facts.largest_of_node),
+        ),
+        format!(
+            "Who knew the future and could cut sessions at will would need {} nodes, and {} to keep each below 80 %.",
+            many(facts.oracle_nodes.into()),
+            many(facts.oracle_nodes_at_80.into()),
+        ),
+        "min: participant-minutes on nodes above that load. people: who ever were on one. rack back: until 99 % of those on a lost rack were on a node again; then > 100 %: the most that were on overloaded nodes within five minutes. fairness: Jain's index of the tenants' share of time below 80 %.".to_owned(),
+    ]
+}
+
+fn predictions(report: &Report) -> Option<Table> {
+    let rows: Vec<Vec<String>> = report
+        .outcomes
+        .iter()
+        .filter_map(|outcome| Some((outcome, outcome.prediction?)))
+        .map(|(outcome, found)| {
+            vec![
+                outcome.policy.clone(),
+                grouped(found.sessions as i64),
+                ratio(found.bias),
+                percent(found.within_two),
+                percent(found.error),
+            ]
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Table {
+        title: "Predicted peaks".to_owned(),
+        head: head(&[
+            "subject",
+            "sessions",
+            "predicted / real",
+            "within a factor of two",
+            "error",
+        ]),
+        rows,
+        notes: vec![
+            "In streams. error: absolute errors of all sessions, divided by all their streams."
+                .to_owned(),
+        ],
+    })
+}
+
+fn times(timings: &[Timings]) -> Table {
+    let row = |one: &Timings| {
+        let rate = |rate: f64| match one.decisions {
+            0 => NONE.to_owned(),
+            _ => grouped(rate.round() as i64),
+        };
+        vec![
+            one.policy.clone(),
+            grouped(one.decisions as i64),
+            rate(one.rate),
+            rate(one.rate_with_all),
+            nanos(one.p50),
+            nanos(one.p99),
+            nanos(one.max),
+            format!("{:.1} s", one.run_seconds),
+        ]
+    };
+    Table {
+        title: "Decisions, in real time".to_owned(),
+        head: head(&["subject", "decisions", "a second", "with all", "p50", "p99", "max", "run"]),
+        rows: timings.iter().map(row).collect(),
+        notes: vec![
+            "with all: what the policy does between decisions is reckoned in: reports, users that come and go, ends. Each run is on one thread; single decisions wait where other threads need the processor.".to_owned(),
+        ],
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use placement::outcome::{Prediction, Quantiles, Recovery};
+
+    pub(in crate::report) fn example() -> (Report, Vec<Timings>) {
+        let outcome = |policy: &str| Outcome {
+            policy: policy.to_owned(),
+            load: Quantiles {
+                p50: 0.31,
+                p99: 0.97,
+                max: 1.42,
+            },
+            overload_minutes: [36_286.4, 1234.5],
+            hot_participants: [0.0944, 0.0339],
+            recovery: Some(Recovery {
+                people: 10,
+                seconds: Some(7.94),
+                ..Recovery::default()
+            }),
+            prediction: (policy == "ours").then_some(Prediction {
+                sessions: 7,
+                bias: 1.21,
+                within_two: 0.75,
+                error: 0.5,
+            }),
+            ..Outcome::default()
+        };
+        let report = Report {
+            facts: Facts {
+                nodes: 10_000,
+                spikes: vec![(900, 32.4)],
+                ..Facts::default()
+            },
+            outcomes: vec![outcome("random"), outcome("ours")],
+        };
+        let timings = vec![Timings {
+            policy: "ours".to_owned(),
+            decisions: 5,
+            rate: 1_234_567.8,
+            p99: 1234.0,
+            ..Timings::default()
+        }];
+        (report, timings)
+    }
+
+    #[test]
+    fn all_that_was_found_is_in_the_tables() {
+        let (report, timings) = example();
+        let texts = tables(&report, &timings)
+            .iter()
+            .map(Table::text)
+            .collect::<String>();
+        for part in [
+            "36\u{202f}286",
+            "9.4 %",
+            "7.9 s",
+            "32 times as many sessions in minute 15",
+            "1.21",
+            "1\u{202f}234\u{202f}568",
+            "1.2 µs",
+        ] {
+            assert!(texts.contains(part), "{part} is not in\n{texts}");
+        }
+        let predicted = predictions(&report).expect("one predicts");
+        assert_eq!(predicted.rows.len(), 1);
+    }
+}
