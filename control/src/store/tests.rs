@@ -94,6 +94,26 @@ fn a_later_form_is_left_to_a_later_master() {
 }
 
 #[test]
+fn an_earlier_form_is_brought_to_ours() {
+    let dir = Dir::new("older");
+    let (store, _) = Store::open(&dir.0).expect("writable");
+    store.submit(batch(&[("a", Some(1))]));
+    drop(store);
+    let db = rusqlite::Connection::open(dir.0.join(file::FILE)).expect("a database");
+    db.execute_batch("DROP TABLE history; PRAGMA user_version = 1")
+        .expect("the first form");
+    drop(db);
+    let (store, mut loaded) = Store::open(&dir.0).expect("readable");
+    assert_eq!(loaded.take(Table::Sessions).len(), 1);
+    let mut batch = Batch::default();
+    batch.put(Table::History, "standup", &3);
+    store.submit(batch);
+    drop(store);
+    let (_, mut loaded) = Store::open(&dir.0).expect("readable");
+    assert_eq!(loaded.take(Table::History).len(), 1);
+}
+
+#[test]
 fn a_damaged_file_is_named() {
     let dir = Dir::new("damaged");
     let (store, _) = Store::open(&dir.0).expect("writable");
