@@ -300,14 +300,15 @@ impl Axes {
                 "<path class=\"grid\" d=\"M{x:.1} {TOP}V{:.1}\"/>",
                 HEIGHT - BOTTOM
             );
-            // The outermost names stay inside.
-            let anchor = if x > WIDTH - RIGHT - 10.0 {
-                "end"
+            // The outermost names stay inside, and clear of the lowest one of the other axis.
+            let (x, anchor) = if x > WIDTH - RIGHT - 10.0 {
+                (WIDTH, "end")
+            } else if x < LEFT + 10.0 {
+                (x, "start")
             } else {
-                "middle"
+                (x, "middle")
             };
-            let x = if anchor == "end" { WIDTH } else { x };
-            text(&mut body, x, HEIGHT - BOTTOM + 16.0, anchor, name);
+            text(&mut body, x, HEIGHT - BOTTOM + 18.0, anchor, name);
         }
         body
     }

@@ -95,7 +95,7 @@ impl Table {
     /// With a frame that scrolls where the screen is narrow.
     pub(super) fn html(&self) -> String {
         let mut text = format!(
-            "<h2>{}</h2>\n<div class=\"scroll\"><table>\n<tr>",
+            "<h2>{}</h2>\n<div class=\"scroll\" tabindex=\"0\"><table>\n<tr>",
             escape(&self.title)
         );
         for name in &self.head {
