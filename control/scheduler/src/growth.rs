@@ -19,7 +19,7 @@ const CONNECTIONS_MAX: u32 = 10_000;
 pub struct Hint {
     /// Users that it expects at the peak.
     pub connections: Option<u32>,
-    /// How many of them publish; none: all.
+    /// How many of them publish; none: as many as under its name before, or all.
     pub publishers: Option<u32>,
 }
 

@@ -3,7 +3,7 @@
 use crate::accuracy::Accuracy;
 use crate::forecast::{Ended, Forecast, Source};
 use crate::growth::{self, Hint};
-use crate::history::{History, Known, Learned};
+use crate::history::{Expected, History, Known, Learned};
 
 /// What forecasts are made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +58,20 @@ impl Predictor {
     }
 
     fn placed(&self, name: Option<&str>, hint: Hint) -> Forecast {
-        if hint.connections.is_some() {
+        let expected = match self.sources.history {
+            true => self.history.expect(name),
+            false => None,
+        };
+        if let Some(connections) = hint.connections {
+            let publishers = hint
+                .publishers
+                .or_else(|| usual_share(expected?, connections));
+            let hint = Hint { publishers, ..hint };
             return Forecast {
                 source: Source::Hint,
                 ..growth::peak(hint).into()
             };
         }
-        let expected = match self.sources.history {
-            true => self.history.expect(name),
-            false => None,
-        };
         let Some(expected) = expected else {
             return growth::peak(hint).into();
         };
@@ -107,4 +111,14 @@ impl Predictor {
     pub fn history(&self) -> &History {
         &self.history
     }
+}
+
+/// How many of so many publish if it is as it was under that name; none: nobody knows that name.
+fn usual_share(expected: Expected, connections: u32) -> Option<u32> {
+    let peak = expected.peak;
+    if expected.known == Known::Stranger || peak.connections == 0 {
+        return None;
+    }
+    let share = f64::from(peak.publishers) / f64::from(peak.connections);
+    Some((f64::from(connections) * share).ceil() as u32)
 }

@@ -217,6 +217,27 @@ fn room_is_reserved_for_what_the_name_became() {
 }
 
 #[test]
+fn who_does_not_say_how_many_publish_is_known_to_have_few() {
+    let mut week = Week::new(Sources::default());
+    let twenty = Hint {
+        connections: Some(20),
+        publishers: None,
+    };
+    week.place("lecture", Hint::default());
+    week.is(growth::peak(Hint {
+        connections: Some(10),
+        publishers: Some(1),
+    }));
+    week.end("lecture");
+    let forecast = week.place("lecture", twenty);
+    let peak = forecast.peak;
+    assert_eq!((forecast.source, peak.connections), (Source::Hint, 20));
+    assert_eq!((peak.publishers, peak.subscribers), (2, 38));
+    // The control: of others nobody knows better than that all do.
+    assert_eq!(week.place("meeting", twenty).peak.publishers, 20);
+}
+
+#[test]
 fn who_only_says_how_many_publish_is_believed_that() {
     let mut week = Week::new(Sources::default());
     week.session("lecture", 20, Hint::default());

@@ -30,7 +30,7 @@ pub struct SessionProperties {
     pub media_node: Option<NodeId>,
     /// How many users the application expects in it at its peak.
     pub expected_connections: Option<u32>,
-    /// How many of them publish; none: all.
+    /// How many of them publish; none: as many as under that id before, or all.
     pub expected_publishers: Option<u32>,
     /// The codec that publishers must use: `VP8`, `VP9`, `H264`, or `NONE`, or the server's choice.
     pub forced_video_codec: String,

@@ -1,16 +1,24 @@
-//! So many names and no more: who was longest not heard of goes.
+//! So many names and no more: who was longest not heard of goes, and first of those who were heard of once.
+//!
+//! Many names are used once, a random one for each call. They would push out those that come again each week; so they have a part of
+//! the shelf for themselves, and only what is left of it belongs to the others as well.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Learned, Memory, PEAKS};
 use crate::load::Shape;
 
+/// One of so many names on a full shelf may have been heard of once, whoever else there is.
+const ONCE_SHARE: usize = 4;
+
 #[derive(Clone, Debug)]
 pub struct Shelf {
     room: usize,
     names: HashMap<Box<str>, Memory>,
-    /// The names by their turns: the first is who was longest not heard of.
-    turns: BTreeMap<u64, Box<str>>,
+    /// Names that were heard of once, by their turns: the first is who was longest not heard of.
+    once: BTreeMap<u64, Box<str>>,
+    /// The others likewise.
+    often: BTreeMap<u64, Box<str>>,
     last_turn: u64,
 }
 
@@ -20,7 +28,8 @@ impl Shelf {
         Self {
             room,
             names: HashMap::new(),
-            turns: BTreeMap::new(),
+            once: BTreeMap::new(),
+            often: BTreeMap::new(),
             last_turn: 0,
         }
     }
@@ -43,8 +52,7 @@ impl Shelf {
             Some(known) => std::mem::replace(known, Memory::NONE),
             None => Memory::NONE,
         };
-        // Its place among the turns goes with it.
-        self.turns.remove(&memory.turn);
+        self.leave_turn(&memory);
         if memory.peaks.len() >= PEAKS {
             memory.peaks.remove(0);
         }
@@ -68,16 +76,29 @@ impl Shelf {
     /// With a turn that is later than all.
     fn put(&mut self, name: Box<str>, memory: Memory) -> Option<Box<str>> {
         self.last_turn = memory.turn;
-        self.turns.insert(memory.turn, name.clone());
+        let turns = match memory.peaks.len() {
+            0 | 1 => &mut self.once,
+            _ => &mut self.often,
+        };
+        turns.insert(memory.turn, name.clone());
         if let Some(before) = self.names.insert(name, memory) {
-            self.turns.remove(&before.turn);
+            self.leave_turn(&before);
         }
         if self.names.len() <= self.room {
             return None;
         }
-        let (_, oldest) = self.turns.pop_first()?;
+        let (first, then) = match self.once.len() > (self.room / ONCE_SHARE).max(1) {
+            true => (&mut self.once, &mut self.often),
+            false => (&mut self.often, &mut self.once),
+        };
+        let (_, oldest) = first.pop_first().or_else(|| then.pop_first())?;
         self.names.remove(&oldest);
         Some(oldest)
+    }
+
+    fn leave_turn(&mut self, memory: &Memory) {
+        self.once.remove(&memory.turn);
+        self.often.remove(&memory.turn);
     }
 }
 

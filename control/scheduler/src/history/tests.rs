@@ -161,6 +161,36 @@ fn who_was_longest_not_heard_of_goes_first() {
 }
 
 #[test]
+fn names_that_are_used_once_do_not_push_out_the_others() {
+    let mut history = History::new(40);
+    for week in ["first", "second"] {
+        for class in 0..30 {
+            let name = format!("class of teacher {class}, physics");
+            if week == "first" || class < 20 {
+                learn(&mut history, Some(&name), meeting(30));
+            }
+        }
+    }
+    for call in 0..1000 {
+        learn(
+            &mut history,
+            Some(&format!("call {call} or so")),
+            meeting(2),
+        );
+    }
+    let is_known = |class: &u32| {
+        let name = format!("class of teacher {class}, physics");
+        history.names.peaks(&name).is_some()
+    };
+    let known: Vec<u32> = (0..30).filter(is_known).collect();
+    // The control: those that were heard of once are gone.
+    assert_eq!(known, (0..20).collect::<Vec<_>>());
+    // Whoever is new has room nevertheless.
+    assert!(history.names.peaks("call 999 or so").is_some());
+    assert!(history.names.peaks("call 985 or so").is_some());
+}
+
+#[test]
 fn what_was_kept_is_restored_and_what_is_too_much_is_named() {
     let mut history = History::new(4);
     let mut kept = std::collections::BTreeMap::new();
