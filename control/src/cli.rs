@@ -158,6 +158,7 @@ fn start(run: Run) -> anyhow::Result<ExitCode> {
     }
     let sources = sources(run);
     let config = sources.load()?;
+    config.check_data_dir()?;
     let logs = log_to_stderr(&config)?;
     logs.audit_to(audit::file(&config)?);
     for warning in config::openvidu::unserved(&sources.environment) {
@@ -184,13 +185,19 @@ fn mistakes(sources: &Sources) -> Vec<String> {
         Ok(config) => config,
         Err(error) => return vec![in_words(&error.into())],
     };
+    let data = config.check_data_dir().err().map(anyhow::Error::from);
     let front = tls::check(&config).err().map(anyhow::Error::from);
     let link = nodes::dialling::check(&config);
     let link = link.err().map(anyhow::Error::from);
     let webhook = config.webhook_endpoint.as_ref();
     let webhook = webhook.and_then(|_| Endpoint::new(&config).err());
     let audit = audit::check_file(&config).err();
-    let all = front.iter().chain(&link).chain(&webhook).chain(&audit);
+    let all = data
+        .iter()
+        .chain(&front)
+        .chain(&link)
+        .chain(&webhook)
+        .chain(&audit);
     all.map(in_words).collect()
 }
 

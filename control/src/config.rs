@@ -3,6 +3,7 @@
 pub mod environment;
 mod events;
 pub mod openvidu;
+mod places;
 mod reload;
 mod settings;
 mod sources;
@@ -22,7 +23,8 @@ pub use self::environment::Environment;
 pub use self::reload::Merged;
 pub use self::settings::{Config, Settings};
 pub use self::sources::Sources;
-pub use self::values::{LogFormat, MediaServer, NodeConfig, Patience, Secret, parse_node};
+use self::values::quoted;
+pub use self::values::{HookUrl, LogFormat, MediaServer, NodeConfig, Patience, Secret, parse_node};
 
 /// The shortest time that OpenVidu gives a crashed node to come back.
 const NODE_RECONNECTION_MIN: Duration = Duration::from_secs(3);
@@ -187,9 +189,9 @@ impl Config {
             found.push(value("certificate", why));
         }
         if let Some(url) = &self.public_url
-            && crate::api::urls::host_of(url).is_none()
+            && (url.contains('@') || crate::api::urls::host_of(url).is_none())
         {
-            let why = format!("'{url}' is not http(s)://HOST[:PORT]");
+            let why = format!("{} is not http(s)://HOST[:PORT]", quoted(url));
             found.push(value("public_url", why));
         }
     }
@@ -273,13 +275,12 @@ fn check_http_url(key: &str, url: &str) -> Result<(), Error> {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some()
             && uri.query().is_none()
+            && !url.contains('@')
     });
+    let form = "is not http(s)://HOST[:PORT][/PATH], without a name and a password";
     match usable {
         true => Ok(()),
-        false => Err(value(
-            key,
-            format!("'{url}' is not http(s)://HOST[:PORT][/PATH]"),
-        )),
+        false => Err(value(key, format!("{} {form}", quoted(url)))),
     }
 }
 
@@ -345,18 +346,22 @@ fn understood(path: &Path, text: &str) -> (Settings, Vec<Error>) {
     (Value::Table(good).try_into().unwrap_or_default(), mistakes)
 }
 
-/// Why a key can't be read. Of what may be a secret the value is not shown.
+/// Why a key can't be read. Of what may be a secret the value is not shown, but names of fields are.
 fn why_not(key: &str, error: &toml::de::Error) -> String {
     if !Settings::NAMES.contains(&key) {
-        let nearest = Settings::NAMES
-            .iter()
-            .min_by_key(|one| environment::distance(one, key));
-        let nearest = nearest.map_or_else(String::new, |one| format!("; did you mean {one}?"));
+        let nearest = environment::meant(Settings::NAMES.iter().copied(), key);
         return format!("there is no such key{nearest}");
     }
-    match CONFIDENTIAL.contains(&key) {
-        true => "is not of the form that --help shows".to_owned(),
-        false => error.message().to_owned(),
+    let of_fields = ["unknown field", "missing field"];
+    let message = error.message();
+    match key {
+        "ice_servers" if of_fields.iter().any(|one| message.starts_with(one)) => message.to_owned(),
+        "ice_servers" => {
+            "each is a table of its own, [[ice_servers]], with texts in quotes".to_owned()
+        }
+        "webhook_headers" => "must be a list of texts in quotes, [\"Name: value\"]".to_owned(),
+        _ if CONFIDENTIAL.contains(&key) => "must be a text in quotes".to_owned(),
+        _ => message.to_owned(),
     }
 }
 
@@ -504,9 +509,38 @@ mod tests {
             assert!(!error.contains("hush-hush"), "{error}");
             assert!(error.contains("test, line 2: "), "{error}");
         }
+        for toml in [
+            "prometheus_url = 'http://u:hush-hush@prometheus:9090'",
+            "prometheus_url = 'prom:hush-hush@prometheus:9090'",
+            "prometheus_url = 'http://prometheus:9090/?key=hush-hush'",
+            "public_url = 'https://u:hush-hush@call.example'",
+            "[[nodes]]\nid = 'a'\nuri = 'quic://127.0.0.1:1'\nmetrics = 'http://u:hush-hush@h:1'",
+        ] {
+            let error = load(&format!("secret = 's'\n{toml}"), &[]).expect_err(toml);
+            let error = error.to_string();
+            assert!(
+                error.contains("http(s)://HOST[:PORT]") && !error.contains("hush-hush"),
+                "{error}"
+            );
+        }
         let typo = load("secret = 's'\n\nsesions_max = 5", &[]).expect_err("unknown");
         let expected = "configuration test, line 3: sesions_max: there is no such key; did you mean sessions_max?";
         assert_eq!(typo.to_string(), expected);
+        for (toml, says) in [
+            ("foo = 1", "foo: there is no such key"),
+            ("secret = 12345678", "secret: must be a text in quotes"),
+            (
+                "[[ice_servers]]\nurl = 'turn:h'\nfoo = 'x'",
+                "unknown field `foo`",
+            ),
+        ] {
+            let error = load(toml, &[]).expect_err(toml).to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(
+                !error.contains("did you mean"),
+                "nothing is like it: {error}"
+            );
+        }
     }
 
     #[test]
@@ -516,9 +550,10 @@ mod tests {
             "secret = 'hush-hush'\n{}",
             turn.replace("static_auth_secret", "staticAuthSecret")
         );
+        let text = format!("webhook_endpoint = 'https://app.example/hook?key=hush-hush'\n{text}");
         let config = load(&text, &[]).expect("good");
         let printed = toml::to_string(&config).expect("printable");
-        assert!(!printed.contains("hush-hush"));
+        assert!(!printed.contains("hush-hush") && printed.contains("app.example/hook?***"));
         assert!(!format!("{config:?}").contains("hush-hush"));
     }
 }

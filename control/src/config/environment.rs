@@ -56,8 +56,7 @@ impl Environment {
             .keys()
             .find(|name| name.starts_with(OURS) && !known.contains(name));
         let Some(name) = unknown else { return Ok(()) };
-        let nearest = known.iter().min_by_key(|one| distance(one, name));
-        let nearest = nearest.map_or_else(String::new, |one| format!("; did you mean {one}?"));
+        let nearest = meant(known.iter().map(String::as_str), name);
         Err(value(name, format!("there is no such variable{nearest}")))
     }
 }
@@ -70,8 +69,18 @@ fn is_dotted(name: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || b".-0123456789".contains(&byte))
 }
 
+/// Asks whether the name that is most like `name` was meant, if it is like it at all.
+pub(super) fn meant<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> String {
+    let own = name.strip_prefix(OURS).unwrap_or(name);
+    let near = known
+        .map(|one| (distance(one, name), one))
+        .min()
+        .filter(|(distance, _)| *distance <= (own.len() / 3).max(1));
+    near.map_or_else(String::new, |(_, one)| format!("; did you mean {one}?"))
+}
+
 /// How many letters must be put in, left out or changed to make one of the other (Levenshtein).
-pub(super) fn distance(one: &str, other: &str) -> usize {
+fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (i, a) in one.bytes().enumerate() {
         let mut diagonal = i;

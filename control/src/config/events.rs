@@ -27,7 +27,7 @@ impl Config {
         let bad = |why: String| value("webhook_endpoint", why);
         // What is none may be anything, with a password in it: it is not printed.
         let not_one = || bad("it is not http(s)://HOST[:PORT]/PATH".to_owned());
-        let uri: Uri = text.parse().map_err(|_| not_one())?;
+        let uri: Uri = text.expose().parse().map_err(|_| not_one())?;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
         if !is_http || uri.host().is_none_or(str::is_empty) {

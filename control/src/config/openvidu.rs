@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Environment;
+use super::values::HookUrl;
 use super::{Error, MediaServer, NodeConfig, Patience, Secret, Settings, events, value};
 use crate::cluster::address;
 use crate::domain::{IceServer, NodeId};
@@ -91,7 +92,7 @@ pub fn settings(env: impl Fn(&str) -> Option<String>) -> Result<Settings, Error>
         load_interval: seconds("OPENVIDU_PRO_CLUSTER_LOAD_INTERVAL")?,
         network_quality: number(&get, "OPENVIDU_PRO_NETWORK_QUALITY")?,
         network_quality_interval: seconds("OPENVIDU_PRO_NETWORK_QUALITY_INTERVAL")?,
-        webhook_endpoint: webhook.endpoint,
+        webhook_endpoint: webhook.endpoint.map(HookUrl::from),
         webhook_headers: webhook.headers,
         webhook_events: webhook.events,
         cdr_path: cdr.then(|| PathBuf::from(cdr_path)),

@@ -9,8 +9,8 @@ use scheduler::Strategy;
 use serde::{Deserialize, Serialize};
 
 use super::values::{
-    LogFormat, MediaServer, NodeConfig, Patience, Secret, duration, parse_duration, parse_node,
-    seconds, secret, without_credentials, without_values,
+    HookUrl, LogFormat, MediaServer, NodeConfig, Patience, Secret, duration, parse_duration,
+    parse_node, seconds, secret, without_credentials, without_values,
 };
 use crate::api::proxies::Network;
 use crate::domain::{Bounds, IceServer};
@@ -293,8 +293,8 @@ keys! {
     }
     optional {
         /// Where events are posted, http(s)://HOST[:PORT]/PATH [default: nowhere].
-        #[arg(long, env = "RINGCAST_MASTER_WEBHOOK_ENDPOINT")]
-        webhook_endpoint: String;
+        #[arg(long, env = "RINGCAST_MASTER_WEBHOOK_ENDPOINT", hide_env_values = true)]
+        webhook_endpoint: HookUrl;
         /// Sign webhook requests with this (Ringcast-Signature).
         #[arg(long, env = "RINGCAST_MASTER_WEBHOOK_SIGNATURE_SECRET", hide_env_values = true, value_parser = secret)]
         webhook_signature_secret: Secret;
@@ -320,7 +320,7 @@ keys! {
         #[arg(long, env = "RINGCAST_MASTER_PUBLIC_URL")]
         public_url: String;
         /// A Prometheus server, http(s)://HOST[:PORT], that is asked for the nodes' metrics [default: the nodes are asked].
-        #[arg(long, env = "RINGCAST_MASTER_PROMETHEUS_URL")]
+        #[arg(long, env = "RINGCAST_MASTER_PROMETHEUS_URL", hide_env_values = true)]
         prometheus_url: String;
         /// The published openvidu-browser file (minified) for the page at /.
         #[arg(long, env = "RINGCAST_MASTER_CLIENT_PACKAGE")]

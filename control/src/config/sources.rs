@@ -58,9 +58,16 @@ impl Sources {
         };
         let origins = self.origins(&file, &by_openvidu);
         let config = layered(self.flags.clone(), by_openvidu, file).filled();
+        let unread = found.clone();
         for mistake in config.mistakes() {
             let text = mistake.to_string();
             found.push(match &mistake {
+                // It stands there, only not as it should, and that is told already.
+                Error::Value { key, .. }
+                    if unread.iter().any(|one| one.contains(&format!(": {key}: "))) =>
+                {
+                    continue;
+                }
                 Error::Value { key, why } => {
                     let top = key.split('.').next().unwrap_or(key);
                     let origin = origins.get(top).map_or(DEFAULT, String::as_str);
@@ -175,6 +182,14 @@ mod tests {
             assert!(is_told, "{begins}: {told:#?}");
         }
         assert_eq!(told.len(), 9, "{told:#?}");
+        remove(&sources);
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_not_said_to_be_missing() {
+        let sources = sources("unquoted", "secret = 12345678", &[], "");
+        let told = sources.mistakes();
+        assert!(told.len() == 1 && told[0].contains("in quotes"), "{told:?}");
         remove(&sources);
     }
 

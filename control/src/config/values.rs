@@ -120,6 +120,45 @@ impl Serialize for Secret {
     }
 }
 
+/// A URL whose query is never printed: keys stand there.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct HookUrl(String);
+
+impl HookUrl {
+    /// The whole of it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for HookUrl {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once('?') {
+            Some((before, _)) => write!(f, "{before}?***"),
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for HookUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One media node as the operator names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,6 +221,14 @@ pub fn without_values<S: serde::Serializer>(
         format!("{name}: ***")
     });
     serializer.collect_seq(names)
+}
+
+/// What is no URL, for the text that says so. It may be anything: where a password may be in it, it is not printed.
+pub fn quoted(url: &str) -> String {
+    match url.contains(['@', '?']) {
+        true => "it".to_owned(),
+        false => format!("'{url}'"),
+    }
 }
 
 /// A secret of the command line.
