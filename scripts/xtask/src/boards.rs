@@ -32,13 +32,14 @@ const PROVISIONING: [(&str, &str); 2] = [
     ),
     (
         "provisioning/datasources/ringcast.yaml",
-        "# Written by `cargo xtask boards`. Goes to /etc/grafana/provisioning/datasources; `url` is the Prometheus server's.\n\
+        "# Written by `cargo xtask boards`. Goes to /etc/grafana/provisioning/datasources; `url` is the Prometheus server's: port\n\
+         # 9095 as in the example beside, for 9090 is that of a node's metrics.\n\
          apiVersion: 1\n\
          datasources:\n\
          \x20 - name: Prometheus\n\
          \x20   type: prometheus\n\
          \x20   access: proxy\n\
-         \x20   url: http://localhost:9090\n\
+         \x20   url: http://localhost:9095\n\
          \x20   isDefault: true\n\
          \x20   jsonData:\n\
          \x20     timeInterval: 15s\n",

@@ -40,6 +40,9 @@ async function changed(text, task) {
   } finally { fs.rmSync(copy, { recursive: true, force: true }); }
 }
 
+// The alert with each of the words that its labels may have (`=~"open|stale"`) mistyped in turn.
+const mistyped = (text) => [...text.matchAll(/[{,]\w+=~"([^"]+\|[^"]+)"/g)].flatMap(({ 0: labels, 1: words, index }) => words.split('|').map((word, at, all) => `${text.slice(0, index)}${labels.replace(words, all.with(at, `${word}x`).join('|'))}${text.slice(index + labels.length)}`));
+
 before(needPrometheus);
 
 describe('rules', () => {
@@ -59,6 +62,30 @@ describe('rules', () => {
     // The control: a node that is silent for longer than nodes ever are.
     const deaf = read('rules/alerts.yml').replace('ringcast_master_link_lag_seconds > 10\n', 'ringcast_master_link_lag_seconds > 1e9\n');
     assert.ok(!(await changed(deaf, (copy) => promtool(['test', 'rules', 'tests/nodes.yml'], copy))).ok);
+    // And one mistyped reason of many.
+    const { name, text } = alerts.find((alert) => alert.name === 'RingcastPacketsDropped');
+    const other = mistyped(text).find((one) => one.includes('|no_burstx|'));
+    assert.ok(!(await changed(read('rules/alerts.yml').replace(text, () => other), (copy) => promtool(['test', 'rules', 'tests/media.yml'], copy))).ok, name);
+  });
+
+  test('runbooks get the address that operators say by the command of the docs', async () => {
+    const [, command] = /^(sed -i '.*' rules\/alerts\.yml)$/m.exec(fs.readFileSync(path.join(folder, '../../control/OPERATING.md'), 'utf8'));
+    await changed(read('rules/alerts.yml'), async (copy) => {
+      await run('bash', ['-c', command], { cwd: copy });
+      const urls = [...fs.readFileSync(path.join(copy, 'rules/alerts.yml'), 'utf8').matchAll(/ runbook_url: (.*)/g)].map(([, url]) => url);
+      assert.equal(urls.length, alerts.length);
+      for (const url of urls) assert.match(url, /^https:\/\/[^/]+\/.*\/scripts\/prometheus\/RUNBOOK\.md#ringcast\w+$/);
+      assert.ok((await promtool(['check', 'rules', 'rules/alerts.yml'], copy)).ok);
+    });
+    assert.ok(!read('rules/alerts.yml').includes('runbook_url: https:'), 'the control: without it there is none');
+  });
+
+  test('in the examples no two listen on one port of one host', () => {
+    const targets = ['master', 'nodes', 'alertmanager'].map((name) => /"127\.0\.0\.1:(\d+)"/.exec(read(`targets/${name}.yml`))[1]);
+    const asked = /url: http:\/\/localhost:(\d+)/.exec(read('../grafana/provisioning/datasources/ringcast.yaml'))[1];
+    const begun = /--web\.listen-address=127\.0\.0\.1:(\d+)/.exec(read('prometheus.yml'))[1];
+    assert.equal(begun, asked, 'Grafana asks where Prometheus is');
+    assert.equal(new Set([...targets, asked]).size, 4);
   });
 
   test('every alert has a severity, words, a section of the runbook and a test', () => {
@@ -69,7 +96,7 @@ describe('rules', () => {
     for (const { name, text } of alerts) {
       assert.match(text, /severity: (critical|warning)/, name);
       assert.match(text, /\n {10}summary: ".+"\n {10}description: ".+"\n/, name);
-      assert.ok(text.includes(`runbook: scripts/prometheus/RUNBOOK.md#${name.toLowerCase()}\n`), name);
+      assert.ok(text.includes(`runbook_url: scripts/prometheus/RUNBOOK.md#${name.toLowerCase()}\n`), name);
       // A label that words speak of is there when the alert comes.
       const comes = new RegExp(`alertname="${name}",alertstate="firing"\\}\\)\\n +eval_time: .+\\n +exp_samples:(?: \\[\\{|\\n +- \\{) labels: '\\{(.+?)\\}'`).exec(tests);
       assert.ok(comes, `${name}: no test has it come`);
@@ -80,11 +107,11 @@ describe('rules', () => {
     }
   });
 
-  test('the tests notice of every alert whether it never comes, or comes too early', onlyWhole, async () => {
+  test('the tests notice of every alert whether it never comes, comes too early, or has a mistyped label', onlyWhole, async () => {
     const all = read('rules/alerts.yml');
     for (const { name, text } of alerts) {
       const tests = yaml('tests').filter((file) => read(file).includes(name));
-      for (const other of [text.replace(/expr: (.*)/, 'expr: ($1) and vector(0) == 1'), text.replace(/\n {8}for: .*/, '')]) {
+      for (const other of [text.replace(/expr: (.*)/, 'expr: ($1) and vector(0) == 1'), text.replace(/\n {8}for: .*/, ''), ...mistyped(text)]) {
         if (other === text) continue;
         const { ok } = await changed(all.replace(text, () => other), (copy) => promtool(['test', 'rules', ...tests], copy));
         assert.ok(!ok, `${name}: nobody noticed\n${other}`);

@@ -60,7 +60,7 @@ async function killAndReturn(t, text) {
     assert.ok(pagedAfter >= least, `${pagedAfter} s, while the rule waits for ${least}`);
     assert.deepEqual([page.status, page.labels.alertname, page.labels.node, page.labels.cluster, page.labels.severity], ['firing', 'RingcastNodeDown', victim.id, 'e2e', 'critical']);
     assert.equal(page.annotations.summary, `The node ${victim.id} is down`);
-    assert.equal(page.annotations.runbook, 'scripts/prometheus/RUNBOOK.md#ringcastnodedown');
+    assert.equal(page.annotations.runbook_url, 'scripts/prometheus/RUNBOOK.md#ringcastnodedown');
 
     await victim.launch();
     const back = async () => (await cluster.rest('GET', `/media-nodes/${victim.id}`)).body.connected === true;
