@@ -7,8 +7,8 @@ pub fn board() -> Board {
     Board {
         uid: "ringcast-master",
         title: "Ringcast / Master",
-        about: "What the master is asked, how soon it answers, whether its disk keeps up, and who waits for its events.",
-        by_node: false,
+        about: "What the master is asked, how soon it answers, whether its disk keeps up, and who waits for its events. A choice of nodes is for the row of that name.",
+        by_node: true,
         rows: vec![now(), rpc(), rest(), store(), events(), nodes(), process()],
     }
 }
@@ -123,7 +123,7 @@ fn nodes() -> Row {
         "Nodes",
         [
             series("Silence", "s", "Time since each node was last heard of.")
-                .ask("ringcast_master_link_lag_seconds{@cluster}", "{{node}}")
+                .ask("ringcast_master_link_lag_seconds{@node}", "{{node}}")
                 .by_node()
                 .from(3.0, "red")
                 .at_least_to(4.0),
@@ -133,13 +133,13 @@ fn nodes() -> Row {
                 "Revisions of the desired state that each node has not taken up yet.",
             )
             .ask(
-                "ringcast_master_link_unapplied_revisions{@cluster}",
+                "ringcast_master_link_unapplied_revisions{@node}",
                 "{{node}}",
             )
             .by_node(),
             series("Refused by nodes", "cps", "Entries that nodes refused.")
                 .ask(
-                    "sum by (node) (rate(ringcast_master_node_refusals_total{@cluster}[@rate]))",
+                    "sum by (node) (rate(ringcast_master_node_refusals_total{@node}[@rate]))",
                     "{{node}}",
                 )
                 .by_node()
@@ -149,10 +149,7 @@ fn nodes() -> Row {
                 "s",
                 "Time since each node's metrics were last read.",
             )
-            .ask(
-                "ringcast_master_node_load_age_seconds{@cluster}",
-                "{{node}}",
-            )
+            .ask("ringcast_master_node_load_age_seconds{@node}", "{{node}}")
             .by_node(),
             series(
                 "Reading loads",
@@ -169,7 +166,7 @@ fn nodes() -> Row {
                 "percentunit",
                 "Share of each node's cores in use, by its own last heartbeat.",
             )
-            .ask("ringcast_master_node_cpu_ratio{@cluster}", "{{node}}")
+            .ask("ringcast_master_node_cpu_ratio{@node}", "{{node}}")
             .by_node()
             .up_to(1.0),
         ],
