@@ -1,7 +1,8 @@
 //! The links to all media nodes, and what they report carried into the calls. How they are dialled is in [`dialling`], and what becomes of
-//! the nodes in [`life`].
+//! the nodes in [`life`]; whether one of them takes new sessions says `intake`.
 
 pub mod dialling;
+mod intake;
 pub mod life;
 
 use std::collections::HashSet;

@@ -102,6 +102,7 @@ pub fn admin_routes(stage: &Arc<Stage>) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz/live", get(live))
         .route("/healthz/ready", get(ready))
+        .route("/healthz/sessions", get(sessions))
         .route("/healthz/startup", get(startup))
         .with_state(stage.clone())
 }
@@ -132,9 +133,23 @@ async fn live(State(stage): State<Arc<Stage>>) -> Told {
     }
 }
 
+/// Whether people should come here. Those in calls need a master of a cluster that is full or drained too: it stays ready, and says so.
 async fn ready(State(stage): State<Arc<Stage>>) -> Result<Told, Told> {
-    Ok(match rest::unready(stage.app()?) {
-        None => (StatusCode::OK, "ready\n".to_owned()),
+    let app = stage.app()?;
+    if let Some(why) = rest::unready(app) {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")));
+    }
+    let text = match rest::takes_no_sessions(app) {
+        None => "ready\n".to_owned(),
+        Some(why) => format!("ready, but {why}\n"),
+    };
+    Ok((StatusCode::OK, text))
+}
+
+/// Whether a new session would find a place.
+async fn sessions(State(stage): State<Arc<Stage>>) -> Result<Told, Told> {
+    Ok(match rest::takes_no_sessions(stage.app()?) {
+        None => (StatusCode::OK, "new sessions are taken\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     })
 }
@@ -361,12 +376,17 @@ fn known(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::time::Instant;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::app::Core;
+    use crate::cluster::Status;
+    use crate::domain::NodeId;
+    use crate::nodes::life::DrainFor;
 
     async fn ask(stage: &Arc<Stage>, method: Method, path: &str) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path);
@@ -415,6 +435,45 @@ mod tests {
         assert_eq!(status, StatusCode::OK, "that is no reason to end it");
         app.stop();
         assert_eq!(ready().await.1, "stopping\n");
+    }
+
+    #[tokio::test]
+    async fn a_master_whose_nodes_take_no_sessions_stays_ready_and_says_so() {
+        let (app, _node) = crate::testing::master();
+        let stage = Stage::new();
+        stage.started(&app);
+        let ready = async || ask(&stage, Method::GET, "/healthz/ready").await;
+        let sessions = async || ask(&stage, Method::GET, "/healthz/sessions").await;
+        let taken = (StatusCode::OK, "new sessions are taken\n".to_owned());
+        assert_eq!(sessions().await, taken);
+        let id = NodeId::new("media_1");
+        let order = |status| {
+            let order =
+                |core: &mut Core| core.order_status(&id, status, DrainFor::Unsaid, Instant::now());
+            app.step(order).expect("it may be ordered");
+        };
+        let closed = async |why: &str| {
+            let why = format!("no media node takes new sessions: {why}\n");
+            assert_eq!(
+                ready().await,
+                (StatusCode::OK, format!("ready, but {why}")),
+                "people in calls need it"
+            );
+            assert_eq!(sessions().await, (StatusCode::SERVICE_UNAVAILABLE, why));
+        };
+        order(Status::WaitingIdleToTerminate);
+        closed("1 drained").await;
+        order(Status::Running);
+        assert_eq!(ready().await, (StatusCode::OK, "ready\n".to_owned()));
+        assert_eq!(sessions().await, taken);
+        app.step(|core| core.loads.refused(Instant::now(), &id));
+        closed("1 full").await;
+        app.stop();
+        let stopping = (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+        assert_eq!(
+            (ready().await, sessions().await),
+            (stopping.clone(), stopping)
+        );
     }
 
     /// Serves these routes on a port of its own; the end of it, and when it has come.

@@ -220,6 +220,8 @@ async fn status(access: &Access) -> anyhow::Result<ExitCode> {
         "mediaNodes": counts.iter().filter(|(_, count)| *count > 0).copied().collect::<std::collections::BTreeMap<_, _>>(),
         "disconnectedMediaNodes": away,
         "sessions": sessions,
+        "takesSessions": health.body["takesSessions"],
+        "noSessionsBecause": health.body["noSessionsBecause"],
     });
     match access.json {
         true => print(&format!("{shown:#}\n"))?,
@@ -252,7 +254,11 @@ fn status_text(shown: &Value) -> String {
     if !away.is_empty() {
         text += &format!("away      {}\n", away.join(", "));
     }
-    text + &format!("sessions  {} on nodes\n", cell(&shown["sessions"]))
+    text += &format!("sessions  {} on nodes\n", cell(&shown["sessions"]));
+    if let Some(why) = shown["noSessionsBecause"].as_str() {
+        text += &format!("new ones  refused: {why}\n");
+    }
+    text
 }
 
 async fn order(access: &Access, id: &str, body: &Value, done: &str) -> anyhow::Result<()> {
@@ -365,6 +371,17 @@ mod tests {
         assert!(node(json!({"copyOf": "media_2"}), Value::Null).contains("media_2"));
         let soon = now_millis() + 90_500;
         assert_eq!(node(json!({}), json!(soon)), "closed in 1m30s");
+    }
+
+    #[test]
+    fn status_says_why_new_sessions_are_refused() {
+        let text = |why: Value| {
+            status_text(
+                &json!({"url": "u", "status": "UP", "sessions": 3, "noSessionsBecause": why}),
+            )
+        };
+        assert!(text(Value::Null).ends_with("sessions  3 on nodes\n"));
+        assert!(text(json!("1 drained")).ends_with("new ones  refused: 1 drained\n"));
     }
 
     #[test]

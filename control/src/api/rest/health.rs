@@ -1,6 +1,7 @@
 //! `/health`
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::domain::NodeId;
 
-/// `GET /health`: are all nodes connected?
+/// `GET /health`: are all nodes connected? Beside OpenVidu's words: do they take new sessions?
 pub async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let (all, disconnected) = nodes(&app);
     let (status, word) = match disconnected.len() {
@@ -18,7 +19,15 @@ pub async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
         0 => (StatusCode::OK, "UP"),
         _ => (StatusCode::CONFLICT, "UNSTABLE"),
     };
-    let body = json!({"status": word, "disconnectedMediaNodes": disconnected});
+    let closed = takes_no_sessions(&app);
+    let mut body = json!({
+        "status": word,
+        "disconnectedMediaNodes": disconnected,
+        "takesSessions": closed.is_none(),
+    });
+    if let Some(why) = closed {
+        body["noSessionsBecause"] = why.into();
+    }
     (status, Json(body))
 }
 
@@ -30,7 +39,8 @@ pub async fn usable(State(app): State<Arc<App>>) -> StatusCode {
     }
 }
 
-/// Why nobody should come to this master, if so.
+/// Why nobody should come to this master, if so. That its nodes take no new sessions is no such reason: whoever is in a call, or joins one that
+/// goes on, needs it. [`takes_no_sessions`] tells of that.
 pub fn unready(app: &App) -> Option<String> {
     if app.is_stopping() {
         return Some("stopping".to_owned());
@@ -50,6 +60,14 @@ pub fn unready(app: &App) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Why nobody gets a new session here now, if so.
+pub fn takes_no_sessions(app: &App) -> Option<String> {
+    unready(app).or_else(|| {
+        let why = app.step(|core| core.takes_no_sessions(Instant::now()));
+        why.map(|why| format!("no media node takes new sessions: {why}"))
+    })
 }
 
 /// How many there are, and which are not connected.

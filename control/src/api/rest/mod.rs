@@ -35,7 +35,7 @@ use crate::domain::{Code, Refused};
 use crate::store::Unwritten;
 
 pub use events::HangUp;
-pub use health::unready;
+pub use health::{takes_no_sessions, unready};
 pub use recordings::default_recording_properties;
 pub use sessions::is_video_codec;
 

@@ -524,7 +524,7 @@ async fn configuration_health_and_nodes() {
             .1,
         json!(false)
     );
-    let up = json!({"status": "UP", "disconnectedMediaNodes": []});
+    let up = json!({"status": "UP", "disconnectedMediaNodes": [], "takesSessions": true});
     assert_eq!(rest.call("GET", "/health", Value::Null).await, (200, up));
     let (_, nodes) = rest
         .call("GET", "/media-nodes?sessions=true", Value::Null)

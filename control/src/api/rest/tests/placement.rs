@@ -95,11 +95,60 @@ async fn a_full_cluster_creates_sessions_and_lets_nobody_in() {
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
+    assert_eq!(closed(&rest).await, "1 full");
     // There is room again.
     loaded(&rest.app, "media_1", 0.5);
+    assert_eq!(closed(&rest).await, "");
     assert_eq!(rest.status("POST", "/tokens", token).await, 200);
     assert_eq!(connect(&rest, "S").await.0, 200);
     assert_eq!(place(&rest.app, "S"), Ok("media_1".to_owned()));
+}
+
+/// Why no session is taken, as health says it; empty: they are.
+async fn closed(rest: &Rest) -> String {
+    let (status, health) = rest.call("GET", "/health", Value::Null).await;
+    assert_eq!((status, &health["status"]), (200, &json!("UP")), "{health}");
+    let why = health["noSessionsBecause"].as_str().unwrap_or_default();
+    assert_eq!(health["takesSessions"], why.is_empty(), "{health}");
+    let why = why.trim_start_matches("no media node takes new sessions: ");
+    why.to_owned()
+}
+
+#[tokio::test]
+async fn health_says_why_no_session_is_taken() {
+    let rest = Rest::new();
+    let _other = second(&rest.app);
+    let order = async |id: &str, status: &str| {
+        let path = format!("/media-nodes/{id}");
+        let (status, _) = rest.call("PATCH", &path, json!({"status": status})).await;
+        assert_eq!(status, 200);
+    };
+    order("media_1", "waiting-idle-to-terminate").await;
+    assert_eq!(closed(&rest).await, "", "the other takes them");
+    loaded(&rest.app, "media_2", 1.5);
+    assert_eq!(closed(&rest).await, "1 drained, 1 full");
+    assert_eq!(create(&rest, "S", json!({})).await.0, 200);
+    assert_eq!(connect(&rest, "S").await.0, 503, "and it is so");
+    order("media_2", "waiting-idle-to-terminate").await;
+    assert_eq!(closed(&rest).await, "2 drained");
+    order("media_1", "running").await;
+    assert_eq!(closed(&rest).await, "");
+    assert_eq!(connect(&rest, "S").await.0, 200);
+}
+
+#[tokio::test]
+async fn unknown_loads_close_a_cluster_that_requires_them() {
+    for (toml, why) in [
+        ("load_required = true", Some("1 of unknown load")),
+        ("", None),
+        // Applications name the nodes, and whoever is named takes them.
+        ("load_strategy = 'manual'", None),
+    ] {
+        let (app, _node) = master_with(toml);
+        let later = Instant::now() + Duration::from_secs(3600);
+        let closed = app.step(|core| core.takes_no_sessions(later));
+        assert_eq!(closed.as_deref(), why, "{toml}");
+    }
 }
 
 #[tokio::test]
