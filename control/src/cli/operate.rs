@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -18,6 +19,13 @@ const EXIT_UNSTABLE: u8 = 3;
 /// `status` of a cluster without media nodes.
 const EXIT_DOWN: u8 = 4;
 
+/// How long an empty node that was drained is waited for until it has left: somewhat longer than the master takes to let it go.
+const LEAVING_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked at.
+const GLANCE: Duration = Duration::from_millis(200);
+/// What mends that a drained node is gone.
+const COMES_BACK: &str = "a drained node leaves the cluster when nobody is in a session on it, and `ringcast-master add URI` brings it back";
+
 /// What operators can do.
 #[derive(Debug, Subcommand)]
 pub enum Operation {
@@ -27,7 +35,7 @@ pub enum Operation {
     Sessions(Whom),
     /// Show how the cluster is. Exits with 0 when it is up, 3 when media nodes are away, 4 when there is none.
     Status(Whom),
-    /// Have a media node take no new sessions, and end when it is empty.
+    /// Have a media node take no new sessions, and leave the cluster when it is empty: at once if it is so already.
     Drain {
         /// The node.
         id: String,
@@ -37,7 +45,7 @@ pub enum Operation {
         #[command(flatten)]
         whom: Whom,
     },
-    /// Have a drained media node take sessions again.
+    /// Have a drained media node take sessions again. One that has left is brought back by `add`.
     Undrain {
         /// The node.
         id: String,
@@ -101,14 +109,9 @@ async fn operate(operation: Operation) -> anyhow::Result<ExitCode> {
         Operation::Sessions(whom) => sessions(&whom.access).await?,
         Operation::Status(whom) => return status(&whom.access).await,
         Operation::Drain { id, deadline, whom } => {
-            let to = Status::WaitingIdleToTerminate;
-            let body = json!({"status": to, "deadline": deadline});
-            order(&whom.access, &id, &body, "is drained").await?;
+            drain(&whom.access, &id, deadline).await?;
         }
-        Operation::Undrain { id, whom } => {
-            let body = json!({"status": Status::Running});
-            order(&whom.access, &id, &body, "takes sessions").await?;
-        }
+        Operation::Undrain { id, whom } => undrain(&whom.access, &id).await?,
         Operation::Add {
             uri,
             environment_id,
@@ -261,13 +264,64 @@ fn status_text(shown: &Value) -> String {
     text
 }
 
-async fn order(access: &Access, id: &str, body: &Value, done: &str) -> anyhow::Result<()> {
-    let answer = Remote::new(access)?
-        .ask(Method::PATCH, &path(id)?, body)
+async fn drain(access: &Access, id: &str, deadline: Option<String>) -> anyhow::Result<()> {
+    let remote = Remote::new(access)?;
+    let path = path(id)?;
+    let body = json!({"status": Status::WaitingIdleToTerminate, "deadline": deadline});
+    let answer = remote
+        .ask(Method::PATCH, &format!("{path}?extra-info=true"), &body)
         .await?;
     match answer.status {
-        StatusCode::OK => say(access, &answer, &format!("{id} {done}")),
-        StatusCode::NO_CONTENT => say(access, &answer, &format!("{id} {done} already")),
+        StatusCode::OK => {
+            let is_empty = answer.body["ringcastInfo"]["inUse"] == json!(false);
+            let has_left = is_empty && is_gone(&remote, &path).await?;
+            let uri = cell(&answer.body["uri"]);
+            say(access, &answer, &drained(id, &uri, is_empty, has_left))
+        }
+        StatusCode::NO_CONTENT => say(access, &answer, &format!("{id} is drained already")),
+        _ => Err(refused(answer, id)),
+    }
+}
+
+/// What has become of a node that was drained.
+fn drained(id: &str, uri: &str, is_empty: bool, has_left: bool) -> String {
+    let leaves = match (is_empty, has_left) {
+        (false, _) => return format!("{id} is drained"),
+        (true, false) => "leaves",
+        (true, true) => "has left",
+    };
+    format!(
+        "nobody was in a session on {id}: it {leaves} the cluster, and `ringcast-master add {uri}` brings it back"
+    )
+}
+
+/// Waits a while until a node is no longer of the cluster. Answers whether it came to that.
+async fn is_gone(remote: &Remote, path: &str) -> anyhow::Result<bool> {
+    let end = Instant::now() + LEAVING_MAX;
+    loop {
+        let answer = remote.ask(Method::GET, path, &Value::Null).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(true);
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+async fn undrain(access: &Access, id: &str) -> anyhow::Result<()> {
+    let body = json!({"status": Status::Running});
+    let answer = Remote::new(access)?
+        .ask(Method::PATCH, &path(id)?, &body)
+        .await?;
+    match answer.status {
+        StatusCode::OK => say(access, &answer, &format!("{id} takes sessions")),
+        StatusCode::NO_CONTENT => say(access, &answer, &format!("{id} takes sessions already")),
+        // It is too late.
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
+            bail!("{}; {COMES_BACK}", refused(answer, id))
+        }
         _ => Err(refused(answer, id)),
     }
 }
@@ -382,6 +436,18 @@ mod tests {
         };
         assert!(text(Value::Null).ends_with("sessions  3 on nodes\n"));
         assert!(text(json!("1 drained")).ends_with("new ones  refused: 1 drained\n"));
+    }
+
+    #[test]
+    fn whoever_drains_an_empty_node_is_told_how_it_comes_back() {
+        let told = |is_empty, has_left| drained("media_1", "quic://h", is_empty, has_left);
+        assert_eq!(told(false, false), "media_1 is drained");
+        for (has_left, verb) in [(true, "has left"), (false, "leaves")] {
+            let expected = format!(
+                "nobody was in a session on media_1: it {verb} the cluster, and `ringcast-master add quic://h` brings it back"
+            );
+            assert_eq!(told(true, has_left), expected);
+        }
     }
 
     #[test]

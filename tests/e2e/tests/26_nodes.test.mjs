@@ -134,6 +134,22 @@ test('each way to remove a node does what it says, and commands say what they di
     assert.match((await command(cluster, 'nodes')).stdout, /media_2 +waiting-idle-to-terminate.*closed in 9m/);
     const status = await command(cluster, 'status');
     assert.deepEqual([status.code, /1 running, 1 waiting-idle-to-terminate/.test(status.stdout)], [0, true], status.stdout);
+    // One on which nobody is leaves at once, and whoever asks for it is told how it comes back. Then nobody takes sessions, and that is said.
+    const took = async () => (await fetch(`http://${cluster.admin}/healthz/sessions`)).status;
+    assert.deepEqual([await took(), /new ones/.test(status.stdout)], [200, false], status.stdout);
+    const left = await command(cluster, 'drain', 'media_1');
+    const back = /nobody was in a session on media_1: it has left the cluster, and `ringcast-master add (\S+)` brings it back/.exec(left.stdout);
+    assert.ok(back, left.stdout + left.stderr);
+    const late = await command(cluster, 'undrain', 'media_1');
+    assert.deepEqual([late.code, /there is no media node 'media_1'; .*ringcast-master add URI/.test(late.stderr)], [1, true], late.stderr);
+    const closed = await command(cluster, 'status');
+    assert.deepEqual([closed.code, /new ones +refused: no media node takes new sessions: 1 drained/.test(closed.stdout)], [0, true], closed.stdout);
+    assert.equal(await took(), 503);
+    const ready = await fetch(`http://${cluster.admin}/healthz/ready`);
+    assert.deepEqual([ready.status, await ready.text()], [200, 'ready, but no media node takes new sessions: 1 drained\n'], 'a call goes on');
+    assert.equal((await command(cluster, 'add', back[1])).stdout, 'media_1 is running\n');
+    assert.equal(await took(), 200);
+    assert.doesNotMatch((await command(cluster, 'status')).stdout, /new ones/);
     const removed = await command(cluster, 'remove', 'media_2', '--now');
     assert.deepEqual([removed.code, removed.stdout], [0, 'media_2 is removed\n']);
     await until('who was there is told', () => who.notifications.find((n) => n.method === 'participantEvicted' && n.params.reason === 'mediaServerDisconnect'), { timeout: 3_000 });

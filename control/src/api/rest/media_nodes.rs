@@ -1,6 +1,6 @@
 //! `/media-nodes`: the nodes of the cluster, to be looked at, added, drained and removed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -304,6 +304,8 @@ struct View<'a> {
     query: &'a HashMap<String, String>,
     /// The sessions of each node, where they are asked for.
     sessions: HashMap<&'a NodeId, Vec<&'a SessionId>>,
+    /// The nodes of sessions that somebody is in, where that is asked for.
+    in_use: BTreeSet<NodeId>,
 }
 
 impl<'a> View<'a> {
@@ -316,10 +318,15 @@ impl<'a> View<'a> {
                 }
             }
         }
+        let in_use = match flag(query, "extra-info", false) {
+            true => core.domain.nodes_in_use(),
+            false => BTreeSet::new(),
+        };
         Self {
             core,
             query,
             sessions,
+            in_use,
         }
     }
 
@@ -357,6 +364,7 @@ impl<'a> View<'a> {
             value["ringcastInfo"] = json!({
                 "health": node.health.as_str(),
                 "sessions": self.sessions_of(node).len(),
+                "inUse": self.in_use.contains(&node.id),
                 "nodeId": node.node_id,
                 "instance": node.instance,
                 "software": software,

@@ -165,6 +165,12 @@ async fn what_is_drained_takes_nothing_new_and_goes_when_it_is_empty() {
         (status, &node["status"]),
         (200, &json!("waiting-idle-to-terminate"))
     );
+    let in_use = async || {
+        let path = "/media-nodes/media_1?extra-info=true";
+        let (_, node) = cluster.rest.call("GET", path, Value::Null).await;
+        node["ringcastInfo"]["inUse"].clone()
+    };
+    assert_eq!(in_use().await, json!(true));
     assert_eq!(patch("waiting-idle-to-terminate").await.0, 204);
     let place = |core: &mut crate::app::Core| core.place(&SessionId::new("new")).is_ok();
     cluster
@@ -192,6 +198,7 @@ async fn what_is_drained_takes_nothing_new_and_goes_when_it_is_empty() {
         .rest
         .status("DELETE", "/sessions/old", Value::Null)
         .await;
+    assert_eq!(in_use().await, json!(false));
     cluster.tend();
     assert_eq!(cluster.status("media_1").await, "gone");
     assert_eq!(cluster.in_use(), ["new"]);
