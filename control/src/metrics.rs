@@ -135,7 +135,7 @@ table! {
     events_oldest: GaugeVec("ringcast_master_events_oldest_seconds", "Age of the event that waits longest, by target, seconds.", ["target"]);
     events_refused: IntCounterVec("ringcast_master_events_lost_total", "Events that were not kept because too many waited, by target.", ["target"]);
     event_listeners: IntGauge("ringcast_master_event_listeners", "Who reads events as they happen (GET /openvidu/api/events).");
-    certificate_expiry: GaugeVec("ringcast_master_certificate_expiry_timestamp_seconds", "When a certificate of the master ends, seconds since the epoch: towards browsers (https) and towards nodes (link).", ["what"]);
+    certificate_expiry: GaugeVec("ringcast_master_certificate_expiry_timestamp_seconds", "When a certificate of the master ends, seconds since the epoch: towards browsers (https) and towards nodes (link); and that of the authority which signs those for the link (authority), the first to end where several are trusted.", ["what"]);
     cpu: Counter("ringcast_master_cpu_seconds_total", "Processor time of the process.");
     memory: Gauge("ringcast_master_resident_memory_bytes", "Resident memory of the process.");
     descriptors: Gauge("ringcast_master_open_file_descriptors", "File descriptors that the process has open; each WebSocket is one.");

@@ -88,8 +88,7 @@ impl Reloader {
         let Merged { config, now, later } = fresh.merged;
         if let (Some(dialer), Some(credentials)) = (&self.dialer, &fresh.credentials) {
             dialer.renew(credentials)?;
-            let expiry = Some(credentials.expiry());
-            app.metrics.certificate("link", expiry);
+            dialling::tell_expiry(&app.metrics, credentials);
         }
         app.metrics.certificate("https", tls::expiry(&config));
         // Whoever shakes hands from now on.

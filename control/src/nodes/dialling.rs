@@ -19,6 +19,7 @@ use crate::app::{App, Core, now_millis};
 use crate::cluster::{Link, MediaNode, NodeRow, Removal, Status, address};
 use crate::config::{Config, NodeConfig};
 use crate::domain::NodeId;
+use crate::metrics::Metrics;
 
 /// Room for news of all nodes.
 const EVENTS: usize = 1024;
@@ -106,6 +107,12 @@ impl Dials for Quic {
     }
 }
 
+/// Tells operators when our certificate for the link ends, and that of the authority.
+pub fn tell_expiry(metrics: &Metrics, credentials: &Credentials) {
+    metrics.certificate("link", Some(credentials.expiry()));
+    metrics.certificate("authority", Some(credentials.authority_expiry()));
+}
+
 /// Begins to dial every node that the configuration names or that an earlier life of the master knew. Must be called inside a tokio
 /// runtime.
 ///
@@ -117,7 +124,7 @@ pub fn dial(app: &Arc<App>, epoch: u64) -> Result<Option<Dialer>, Error> {
     let kept = app.step(|core| core.registry.take_all_kept());
     let any = !app.config().nodes.is_empty() || !kept.is_empty();
     let dialer = match credentials(&app.config()).and_then(|credentials| {
-        app.metrics.certificate("link", Some(credentials.expiry()));
+        tell_expiry(&app.metrics, &credentials);
         Dialer::new(&credentials)
     }) {
         Ok(dialer) => dialer,

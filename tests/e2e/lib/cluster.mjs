@@ -156,10 +156,10 @@ async function startMaster(cluster, { dir, secret, mediaServer, master, running,
     try { parsed = JSON.parse(text); } catch { /* some answers are plain text */ }
     return { status: answer.status, body: parsed };
   };
-  const launchMaster = async () => {
+  const launchMaster = async ({ timeout = 15_000 } = {}) => {
     const child = await start('ringcast-master', ['--config', file], path.join(dir, 'master.log'), running, inside);
     Object.assign(cluster, { masterPid: child.pid, masterLog: child.log, killMaster: child.kill, signalMaster: child.signal, masterEnded: child.ended });
-    await until('the cluster is up', () => child.alive() && rest('GET', '/health').then((r) => r.status === 200, () => false), { timeout: 15_000 }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
+    await until('the cluster is up', () => child.alive() && rest('GET', '/health').then((r) => r.status === 200, () => false), { timeout }).catch((e) => { throw new Error(`${e.message}\n${child.log()}`); });
   };
   await launchMaster();
   Object.assign(cluster, {

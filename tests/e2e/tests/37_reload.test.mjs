@@ -1,6 +1,7 @@
 // SIGHUP: certificates and configuration are read again while the daemons run, and a mistake in them changes nothing.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -215,5 +216,49 @@ describe('a cluster', () => {
     await cluster.killMaster();
     await cluster.launchMaster();
     await until('the node is there again', async () => (await cluster.rest('GET', '/health')).status === 200, { timeout: 8_000 });
+  });
+
+  test('has another authority take the place of the old one while a call goes on', async () => {
+    const who = await paperParticipant(cluster, 'R');
+    await who.publish();
+    const links = await value('link_connections_total');
+    const fresh = path.join(cluster.dir, 'new');
+    const text = (dir, name) => fs.readFileSync(path.join(dir, name), 'utf8');
+    const put = (name, content) => fs.writeFileSync(path.join(cluster.pki, name), content);
+    const ends = async () => (await cluster.masterMetrics()).sum('ringcast_master_certificate_expiry_timestamp_seconds', { what: 'authority' });
+    const reloadAll = async () => {
+      await reload('ok');
+      const reloads = async () => (await cluster.masterMetrics()).sum('ringcast_master_config_reloads_total', { outcome: 'ok' });
+      const before = await reloads();
+      cluster.signalMaster('SIGHUP');
+      await until('the master has read it', async () => (await reloads()) === before + 1, { timeout: 5_000, every: 20 });
+    };
+    const masterAgain = async () => { await cluster.killMaster(); await cluster.launchMaster(); };
+    const old = { ends: await ends(), authority: text(cluster.pki, 'ca.pem'), pem: text(cluster.pki, `${node.id}.pem`), key: text(cluster.pki, `${node.id}.key`) };
+    assert.equal(old.ends, Date.parse(new X509Certificate(old.authority).validTo) / 1000);
+    assert.equal((await runProgram('ringcast-master', ['pki', 'init', '--dir', fresh, '--nodes', node.id])).code, 0);
+
+    put('ca.pem', old.authority + text(fresh, 'ca.pem'));
+    await reloadAll();
+    assert.equal(await ends(), old.ends, 'the first to end');
+    for (const name of ['master', node.id]) for (const end of ['pem', 'key']) put(`${name}.${end}`, text(fresh, `${name}.${end}`));
+    await reloadAll();
+    assert.equal(await value('link_connections_total'), links, 'the link that there was stays');
+    assert.equal(who.closed, null);
+    assert.ok(await value('publishers') >= 1);
+    who.close();
+    await masterAgain();
+    put('ca.pem', text(fresh, 'ca.pem'));
+    await reloadAll();
+    assert.ok(await ends() > old.ends, 'the new one lasts longer');
+    await masterAgain();
+
+    // The control: the old authority has no say any more.
+    put(`${node.id}.pem`, old.pem);
+    put(`${node.id}.key`, old.key);
+    await reload('ok');
+    await cluster.killMaster();
+    await assert.rejects(cluster.launchMaster({ timeout: 3_000 }), /the cluster is up/);
+    assert.match(text(cluster.dir, 'master.log'), /WARN.*certificate/i);
   });
 });

@@ -122,6 +122,7 @@ pub enum Error {
 /// Who we are, and whom we trust.
 pub struct Credentials {
     roots: Arc<RootCertStore>,
+    authority_expiry: SystemTime,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     provider: Arc<CryptoProvider>,
@@ -181,11 +182,13 @@ impl Credentials {
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
+        let authority_expiry = authorities.iter().map(|one| expiry(one)).min();
         for authority in authorities {
             roots.add(authority).map_err(tls)?;
         }
         Ok(Self {
             roots: Arc::new(roots),
+            authority_expiry: authority_expiry.unwrap_or(SystemTime::UNIX_EPOCH),
             chain,
             key,
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
@@ -204,6 +207,11 @@ impl Credentials {
     pub fn expiry(&self) -> SystemTime {
         let first = self.chain.first();
         first.map_or(SystemTime::UNIX_EPOCH, |first| expiry(first))
+    }
+
+    /// When the authority's certificate ends, the first of them where several are trusted; the Unix epoch if it does not say.
+    pub fn authority_expiry(&self) -> SystemTime {
+        self.authority_expiry
     }
 
     fn client_config(&self) -> Result<ClientConfig, Error> {

@@ -446,6 +446,50 @@ async fn a_node_of_a_later_version_is_not_misunderstood() {
     served.abort();
 }
 
+/// An authority whose certificate ended in the year 2000.
+fn ended_authority() -> Authority {
+    let directory = std::env::temp_dir().join(format!("ringcast-ended-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    let key = rcgen::KeyPair::generate().expect("randomness");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.not_before = rcgen::date_time_ymd(1999, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2000, 1, 1);
+    let certificate = params.self_signed(&key).expect("signed").pem();
+    let write = |file, text: String| std::fs::write(directory.join(file), text).expect("written");
+    write(crate::pki::CA_CERTIFICATE_FILE, certificate);
+    write(crate::pki::CA_KEY_FILE, key.serialize_pem());
+    let authority = Authority::load(&directory).expect("read back");
+    std::fs::remove_dir_all(&directory).expect("removed");
+    authority
+}
+
+#[tokio::test]
+async fn what_an_authority_signed_is_trusted_after_its_end_and_the_end_is_known() {
+    let (ended, young) = (
+        ended_authority(),
+        Authority::generate("test").expect("randomness"),
+    );
+    let both = [ended.certificate_pem(), young.certificate_pem()].concat();
+    let from = |identity| Credentials::from_identity(&both, &identity).expect("fits");
+    let ours = from(ended.issue_master().expect("made"));
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(946_684_800);
+    assert_eq!(ours.authority_expiry(), end, "the first to end");
+
+    let theirs = from(ended.issue_node("node-1").expect("made"));
+    let listener = Listener::bind(LOCALHOST, &theirs).expect("a free port");
+    let address = listener.local_address().expect("bound");
+    let node = serve_forever(listener, FakeNode::new("node-1", "a"));
+    let (events, _news) = mpsc::channel(1024);
+    let mut desired = DesiredState::new();
+    desired.put(transport("t"));
+    let dialer = Dialer::new(&ours).expect("sockets");
+    let link = NodeLink::spawn(dialer, node_config(address), desired, events);
+    let made = link.transport_report(&id("t"), PATIENCE).await;
+    assert!(made.is_ok(), "{made:?}");
+    node.abort();
+}
+
 #[test]
 fn files_hold_what_was_made_and_keys_are_for_the_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -461,6 +505,7 @@ fn files_hold_what_was_made_and_keys_are_for_the_owner_alone() {
     assert_eq!(credentials.names(), ["node.ringcast", "media_10.0.0.1"]);
     let in_a_year = std::time::SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60);
     assert!(credentials.expiry() > in_a_year);
+    assert!(credentials.authority_expiry() > credentials.expiry());
     for reserved in ["master.ringcast", "node.ringcast", ""] {
         assert!(authority.issue_node(reserved).is_err(), "{reserved:?}");
     }

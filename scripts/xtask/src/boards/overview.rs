@@ -130,7 +130,7 @@ fn nodes() -> Row {
         series("Versions", "short", "Daemons by version.")
             .ask("count by (version) (ringcast_node_build_info{@node})", "nodes {{version}}")
             .ask("count by (version) (ringcast_master_build_info{@cluster})", "masters {{version}}").stacked(),
-        bars("Certificates", "s", "Time until certificates end: those of nodes for the link, those of the master for the link and towards browsers.")
+        bars("Certificates", "s", "Time until certificates end: those of nodes for the link, those of the master for the link and towards browsers, and that of the authority of the link.")
             .ask("ringcast_master_certificate_expiry_timestamp_seconds{@cluster} - time()", "master {{what}}")
             .ask("ringcast_node_link_certificate_expiry_timestamp_seconds{@node} - time()", "{{node}}").by_node()
             .base("red").from(14.0 * DAY, "orange").from(30.0 * DAY, "green").up_to(365.0 * DAY),
