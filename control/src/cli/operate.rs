@@ -134,8 +134,10 @@ async fn nodes(access: &Access) -> anyhow::Result<()> {
         "ID",
         "STATUS",
         "HEALTH",
+        "STANDING",
         "SESSIONS",
-        "LOAD",
+        "CPU%",
+        "LOAD%",
         "URI",
         "ENVIRONMENT",
         "NOTE",
@@ -145,24 +147,53 @@ async fn nodes(access: &Access) -> anyhow::Result<()> {
 
 fn node_row(node: &Value) -> Vec<String> {
     let info = &node["ringcastInfo"];
-    let left = |at: u64| format!("closed in {}", length(at.saturating_sub(now_millis())));
-    let note = match (&info["copyOf"], &info["unreached"], &node["deadline"]) {
-        (Value::String(other), ..) => format!("refused: it shows the certificate of {other}"),
-        (_, Value::String(why), _) => why.clone(),
-        (.., deadline) => deadline.as_u64().map_or_else(String::new, left),
-    };
     let cells = [
         &node["id"],
         &node["status"],
         &info["health"],
+        &info["standing"],
         &info["sessions"],
         &node["load"],
+        &percent(&info["loadRatio"]),
         &node["uri"],
         &node["environmentId"],
     ];
     let mut row: Vec<_> = cells.into_iter().map(cell).collect();
-    row.push(note);
+    row.push(note(node, info));
     row
+}
+
+/// A share of one in whole percent, where it is known.
+fn percent(share: &Value) -> Value {
+    share.as_f64().map_or(Value::Null, |share| {
+        json!((100.0 * share).round().max(0.0) as u64)
+    })
+}
+
+/// What is to be known of a node: what is wrong with it, when it ends, or why it takes no sessions.
+fn note(node: &Value, info: &Value) -> String {
+    match (
+        &info["copyOf"],
+        &info["unreached"],
+        node["deadline"].as_u64(),
+    ) {
+        (Value::String(other), ..) => {
+            return format!("refused: it shows the certificate of {other}");
+        }
+        (_, Value::String(why), _) => return why.clone(),
+        (.., Some(at)) => return format!("closed in {}", length(at.saturating_sub(now_millis()))),
+        _ => {}
+    }
+    let age = || length((1000.0 * info["loadAgeSeconds"].as_f64().unwrap_or_default()) as u64);
+    match info["standing"].as_str() {
+        Some("full") if info["loadRatio"].as_f64() >= Some(1.0) => {
+            format!("full: {}", cell(&info["loadOf"]))
+        }
+        Some("full") => "full: it refuses more".to_owned(),
+        Some("stale") => format!("its load was read {} ago", age()),
+        Some("excluded") => "its load is not known".to_owned(),
+        _ => String::new(),
+    }
 }
 
 async fn sessions(access: &Access) -> anyhow::Result<()> {
@@ -425,6 +456,38 @@ mod tests {
         assert!(node(json!({"copyOf": "media_2"}), Value::Null).contains("media_2"));
         let soon = now_millis() + 90_500;
         assert_eq!(node(json!({}), json!(soon)), "closed in 1m30s");
+        for (info, note) in [
+            (json!({"standing": "open", "loadRatio": 0.5}), ""),
+            (json!({"standing": "closed", "loadRatio": 1.5}), ""),
+            (
+                json!({"standing": "full", "loadRatio": 1.0, "loadOf": "packets"}),
+                "full: packets",
+            ),
+            (
+                json!({"standing": "full", "loadRatio": 0.4, "loadOf": "packets"}),
+                "full: it refuses more",
+            ),
+            (json!({"standing": "full"}), "full: it refuses more"),
+            (
+                json!({"standing": "stale", "loadAgeSeconds": 7.4}),
+                "its load was read 7s ago",
+            ),
+            (json!({"standing": "excluded"}), "its load is not known"),
+        ] {
+            assert_eq!(node(info.clone(), Value::Null), note, "{info}");
+        }
+    }
+
+    #[test]
+    fn loads_are_shown_in_whole_percent() {
+        for (share, shown) in [
+            (json!(0.0), "0"),
+            (json!(0.346), "35"),
+            (json!(1.5), "150"),
+            (Value::Null, "-"),
+        ] {
+            assert_eq!(cell(&percent(&share)), shown);
+        }
     }
 
     #[test]

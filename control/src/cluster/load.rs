@@ -179,6 +179,11 @@ impl Loads {
         self.cluster.cpu(node).unwrap_or(0.0)
     }
 
+    /// What was last read of a node's metrics.
+    pub fn last_read(&self, node: &NodeId) -> Option<&Sample> {
+        self.last.get(node).map(|(_, sample)| sample)
+    }
+
     fn time(&self, at: Instant) -> clock::Instant {
         /// So that what came before can be told from nothing.
         const START: Duration = Duration::from_secs(3600);

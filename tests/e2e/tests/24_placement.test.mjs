@@ -5,6 +5,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startCluster } from '../lib/cluster.mjs';
 import { prometheus } from '../lib/prometheus.mjs';
+import { runProgram } from '../lib/program.mjs';
 import { rpcSocket } from '../lib/rpc.mjs';
 import { until } from '../lib/wait.mjs';
 
@@ -38,6 +39,12 @@ const countOf = (nodes) => Object.fromEntries([...new Set(nodes)].sort().map((n)
 const standing = async (cluster, word) => (await cluster.masterMetrics()).sum('ringcast_master_nodes_for_placement', { standing: word });
 const load = async (cluster, node) => (await cluster.masterMetrics()).sum('ringcast_master_node_load_ratio', { node: node.id });
 const age = async (cluster, node) => (await cluster.masterMetrics()).sum('ringcast_master_node_load_age_seconds', { node: node.id });
+
+// The row of a node in the operators' table.
+async function row(cluster, node) {
+  const { stdout, stderr } = await runProgram('ringcast-master', ['nodes', '--config', path.join(cluster.dir, 'master.toml')]);
+  return stdout.split('\n').find((line) => line.startsWith(`${node.id} `)) ?? assert.fail(stdout + stderr);
+}
 
 // The node's metrics say that this share of its memory is in use; the master has read that.
 async function setLoad(cluster, node, share) {
@@ -94,6 +101,8 @@ describe('by capacity', () => {
     await until('it is excluded', () => standing(cluster, 'excluded'), { timeout: 5_000 });
     assert.ok(Date.now() - at >= EXCLUDED_MS - 1_500, `excluded after ${Date.now() - at} ms`);
     assert.deepEqual(countOf(await joins(cluster, 5)), { [left.id]: 5 });
+    assert.match(await row(cluster, right), / running +up +excluded .* its load is not known$/);
+    assert.match(await row(cluster, left), / running +up +open +\d+ +[\d.]+ +9[5-7] +quic:\S+ +-$/);
     assert.ok((await cluster.masterMetrics()).sum('ringcast_master_node_load_reads_total', { outcome: 'timeout' }) > 0);
     // Its own calls do not mind: it is up.
     assert.equal((await cluster.rest('GET', `/media-nodes/${right.id}`)).body.connected, true);
@@ -132,8 +141,10 @@ describe('by capacity', () => {
     assert.equal(metrics.sum('ringcast_master_placements_total', { outcome: 'all_full' }), 1);
     assert.equal(metrics.sum('ringcast_master_placements_foreseen_total', { outcome: 'all_full' }), 2);
     assert.equal(await standing(cluster, 'full'), 2);
+    for (const node of cluster.nodes) assert.match(await row(cluster, node), / running +up +full +\d+ +[\d.]+ +1(49|5\d) .* full: memory$/);
     // One has room again.
     await setLoad(cluster, right, undefined);
+    assert.match(await row(cluster, right), / running +up +open +\d+ +[\d.]+ +1?\d +quic:\S+ +-$/);
     await late.join(token);
     assert.equal((await cluster.rest('GET', '/sessions/late')).body.mediaNodeId, right.id);
     assert.equal((await cluster.rest('POST', '/sessions/later/connection', {})).status, 200);

@@ -119,8 +119,8 @@ test('each way to remove a node does what it says, and commands say what they di
     const who = await paperParticipant(cluster, 'S');
     const nodes = await command(cluster, 'nodes');
     assert.equal(nodes.code, 0);
-    assert.match(nodes.stdout, /^ID +STATUS +HEALTH +SESSIONS/);
-    assert.match(nodes.stdout, /media_2 +running +up +1 .*rack 7/);
+    assert.match(nodes.stdout, /^ID +STATUS +HEALTH +STANDING +SESSIONS +CPU% +LOAD%/);
+    assert.match(nodes.stdout, /media_2 +running +up +open +1 .*rack 7/);
     const sessions = await command(cluster, 'sessions');
     assert.match(sessions.stdout, /S +media_2 +1 +0 +0 +\d+s/);
     const refused = await command(cluster, 'remove', 'media_2');
@@ -131,7 +131,7 @@ test('each way to remove a node does what it says, and commands say what they di
     assert.equal((await command(cluster, 'undrain', 'media_2')).code, 0);
     const json = await command(cluster, 'drain', 'media_2', '--deadline', '10m', '--json');
     assert.equal(JSON.parse(json.stdout).status, 'waiting-idle-to-terminate');
-    assert.match((await command(cluster, 'nodes')).stdout, /media_2 +waiting-idle-to-terminate.*closed in 9m/);
+    assert.match((await command(cluster, 'nodes')).stdout, /media_2 +waiting-idle-to-terminate +up +closed .*closed in 9m/);
     const status = await command(cluster, 'status');
     assert.deepEqual([status.code, /1 running, 1 waiting-idle-to-terminate/.test(status.stdout)], [0, true], status.stdout);
     // One on which nobody is leaves at once, and whoever asks for it is told how it comes back. Then nobody takes sessions, and that is said.

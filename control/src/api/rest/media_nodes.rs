@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use scheduler::NodeView;
 use serde_json::{Value, json};
 
 use super::body::Fields;
@@ -28,6 +29,9 @@ const GONE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(50);
 /// The longest drain that can be ordered.
 const DRAIN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The largest load that is shown. What has a limit of nothing is infinitely full.
+const LOAD_RATIO_MAX: f64 = 100.0;
 
 /// What requests carry after `?`.
 type Flags = Query<HashMap<String, String>>;
@@ -275,8 +279,9 @@ async fn render_some(
     which: impl Fn(&Core, &NodeId) -> bool,
 ) -> Vec<Value> {
     let mut nodes: Vec<(NodeId, Value, Vec<SessionId>)> = app.step(|core| {
+        let standings = standings(core, query);
         let nodes = core.registry.nodes().iter();
-        let view = View::new(core, query);
+        let view = View::new(core, query, standings);
         let nodes = nodes.filter(|node| which(core, &node.id));
         let shown = nodes.map(|node| (node.id.clone(), view.render(node), view.session_ids(node)));
         shown.collect()
@@ -298,6 +303,17 @@ async fn render_some(
     nodes.into_iter().map(|(_, shown, _)| shown).collect()
 }
 
+/// How the nodes stand with the scheduler, where that is asked for.
+fn standings(core: &mut Core, query: &HashMap<String, String>) -> HashMap<NodeId, NodeView> {
+    if !flag(query, "extra-info", false) {
+        return HashMap::new();
+    }
+    let now = Instant::now();
+    let nodes = core.registry.nodes().iter();
+    let view = |id: &NodeId| Some((id.clone(), core.loads.view(now, id)?));
+    nodes.map(|node| &node.id).filter_map(view).collect()
+}
+
 /// What of nodes is shown.
 struct View<'a> {
     core: &'a Core,
@@ -306,10 +322,15 @@ struct View<'a> {
     sessions: HashMap<&'a NodeId, Vec<&'a SessionId>>,
     /// The nodes of sessions that somebody is in, where that is asked for.
     in_use: BTreeSet<NodeId>,
+    standings: HashMap<NodeId, NodeView>,
 }
 
 impl<'a> View<'a> {
-    fn new(core: &'a Core, query: &'a HashMap<String, String>) -> Self {
+    fn new(
+        core: &'a Core,
+        query: &'a HashMap<String, String>,
+        standings: HashMap<NodeId, NodeView>,
+    ) -> Self {
         let mut sessions: HashMap<_, Vec<_>> = HashMap::new();
         if flag(query, "sessions", false) || flag(query, "extra-info", false) {
             for session in core.domain.sessions() {
@@ -327,6 +348,7 @@ impl<'a> View<'a> {
             query,
             sessions,
             in_use,
+            standings,
         }
     }
 
@@ -374,8 +396,25 @@ impl<'a> View<'a> {
                 "copyOf": node.copy_of,
                 "unreached": node.unreached.as_ref().map(|(_, why)| why),
             });
+            self.add_load(node, connected, &mut value["ringcastInfo"]);
         }
         value
+    }
+
+    /// How the node stands with the scheduler, and how full it is, by what was read of it while it was there.
+    fn add_load(&self, node: &MediaNode, connected: bool, info: &mut Value) {
+        let Some(view) = self.standings.get(&node.id) else {
+            return;
+        };
+        info["standing"] = view.standing.as_str().into();
+        let sample = self.core.loads.last_read(&node.id).filter(|_| connected);
+        if let Some(sample) = sample {
+            let ratio = view.load.ratio.min(LOAD_RATIO_MAX);
+            info["loadRatio"] = json!((ratio * 10_000.0).round() / 10_000.0);
+            info["loadOf"] = view.load.component.as_str().into();
+            info["loadAgeSeconds"] = json!(view.age.as_secs_f64());
+            info["transports"] = json!(sample.transports() as u64);
+        }
     }
 
     fn session_ids(&self, node: &MediaNode) -> Vec<SessionId> {

@@ -62,6 +62,11 @@ impl Sample {
         }
     }
 
+    /// Transports that are not closed.
+    pub fn transports(&self) -> f64 {
+        self.transports
+    }
+
     /// It is of a media node: others have metrics too.
     pub fn is_of_a_node(&self) -> bool {
         self.ready.is_some()

@@ -104,6 +104,58 @@ async fn a_full_cluster_creates_sessions_and_lets_nobody_in() {
     assert_eq!(place(&rest.app, "S"), Ok("media_1".to_owned()));
 }
 
+/// Standing, load and what that is of, as the list of nodes says it.
+async fn stands(rest: &Rest, node: &str) -> (Value, Value, Value) {
+    let path = format!("/media-nodes/{node}?extra-info=true");
+    let (_, shown) = rest.call("GET", &path, Value::Null).await;
+    let info = &shown["ringcastInfo"];
+    let of = |key: &str| info[key].clone();
+    (of("standing"), of("loadRatio"), of("loadOf"))
+}
+
+#[tokio::test]
+async fn nodes_are_shown_with_their_standing_and_load() {
+    let rest = Rest::new();
+    let _other = second(&rest.app);
+    let unread = (json!("open"), Value::Null, Value::Null);
+    assert_eq!(stands(&rest, "media_1").await, unread);
+    for (load, standing) in [(0.25, "open"), (1.5, "full"), (0.5, "open")] {
+        loaded(&rest.app, "media_1", load);
+        let expected = (json!(standing), json!(load), json!("packets"));
+        assert_eq!(stands(&rest, "media_1").await, expected);
+    }
+    assert_eq!(stands(&rest, "media_2").await, unread, "each has its own");
+    // What refuses is full, whatever its metrics say; and what is drained is closed.
+    let id = NodeId::new("media_1");
+    rest.app
+        .step(|core| core.loads.refused(Instant::now(), &id));
+    assert_eq!(stands(&rest, "media_1").await.0, "full");
+    let drain = json!({"status": "waiting-idle-to-terminate"});
+    rest.status("PATCH", "/media-nodes/media_1", drain).await;
+    assert_eq!(stands(&rest, "media_1").await.0, "closed");
+    // It was not asked for: OpenVidu's own answer is as it was.
+    let (_, shown) = rest.call("GET", "/media-nodes/media_1", Value::Null).await;
+    assert_eq!(shown.get("ringcastInfo"), None);
+}
+
+#[tokio::test]
+async fn a_limit_of_nothing_is_shown_as_a_number_and_transports_are_counted() {
+    let rest = Rest::new();
+    let sample = Sample::parse(
+        "ringcast_node_ready 1\nringcast_node_transports{state=\"new\"} 2\n\
+         ringcast_node_transports{state=\"connected\"} 5\nringcast_node_transports_max 0\n",
+    );
+    let now = Instant::now();
+    let id = NodeId::new("media_1");
+    rest.app
+        .step(|core| core.loads.sampled(now, &id, now, sample, 1));
+    let expected = (json!("full"), json!(100.0), json!("transports"));
+    assert_eq!(stands(&rest, "media_1").await, expected);
+    let path = "/media-nodes/media_1?extra-info=true";
+    let (_, shown) = rest.call("GET", path, Value::Null).await;
+    assert_eq!(shown["ringcastInfo"]["transports"], 7);
+}
+
 /// Why no session is taken, as health says it; empty: they are.
 async fn closed(rest: &Rest) -> String {
     let (status, health) = rest.call("GET", "/health", Value::Null).await;
