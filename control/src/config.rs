@@ -177,7 +177,10 @@ impl Config {
 
     fn check_identity(&self, found: &mut Vec<Error>) {
         if self.secret.expose().is_empty() {
-            found.push(value("secret", "is not set (OPENVIDU_SECRET, --secret)"));
+            found.push(value(
+                "secret",
+                "is not set (OPENVIDU_SECRET, --secret, or secret in the file that --config names)",
+            ));
         }
         if let Some(previous) = &self.secret_previous
             && previous.expose().is_empty()

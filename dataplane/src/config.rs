@@ -17,7 +17,7 @@ mod limits;
 mod sources;
 mod span;
 
-pub use layers::{ENVIRONMENT_PREFIX, from_environment, overlay};
+pub use layers::{ENVIRONMENT_PREFIX, from_environment, misspelt, overlay, variable};
 pub use limits::{BitRate, LimitsSection};
 pub use sources::{Sources, leaves};
 pub use span::Span;
@@ -65,6 +65,9 @@ pub enum Error {
     /// A key is unknown or a value has the wrong form.
     #[error("configuration: {0}")]
     Value(String),
+    /// Any of the above, with where it stands.
+    #[error("configuration {0}")]
+    Placed(String),
     /// A value is out of bounds, or values don't fit together.
     #[error("configuration: {key}: {why}")]
     Bounds {
@@ -546,10 +549,17 @@ fn bad(found: &mut Vec<Error>, key: &'static str, why: String) {
 }
 
 fn read(path: &Path) -> Result<Table, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+    table(path, &read_text(path)?)
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
-    })?;
+    })
+}
+
+fn table(path: &Path, text: &str) -> Result<Table, Error> {
     text.parse().map_err(|source| Error::Syntax {
         path: path.to_owned(),
         source: Box::new(source),

@@ -169,10 +169,27 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is not Unicode is nothing that we understand.
+fn environment() -> Vec<(String, String)> {
+    let all = std::env::vars_os();
+    let text = all.map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+    text.flatten().collect()
+}
+
 fn start(flags: Flags) -> anyhow::Result<ExitCode> {
+    let variables = environment();
+    let known = Config::default().to_toml().parse().unwrap_or_default();
+    let keys: Vec<_> = config::leaves(&known)
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    let names = variables.iter().map(|(name, _)| name.clone());
+    if let Some((name, key)) = config::misspelt(names, &keys) {
+        anyhow::bail!("{name}: {key} is set by {}", config::variable(&key));
+    }
     let sources = Sources {
         file: flags.config.clone(),
-        environment: config::from_environment(std::env::vars()),
+        environment: config::from_environment(variables.into_iter()),
         flags: flags.as_table(),
     };
     if flags.check_config {

@@ -70,7 +70,7 @@ impl Remote {
         let config = match (&access.url, &access.secret) {
             (Some(_), Some(_)) if access.config.is_none() => None,
             _ => Some(configured(access.config.as_deref()).context(
-                "read the configuration of the master on this machine; or give --url and --secret",
+                "read the configuration of the master on this machine (--config or RINGCAST_MASTER_CONFIG); or give --url and --secret",
             )?),
         };
         let url = match (&access.url, &config) {

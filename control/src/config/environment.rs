@@ -53,12 +53,24 @@ impl Environment {
     pub fn check(&self, known: &[String]) -> Result<(), Error> {
         let unknown = self
             .0
-            .keys()
-            .find(|name| name.starts_with(OURS) && !known.contains(name));
-        let Some(name) = unknown else { return Ok(()) };
+            .iter()
+            .filter(|(name, text)| name.starts_with(OURS) && !is_of_kubernetes(name, text))
+            .find(|(name, _)| !known.contains(name));
+        let Some((name, _)) = unknown else {
+            return Ok(());
+        };
         let nearest = meant(known.iter().map(String::as_str), name);
         Err(value(name, format!("there is no such variable{nearest}")))
     }
+}
+
+/// Kubernetes tells each container of services: of one called ringcast-master by RINGCAST_MASTER_SERVICE_HOST,
+/// RINGCAST_MASTER_PORT=tcp://… and RINGCAST_MASTER_PORT_4443_TCP_ADDR.
+fn is_of_kubernetes(name: &str, text: &str) -> bool {
+    let parts = ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP_", "_UDP_"];
+    parts.iter().any(|part| name.contains(part))
+        || text.starts_with("tcp://")
+        || text.starts_with("udp://")
 }
 
 /// `openvidu.secret`, as properties of older versions are spelled.
@@ -126,7 +138,13 @@ mod tests {
         let error = set.check(&known).expect_err("unknown").to_string();
         assert!(error.contains("RINGCAST_MASTER_SECRTE"), "{error}");
         assert!(error.contains("RINGCAST_MASTER_SECRET?"), "{error}");
-        let good = environment(&[("RINGCAST_MASTER_LISTEN", "x"), ("RINGCAST_NODE_X", "y")]);
+        let good = environment(&[
+            ("RINGCAST_MASTER_LISTEN", "x"),
+            ("RINGCAST_NODE_X", "y"),
+            ("RINGCAST_MASTER_PORT", "tcp://10.0.0.1:4443"),
+            ("RINGCAST_MASTER_API_SERVICE_PORT_HTTPS", "4443"),
+            ("RINGCAST_MASTER_PORT_4443_TCP_ADDR", "10.0.0.1"),
+        ]);
         assert!(good.check(&known).is_ok());
     }
 

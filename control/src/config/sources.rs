@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{Config, Environment, Error, Settings, layered, openvidu, read, read_all};
+use super::{Config, Environment, Error, Settings, layered, line_of, openvidu, read, read_all};
 
 /// What our own variables begin with.
 const OURS: &str = "RINGCAST_MASTER_";
@@ -39,11 +39,11 @@ impl Sources {
     pub fn mistakes(&self) -> Vec<String> {
         let mut found = Vec::new();
         let checked = self.environment.check(&self.variables);
-        found.extend(checked.err().map(|error| error.to_string()));
+        found.extend(checked.err().map(|error| placed(&error)));
         let file = match self.file.as_deref().map(read_all).transpose() {
             Ok(file) => {
                 let (settings, mistakes) = file.unwrap_or_default();
-                found.extend(mistakes.iter().map(ToString::to_string));
+                found.extend(mistakes.iter().map(placed));
                 settings
             }
             Err(error) => return vec![error.to_string()],
@@ -52,7 +52,7 @@ impl Sources {
         let by_openvidu = match openvidu::settings(get) {
             Ok(settings) => settings,
             Err(error) => {
-                found.push(error.to_string());
+                found.push(placed(&error));
                 Settings::default()
             }
         };
@@ -114,8 +114,16 @@ impl Sources {
 
     fn origins(&self, file: &Settings, by_openvidu: &Settings) -> BTreeMap<&'static str, String> {
         let mut origins = BTreeMap::new();
+        let text = self
+            .file
+            .as_ref()
+            .and_then(|path| std::fs::read_to_string(path).ok());
+        let text = text.unwrap_or_default();
         for key in file.keys() {
-            origins.insert(key, self.path());
+            origins.insert(
+                key,
+                format!("{}, line {}", self.path(), line_of(&text, key)),
+            );
         }
         for key in by_openvidu.keys() {
             origins.insert(key, "environment, by OpenVidu's name".to_owned());
@@ -131,6 +139,15 @@ impl Sources {
         }
         origins
     }
+}
+
+/// Without the word before the place: all of them are of the configuration.
+fn placed(error: &Error) -> String {
+    let text = error.to_string();
+    let place = ["configuration: ", "configuration "]
+        .iter()
+        .find_map(|word| text.strip_prefix(word));
+    place.unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]
@@ -166,17 +183,15 @@ mod tests {
         let told = sources.mistakes();
         let file = sources.path();
         for begins in [
-            "configuration: RINGCAST_MASTER_LISTNE: ",
-            "configuration: OPENVIDU_CDR: ",
+            "RINGCAST_MASTER_LISTNE: ",
+            "OPENVIDU_CDR: ",
             "flag: log_level: ",
             "default: secret: ",
-            &format!(
-                "configuration {file}, line 1: secrte: there is no such key; did you mean secret?"
-            ),
-            &format!("configuration {file}, line 3: node_silence: "),
-            &format!("{file}: load_fit: 'worst' is not twoChoices or bestFit"),
-            &format!("{file}: reconnect_grace: must be between"),
-            &format!("{file}: nodes.a.uri: "),
+            &format!("{file}, line 1: secrte: there is no such key; did you mean secret?"),
+            &format!("{file}, line 3: node_silence: "),
+            &format!("{file}, line 2: load_fit: 'worst' is not twoChoices or bestFit"),
+            &format!("{file}, line 4: reconnect_grace: must be between"),
+            &format!("{file}, line 5: nodes.a.uri: "),
         ] {
             let is_told = told.iter().any(|text| text.starts_with(begins));
             assert!(is_told, "{begins}: {told:#?}");

@@ -4,6 +4,8 @@ use toml::{Table, Value};
 
 /// What the name of every variable begins with; two underscores stand between the parts of a key.
 pub const ENVIRONMENT_PREFIX: &str = "RINGCAST_NODE__";
+/// The variable that names the file.
+const FILE: &str = "RINGCAST_NODE_CONFIG";
 
 /// Lays `upper` over `lower`, key by key.
 pub fn overlay(lower: &mut Table, upper: Table) {
@@ -15,6 +17,26 @@ pub fn overlay(lower: &mut Table, upper: Table) {
             }
         }
     }
+}
+
+/// The variable that sets a key.
+pub fn variable(key: &str) -> String {
+    let name = key.replace('.', "__").to_ascii_uppercase();
+    format!("{ENVIRONMENT_PREFIX}{name}")
+}
+
+/// A variable that was meant to set a key but for its underscores, and the key that it was meant for. Others may be called as we are:
+/// Kubernetes tells each container of services by variables that begin with their names.
+pub fn misspelt(names: impl Iterator<Item = String>, keys: &[String]) -> Option<(String, String)> {
+    let letters = |text: &str| text.replace(['_', '.'], "").to_ascii_lowercase();
+    let mut ours = names.filter(|name| {
+        name.starts_with("RINGCAST_NODE_") && !name.starts_with(ENVIRONMENT_PREFIX) && name != FILE
+    });
+    ours.find_map(|name| {
+        let meant = letters(&name["RINGCAST_NODE_".len()..]);
+        let key = keys.iter().find(|key| letters(key) == meant)?.clone();
+        Some((name, key))
+    })
 }
 
 /// `RINGCAST_NODE__MEDIA__BASE_PORT=30000` is `media.base_port = 30000`. What is no TOML value is a string; a list may be
@@ -87,6 +109,30 @@ mod tests {
         assert_eq!(config.media.advertise.len(), 2);
         assert_eq!(config.node_id, "media_1");
         assert_eq!(config.log.level, "info,link=debug");
+    }
+
+    #[test]
+    fn a_variable_with_too_few_underscores_is_named_with_the_right_one() {
+        let keys = ["media.base_port".to_owned(), "node_id".to_owned()];
+        let of = |name: &str| misspelt([name.to_owned()].into_iter(), &keys);
+        for name in [
+            "RINGCAST_NODE_MEDIA_BASE_PORT",
+            "RINGCAST_NODE_MEDIA__BASEPORT",
+        ] {
+            let (told, key) = of(name).expect("misspelt");
+            assert_eq!(
+                (told.as_str(), variable(&key).as_str()),
+                (name, "RINGCAST_NODE__MEDIA__BASE_PORT")
+            );
+        }
+        for name in [
+            "RINGCAST_NODE__MEDIA__BASE_PORT",
+            "RINGCAST_NODE_CONFIG",
+            "RINGCAST_NODE_PORT",
+            "RINGCAST_NODE_SERVICE_HOST",
+        ] {
+            assert_eq!(of(name), None);
+        }
     }
 
     #[test]

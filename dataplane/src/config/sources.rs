@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::{Config, Error, overlay, parse, read};
+use super::{Config, Error, overlay, parse, read_text, table, variable};
 
 /// The layers of the configuration, the lowest first. They can be read again.
 #[derive(Clone, Debug, Default)]
@@ -24,20 +25,24 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong.
+    /// The first thing that is wrong, with where it stands.
     pub fn load(&self) -> Result<Config, Error> {
-        Config::load(self.file.as_deref(), self.overrides())
+        Config::load(self.file.as_deref(), self.overrides()).map_err(|error| match error {
+            Error::Value(_) | Error::Bounds { .. } => match self.mistakes().into_iter().next() {
+                Some(placed) => Error::Placed(placed),
+                None => error,
+            },
+            whole => whole,
+        })
     }
 
     /// Everything that is wrong, with where it stands. None: it is usable.
     pub fn mistakes(&self) -> Vec<String> {
-        let file = match self.file.as_deref().map(read).transpose() {
-            Ok(file) => file.unwrap_or_default(),
+        let (mut table, origins) = match self.file() {
+            Ok((file, text)) => (file.clone(), self.origins(&file, &text)),
             Err(error) => return vec![error.to_string()],
         };
-        let mut table = file.clone();
         overlay(&mut table, self.overrides());
-        let origins = self.origins(&file);
         let origin = |key: &str| origins.get(key).map_or(DEFAULT, String::as_str);
         let mut found = Vec::new();
         // Each key by itself, so that one that can't be read hides no other.
@@ -67,8 +72,8 @@ impl Sources {
     ///
     /// If the file can't be read any more.
     pub fn print(&self, config: &Config) -> Result<String, Error> {
-        let file = self.file.as_deref().map(read).transpose()?;
-        let origins = self.origins(&file.unwrap_or_default());
+        let (file, text) = self.file()?;
+        let origins = self.origins(&file, &text);
         let mut section = String::new();
         let mut text = String::new();
         for line in config.to_toml().lines() {
@@ -99,20 +104,56 @@ impl Sources {
         overrides
     }
 
-    fn origins(&self, file: &Table) -> BTreeMap<String, String> {
+    /// What the file says, and its text.
+    fn file(&self) -> Result<(Table, String), Error> {
+        let Some(path) = &self.file else {
+            return Ok(Default::default());
+        };
+        let text = read_text(path)?;
+        Ok((table(path, &text)?, text))
+    }
+
+    fn origins(&self, file: &Table, text: &str) -> BTreeMap<String, String> {
         let path = self.file.as_ref();
         let path = path.map_or_else(String::new, |path| path.display().to_string());
-        let layers = [
-            (file, path.as_str()),
-            (&self.environment, "environment"),
-            (&self.flags, "flag"),
-        ];
-        let all = layers.into_iter().flat_map(|(table, origin)| {
-            let keys = leaves(table).into_iter().map(|(key, _)| key);
-            keys.map(move |key| (key, origin.to_owned()))
-        });
-        all.collect()
+        let document = DeTable::parse(text).ok();
+        let document = document.as_ref().map(toml::Spanned::get_ref);
+        let in_file = |key: &str| match document.and_then(|table| place_of(table, key)) {
+            Some(place) => format!("{path}, line {}", line(text, place)),
+            None => path.clone(),
+        };
+        let mut all = BTreeMap::new();
+        for (key, _) in leaves(file) {
+            let origin = in_file(&key);
+            all.insert(key, origin);
+        }
+        for (key, _) in leaves(&self.environment) {
+            let origin = variable(&key);
+            all.insert(key, origin);
+        }
+        let flags = leaves(&self.flags).into_iter();
+        all.extend(flags.map(|(key, _)| (key, "flag".to_owned())));
+        all
     }
+}
+
+/// Where the name of a key stands, in bytes.
+fn place_of(mut table: &DeTable<'_>, key: &str) -> Option<usize> {
+    let mut place = None;
+    for part in key.split('.') {
+        let (name, value) = table.iter().find(|(name, _)| name.get_ref() == part)?;
+        place = Some(name.span().start);
+        if let DeValue::Table(below) = value.get_ref() {
+            table = below;
+        }
+    }
+    place
+}
+
+/// The number of the line, from 1.
+fn line(text: &str, place: usize) -> usize {
+    let before = text.get(..place).unwrap_or(text);
+    before.matches('\n').count() + 1
 }
 
 /// Where a value comes from that nobody has set.
@@ -176,11 +217,12 @@ mod tests {
             "media.base_port = 'high'",
         );
         let told = sources.mistakes();
-        let file = path.display().to_string();
+        let file = path.display();
+        let (first, second) = (format!("{file}, line 1"), format!("{file}, line 2"));
         for (origin, key, why) in [
-            (file.as_str(), "media.colour", "unknown field"),
-            (&file, "media.arena", "64 bananas"),
-            ("environment", "limits.memory", ""),
+            (first.as_str(), "media.colour", "unknown field"),
+            (&second, "media.arena", "64 bananas"),
+            ("RINGCAST_NODE__LIMITS__MEMORY", "limits.memory", ""),
             ("flag", "media.base_port", "u16"),
         ] {
             let begins = format!("{origin}: {key}: ");
@@ -190,6 +232,12 @@ mod tests {
             assert!(found, "{begins}{why}: {told:?}");
         }
         assert_eq!(told.len(), 4, "{told:?}");
+        let alone = sources.load().expect_err("the same").to_string();
+        assert!(
+            told.iter()
+                .any(|one| alone == format!("configuration {one}")),
+            "{alone}"
+        );
         std::fs::remove_file(path).expect("there");
     }
 
@@ -221,10 +269,10 @@ mod tests {
         assert_eq!(again, config);
         let file = path.display().to_string();
         for line in [
-            "base_port = 2000  # environment",
+            "base_port = 2000  # RINGCAST_NODE__MEDIA__BASE_PORT",
             "level = \"debug\"  # flag",
             "pin = true  # default",
-            &format!("advertise = [\"192.0.2.1\"]  # {file}"),
+            &format!("advertise = [\"192.0.2.1\"]  # {file}, line 1"),
         ] {
             assert!(text.contains(line), "{line}:\n{text}");
         }
