@@ -34,7 +34,7 @@ function card(first, act) {
     label: el('span', { class: 'quiet' }),
     state: el('p', { class: 'badge' }),
     fill: el('span', { class: 'fill' }),
-    load: el('div', { class: 'meter', role: 'meter', 'aria-valuemin': '0', 'aria-valuemax': '100', 'aria-label': `Processor of ${node.id}` }),
+    load: el('div', { class: 'meter', role: 'meter', 'aria-valuemin': '0', 'aria-valuemax': '100', 'aria-label': `Load of ${node.id}` }),
     percent: el('span', { class: 'figure' }),
     why: el('p', { class: 'why' }),
     facts: el('dl', { class: 'facts' }),
@@ -45,7 +45,7 @@ function card(first, act) {
   parts.load.append(parts.fill);
   const element = el('li', { class: 'panel node' },
     el('div', { class: 'title' }, el('h3', {}, node.id, ' ', parts.label), parts.state),
-    el('div', { class: 'load' }, el('span', { class: 'quiet' }, 'Processor'), parts.load, parts.percent),
+    el('div', { class: 'load' }, el('span', { class: 'quiet' }, 'Load'), parts.load, parts.percent),
     parts.why, parts.facts, el('p', { class: 'line' }, parts.turn, parts.limit, parts.remove));
   return { element, update: (now) => { node = now; update(parts, node); } };
 }
@@ -56,17 +56,12 @@ function update(parts, node) {
   say(parts.label, node.environmentId ?? '');
   say(parts.state, state.text);
   parts.state.className = `badge ${state.kind}`;
-  const load = node.connected ? Math.min(100, Math.round(node.load)) : null;
-  parts.fill.style.width = `${load ?? 0}%`;
-  parts.fill.className = `fill ${load >= 85 ? 'bad' : load >= 65 ? 'warn' : ''}`;
-  parts.load.setAttribute('aria-valuenow', String(load ?? 0));
-  parts.load.setAttribute('aria-valuetext', load === null ? 'not known' : `${load} %`);
-  say(parts.percent, load === null ? '–' : `${load} %`);
+  showLoad(parts, info);
   note(parts.why, state.why ?? '');
   const ends = node.deadline ? `in ${since(Date.now(), node.deadline)}` : null;
   facts(parts.facts, [
-    ['Sessions', info.sessions ?? '–'], ['Workers', info.workers], ['Transports', info.transportsMax === undefined ? null : `up to ${info.transportsMax}`], ['Closed', ends],
-    [node.connected ? 'Connected for' : 'Away for', ageOf(node)], ['Address', node.uri], ['Software', info.software],
+    ['Sessions', info.sessions ?? '–'], ['Workers', info.workers], ['Transports', transports(info)], ['Processor', node.connected ? `${Math.round(node.load)} %` : null],
+    ['Nearest limit', LIMITS[info.loadOf]?.name ?? info.loadOf], ['Closed', ends], [node.connected ? 'Connected for' : 'Away for', ageOf(node)], ['Address', node.uri], ['Software', info.software],
   ]);
   const drained = node.status === DRAINED;
   parts.turn.hidden = !drained && node.status !== 'running';
@@ -76,9 +71,44 @@ function update(parts, node) {
   parts.remove.hidden = ['terminating', 'terminated'].includes(node.status);
 }
 
+// How full the node is, of what it has most: 100 % is a limit. Nothing is known of one that was not read.
+function showLoad(parts, { loadRatio }) {
+  const load = loadRatio === undefined ? null : Math.round(100 * loadRatio);
+  const shown = Math.min(100, load ?? 0);
+  parts.fill.style.width = `${shown}%`;
+  parts.fill.className = `fill ${shown >= 90 ? 'bad' : shown >= 70 ? 'warn' : ''}`;
+  parts.load.setAttribute('aria-valuenow', String(shown));
+  parts.load.setAttribute('aria-valuetext', load === null ? 'not known' : `${load} %`);
+  say(parts.percent, load === null ? '–' : `${load} %`);
+}
+
+function transports({ transports: used, transportsMax: most }) {
+  if (typeof most !== 'number') return used;
+  return used === undefined ? `up to ${most}` : `${used} of ${most}`;
+}
+
 function ageOf(node) {
   const at = node.connected ? node.connectionTime : node.disconnectionTime;
   return at ? since(at) : null;
+}
+
+// What a load can be of: its name, and what is so when that is at its limit.
+const LIMITS = {
+  packets: { name: 'packets', reached: 'It carries as many packets as it can.' },
+  bits: { name: 'line', reached: 'Its line is full.' },
+  worker: { name: 'a worker', reached: 'One of its workers has no time left.' },
+  drops: { name: 'losses', reached: 'It loses packets that arrive.' },
+  memory: { name: 'memory', reached: 'It uses all memory that it may.' },
+  transports: { name: 'transports', reached: 'It has as many transports as it may.' },
+};
+
+// The same of a node that runs, by how it stands with the scheduler.
+function standingOf({ standing, loadRatio, loadOf, loadAgeSeconds }) {
+  const reached = loadRatio >= 1 ? LIMITS[loadOf]?.reached : undefined;
+  if (standing === 'full') return { text: 'full', kind: 'warn', why: `${reached ?? 'It refuses more.'} It gets no new sessions until there is room.` };
+  if (standing === 'excluded') return { text: 'load not known', kind: 'warn', why: 'Its metrics can’t be read: others are given the new sessions.' };
+  const old = standing === 'stale' && loadAgeSeconds !== undefined;
+  return { text: 'running', kind: 'good', why: old ? `Its load was read ${Math.round(loadAgeSeconds)} s ago.` : '' };
 }
 
 // What a node is in one word, how bad that is, and why.
@@ -87,7 +117,7 @@ function stateOf(node, info) {
   if (info.health === 'crashed') return { text: 'dead', kind: 'bad', why: said(`Nothing was heard of it since ${node.disconnectionTime ? clock(node.disconnectionTime) : 'a while'}.`, info) };
   if (info.health === 'suspect') return { text: 'silent', kind: 'warn', why: said('It gets no new sessions while it is silent.', info) };
   if (node.status === DRAINED) return { text: 'draining', kind: 'warn', why: 'It keeps its sessions, takes no more, and leaves when it is empty.' };
-  if (node.status === 'running' && node.connected) return { text: 'running', kind: 'good' };
+  if (node.status === 'running' && node.connected) return standingOf(info);
   return { text: node.status, kind: 'warn', why: said('', info) };
 }
 
@@ -102,7 +132,7 @@ async function turn(node, path, act) {
   }
   const count = node.ringcastInfo?.sessions ?? 0;
   const question = count === 0
-    ? { text: 'It has no sessions, so it leaves the cluster at once.' }
+    ? { text: 'It has no sessions, so it leaves the cluster at once. Add it by its address to have it back.' }
     : { text: `It keeps its ${many(count, 'session')}, takes no more, and leaves when ${count === 1 ? 'it is' : 'they are'} over.`, limit: { of: null, text: LEFT } };
   const answer = await ask({ title: `Drain node ${node.id}?`, verb: 'Drain', ...question });
   if (answer === null) return;

@@ -10,7 +10,7 @@ import { sleep, until } from '../lib/wait.mjs';
 let browser, cluster, page, inspector;
 before(async () => {
   [browser, page] = await Promise.all([launchChromium(), servePage()]);
-  cluster = await startCluster({ nodes: 2, workers: 1, master: { wrong_secrets_per_address_rate: 1 } });
+  cluster = await startCluster({ nodes: 2, workers: 1, proxied: true, master: { load_interval: '1s', load_stale_after: 2, load_excluded_after: 4, wrong_secrets_per_address_rate: 1 } });
 });
 after(async () => { await cluster?.stop(); await browser?.close(); page?.close(); });
 
@@ -102,6 +102,33 @@ test('nodes, sessions and streams are shown with their figures, which are asked 
   const asked = statistics().length;
   await sleep(2_500);
   assert.equal(statistics().length, asked, 'nobody looks at streams any more');
+});
+
+test('a node that is full, and one whose load is not known, are shown with the reason, and that it is over', async () => {
+  const [one, other] = cluster.nodes;
+  const card = async ({ id }) => {
+    const all = await inspector.$$eval('#node-list .node', (cards) => cards.map((each) => ({
+      title: each.querySelector('h3').textContent.trim(), badge: each.querySelector('.badge').textContent, load: each.querySelector('.figure').textContent, spoken: each.querySelector('[role="meter"]').getAttribute('aria-valuetext'),
+      why: each.querySelector('.why').textContent, facts: Object.fromEntries([...each.querySelectorAll('.facts div')].map((fact) => [fact.children[0].textContent, fact.children[1].textContent])),
+    })));
+    return all.find(({ title }) => title === id);
+  };
+  const becomes = (what, node, so) => until(what, async () => { const now = await card(node); return so(now) && now; }, { timeout: 10_000 });
+  const idle = (now) => now.badge === 'running' && now.why === '' && /^\d %$|^[1-5]\d %$/.test(now.load);
+  for (const node of cluster.nodes) await becomes(`${node.id} runs with room`, node, idle);
+  const { body: { ringcastInfo: info } } = await cluster.rest('GET', `/media-nodes/${one.id}?extra-info=true`);
+  await becomes('its transports are counted', one, ({ facts }) => new RegExp(`^\\d+ of ${info.transportsMax}$`).test(facts.Transports));
+  const memory = (await one.metrics()).sum('ringcast_node_capacity_memory_bytes');
+  one.proxy.alter('ringcast_node_resident_memory_bytes', 1.5 * memory);
+  const full = await becomes('it is full', one, ({ badge }) => badge === 'full');
+  assert.deepEqual([full.load, full.spoken, full.why, full.facts['Nearest limit']], ['150 %', '150 %', 'It uses all memory that it may. It gets no new sessions until there is room.', 'memory']);
+  assert.ok(idle(await card(other)), 'the other has room');
+  one.proxy.alter('ringcast_node_resident_memory_bytes', undefined);
+  await becomes('it has room', one, idle);
+  other.proxy.block(true);
+  await becomes('nobody can read it', other, ({ badge }) => badge === 'load not known');
+  other.proxy.block(false);
+  await becomes('it can be read', other, idle);
 });
 
 test('a node is drained and taken back, the button keeps the focus, and the log tells of it', async () => {
