@@ -157,6 +157,17 @@ fn start(run: Run) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let sources = sources(run);
+    let form = form(sources.log_format());
+    live(sources).or_else(|error| {
+        let why = in_words(&error);
+        // Whoever reads the log by machine reads this too.
+        eprintln!("{}", logs::last_words("ringcast-master", &why, form, None));
+        Ok(ExitCode::FAILURE)
+    })
+}
+
+/// Runs the master until a signal ends it.
+fn live(sources: Sources) -> anyhow::Result<ExitCode> {
     let config = sources.load()?;
     config.check_data_dir()?;
     let logs = log_to_stderr(&config)?;
@@ -172,6 +183,7 @@ fn start(run: Run) -> anyhow::Result<ExitCode> {
     // Whoever reads a file or resolves a name for nobody is not waited for.
     runtime.shutdown_background();
     ended?;
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -245,12 +257,15 @@ fn check(run: Run, json: bool) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<Logs> {
-    let form = match config.log_format {
+    logs::start(&config.log_level, form(config.log_format), None)
+        .with_context(|| format!("configuration: log_level: '{}'", config.log_level))
+}
+
+fn form(format: LogFormat) -> Form {
+    match format {
         LogFormat::Text => Form::Text,
         LogFormat::Json => Form::Json,
-    };
-    logs::start(&config.log_level, form, None)
-        .with_context(|| format!("configuration: log_level: '{}'", config.log_level))
+    }
 }
 
 async fn serve(config: Config, sources: Sources, logs: Logs) -> anyhow::Result<()> {

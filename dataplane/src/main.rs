@@ -178,22 +178,37 @@ fn environment() -> Vec<(String, String)> {
 
 fn start(flags: Flags) -> anyhow::Result<ExitCode> {
     let variables = environment();
-    let known = Config::default().to_toml().parse().unwrap_or_default();
-    let keys: Vec<_> = config::leaves(&known)
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect();
-    let names = variables.iter().map(|(name, _)| name.clone());
-    if let Some((name, key)) = config::misspelt(names, &keys) {
-        anyhow::bail!("{name}: {key} is set by {}", config::variable(&key));
-    }
+    let spelt = well_spelt(&variables);
     let sources = Sources {
         file: flags.config.clone(),
         environment: config::from_environment(variables.into_iter()),
         flags: flags.as_table(),
     };
+    if flags.only_asks() {
+        spelt?;
+        return answered(&flags, &sources);
+    }
+    let (format, id) = sources.of_lines();
+    spelt.and_then(|()| live(sources)).or_else(|error| {
+        let (why, who) = (error.to_string(), Some(("node", id.as_str())));
+        // Whoever reads the log by machine reads this too.
+        let line = logs::last_words("ringcast-node", &why, form(format), who);
+        eprintln!("{line}");
+        Ok(ExitCode::FAILURE)
+    })
+}
+
+/// Runs the node until a signal ends it.
+fn live(sources: Sources) -> anyhow::Result<ExitCode> {
+    let config = sources.load()?;
+    let logs = log_to_stderr(&config)?;
+    daemon::run(&config, sources, logs)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answered(flags: &Flags, sources: &Sources) -> anyhow::Result<ExitCode> {
     if flags.check_config {
-        return Ok(report_on(&mistakes(&sources)));
+        return Ok(report_on(&mistakes(sources)));
     }
     let config = sources.load()?;
     if flags.print_config {
@@ -208,12 +223,21 @@ fn start(flags: Flags) -> anyhow::Result<ExitCode> {
         print!("{}", answer(question, config.admin.socket.as_deref())?);
         return Ok(ExitCode::SUCCESS);
     }
-    if flags.check_host {
-        return Ok(report_on_host(&config, flags.json));
+    Ok(report_on_host(&config, flags.json))
+}
+
+/// No variable is meant for a key and does nothing.
+fn well_spelt(variables: &[(String, String)]) -> anyhow::Result<()> {
+    let known = Config::default().to_toml().parse().unwrap_or_default();
+    let keys: Vec<_> = config::leaves(&known)
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    let names = variables.iter().map(|(name, _)| name.clone());
+    match config::misspelt(names, &keys) {
+        Some((name, key)) => anyhow::bail!("{name}: {key} is set by {}", config::variable(&key)),
+        None => Ok(()),
     }
-    let logs = log_to_stderr(&config)?;
-    daemon::run(&config, sources, logs)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Everything that would keep a start, or a reading while the node runs, from using configuration and certificates.
@@ -275,16 +299,25 @@ fn report_on_host(config: &Config, json: bool) -> ExitCode {
 }
 
 fn log_to_stderr(config: &Config) -> anyhow::Result<Logs> {
-    let form = match config.log.format {
-        LogFormat::Text => Form::Text,
-        LogFormat::Json => Form::Json,
-    };
     let who = Some(("node", config.node_id.as_str()));
-    let started = logs::start(&config.log.level, form, who);
+    let started = logs::start(&config.log.level, form(config.log.format), who);
     started.map_err(|error| anyhow::anyhow!("log.level {:?}: {error}", config.log.level))
 }
 
+fn form(format: LogFormat) -> Form {
+    match format {
+        LogFormat::Text => Form::Text,
+        LogFormat::Json => Form::Json,
+    }
+}
+
 impl Flags {
+    /// Whether no node is to run.
+    fn only_asks(&self) -> bool {
+        let prints = self.print_config || self.check || self.check_config || self.check_host;
+        prints || self.question.is_some()
+    }
+
     /// The flags that were given, as a layer of configuration.
     fn as_table(&self) -> Table {
         let mut table = Table::new();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{Config, Environment, Error, Settings, layered, line_of, openvidu, read, read_all};
+use super::{
+    Config, Environment, Error, LogFormat, Settings, layered, line_of, openvidu, read, read_all,
+};
 
 /// What our own variables begin with.
 const OURS: &str = "RINGCAST_MASTER_";
@@ -33,6 +35,13 @@ impl Sources {
         self.environment.check(&self.variables)?;
         let get = |name: &str| self.environment.get(name);
         Config::load(self.file.as_deref(), self.flags.clone(), get)
+    }
+
+    /// The form of log lines, as far as it can be made out where something else is wrong.
+    pub fn log_format(&self) -> LogFormat {
+        let file = self.file.as_deref().and_then(|path| read_all(path).ok());
+        let said = file.and_then(|(settings, _)| settings.log_format);
+        self.flags.log_format.or(said).unwrap_or_default()
     }
 
     /// Everything that is wrong, with where it stands. None: it is usable.
@@ -198,6 +207,19 @@ mod tests {
         }
         assert_eq!(told.len(), 9, "{told:#?}");
         remove(&sources);
+    }
+
+    #[test]
+    fn the_form_of_lines_is_known_where_something_else_is_wrong() {
+        let file = "log_format = 'json'\ncolour = 'red'\nnode_silence = 'long'";
+        let mut wrong = sources("form", file, &[], "");
+        assert!(wrong.load().is_err());
+        assert_eq!(wrong.log_format(), LogFormat::Json);
+        wrong.flags.log_format = Some(LogFormat::Text);
+        assert_eq!(wrong.log_format(), LogFormat::Text, "flags win");
+        remove(&wrong);
+        wrong.flags.log_format = None;
+        assert_eq!(wrong.log_format(), LogFormat::Text, "there is no file");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
@@ -41,18 +41,7 @@ impl JsonLine {
         let said = Said::by(event);
         let metadata = event.metadata();
         let target = said.target.as_deref().unwrap_or(metadata.target());
-        // RFC 3339, UTC.
-        let now = humantime::format_rfc3339_micros(SystemTime::now());
-        write!(
-            writer,
-            "{{\"ts\":\"{now}\",\"level\":\"{}\",\"target\":{},\"msg\":{}",
-            metadata.level(),
-            quoted(target),
-            quoted(&said.message)
-        )?;
-        if let Some((name, value)) = &self.who {
-            write!(writer, ",{}:{}", quoted(name), quoted(value))?;
-        }
+        self.begin(writer, *metadata.level(), target, &said.message)?;
         for (name, value) in &said.fields {
             // A line says who it is of once; what it is about may be called the same.
             let is_ours = self.who.as_ref().is_some_and(|(who, _)| who == name);
@@ -61,6 +50,34 @@ impl JsonLine {
             }
         }
         writeln!(writer, "}}")
+    }
+
+    /// A line that no event stands for.
+    pub fn alone(&self, level: Level, target: &str, message: &str) -> String {
+        let mut line = String::new();
+        // Writing to a string can't fail.
+        let _ = self.begin(&mut line, level, target, message);
+        line + "}"
+    }
+
+    fn begin(
+        &self,
+        writer: &mut impl fmt::Write,
+        level: Level,
+        target: &str,
+        message: &str,
+    ) -> fmt::Result {
+        // RFC 3339, UTC.
+        let now = humantime::format_rfc3339_micros(SystemTime::now());
+        let (target, message) = (quoted(target), quoted(message));
+        write!(
+            writer,
+            "{{\"ts\":\"{now}\",\"level\":\"{level}\",\"target\":{target},\"msg\":{message}"
+        )?;
+        match &self.who {
+            Some((name, value)) => write!(writer, ",{}:{}", quoted(name), quoted(value)),
+            None => Ok(()),
+        }
     }
 }
 

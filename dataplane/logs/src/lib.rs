@@ -81,6 +81,21 @@ pub fn start(
     })
 }
 
+/// The line with which `program` says why it could not start or go on; it is written whether there is a log yet or not, and at every
+/// level. `who` is as for [`start`].
+pub fn last_words(
+    program: &str,
+    why: &str,
+    form: Form,
+    who: Option<(&'static str, &str)>,
+) -> String {
+    let who = who.map(|(name, value)| (name, value.to_owned()));
+    match form {
+        Form::Text => format!("{program}: {why}"),
+        Form::Json => JsonLine { who }.alone(Level::ERROR, program, why),
+    }
+}
+
 /// Whether such a level can be set.
 ///
 /// # Errors
@@ -191,6 +206,25 @@ fn filter(level: &str) -> Result<(EnvFilter, LevelFilter), ParseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_words_are_one_line_for_machines() {
+        let why = "read \"x\":\nno such file";
+        let words = |form| last_words("daemon", why, form, Some(("node", "media_1")));
+        assert_eq!(words(Form::Text), format!("daemon: {why}"));
+        let line = words(Form::Json);
+        assert_eq!(line.lines().count(), 1, "{line}");
+        let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        for (key, value) in [
+            ("level", "ERROR"),
+            ("target", "daemon"),
+            ("msg", why),
+            ("node", "media_1"),
+        ] {
+            assert_eq!(said[key], value, "{line}");
+        }
+        assert!(said["ts"].as_str().is_some_and(|at| at.ends_with('Z')));
+    }
 
     #[test]
     fn who_changed_what_is_written_at_every_level() {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::{Config, Error, overlay, parse, read_text, table, variable};
+use super::{Config, Error, LogFormat, overlay, parse, read_text, table, variable};
 
 /// The layers of the configuration, the lowest first. They can be read again.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,23 @@ impl Sources {
             },
             whole => whole,
         })
+    }
+
+    /// The form of log lines, and the node's id, as far as they can be made out where something else is wrong.
+    pub fn of_lines(&self) -> (LogFormat, String) {
+        let (mut said, _) = self.file().unwrap_or_default();
+        overlay(&mut said, self.overrides());
+        let all = leaves(&said);
+        // As if there were nothing else.
+        let with = |key: &str| {
+            let found = all.iter().find(|(name, _)| name == key);
+            let alone = found.and_then(|(_, value)| parse(nested(key, value.clone())).ok());
+            alone.unwrap_or_default()
+        };
+        (
+            with("log.format").log.format,
+            with("node_id").resolved().node_id,
+        )
     }
 
     /// Everything that is wrong, with where it stands. None: it is usable.
@@ -207,6 +224,22 @@ mod tests {
             flags: table(flags),
         };
         (sources, path)
+    }
+
+    #[test]
+    fn the_form_of_lines_is_known_where_something_else_is_wrong() {
+        let file = "log.format = 'json'\nnode_id = 'media_7'\nmedia.colour = 'red'";
+        let (wrong, path) = sources(file, "", "");
+        assert!(wrong.load().is_err());
+        assert_eq!(wrong.of_lines(), (LogFormat::Json, "media_7".into()));
+        let mut other = wrong.clone();
+        other.flags = "log.format = 'text'".parse().expect("TOML");
+        assert_eq!(other.of_lines().0, LogFormat::Text, "flags win");
+        other.flags = "log.format = 'poems'\nnode_id = 7".parse().expect("TOML");
+        let unreadable = (LogFormat::Text, Config::default().resolved().node_id);
+        assert_eq!(other.of_lines(), unreadable, "neither can be made out");
+        std::fs::remove_file(path).expect("there");
+        assert_eq!(wrong.of_lines().0, LogFormat::Text, "there is no file");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-// What stands in the logs, and what does not: floods are cut and counted, changes are written down with who made them, and secrets never.
+// What stands in the logs, and what does not: floods are cut and counted, changes are written down with who made them, begin and end are told, and secrets never.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import dgram from 'node:dgram';
@@ -11,6 +11,7 @@ import { launchChromium, servePage } from '../lib/browser.mjs';
 import { COLORS, assertReceives, enter } from '../lib/call.mjs';
 import { startCluster } from '../lib/cluster.mjs';
 import { paperParticipant, sideBySide } from '../lib/paper.mjs';
+import { runProgram } from '../lib/program.mjs';
 import { until } from '../lib/wait.mjs';
 import { webhookReceiver } from '../lib/webhook.mjs';
 
@@ -201,6 +202,61 @@ describe('who changed what, in a file of its own', { skip: process.getuid() !== 
     const sessions = lines().map((line) => line.session);
     assert.ok(sessions.includes('F') && !sessions.includes(lost) && !sessions.includes('E'), 'whole lines, and no half one');
     assert.equal(inLog().length, 2, 'and the log has none of them any more');
+  });
+});
+
+describe('at the begin and the end', () => {
+  let dir;
+  before(() => { dir = fs.mkdtempSync(path.join(os.tmpdir(), 'ringcast-ends-')); });
+  after(() => fs.rmSync(dir, { recursive: true, force: true }));
+  const failed = async (program, toml, form, env = {}) => {
+    const file = path.join(dir, 'daemon.toml');
+    fs.writeFileSync(file, toml);
+    const flag = form === undefined ? [] : ['--log-format', form];
+    const { code, stdout, stderr } = await runProgram(program, ['--config', file, ...flag], { env });
+    assert.deepEqual([code, stdout], [1, '']);
+    return stderr.trimEnd().split('\n');
+  };
+
+  test('what keeps a daemon from starting is a line in the form of the others', async () => {
+    const taken = net.createServer().listen(0, '127.0.0.1');
+    await new Promise((resolve) => { taken.once('listening', resolve); });
+    const at = `127.0.0.1:${taken.address().port}`;
+    const master = `log_format = "json"\nsecret = "hush-hush"\ndata_dir = ${JSON.stringify(path.join(dir, 'data'))}\n`;
+    const node = `node_id = "media_7"\nlog.format = "json"\nlink.pki = ${JSON.stringify(dir)}\n`;
+    for (const [program, good, wrong, why, env] of [
+      ['ringcast-master', master, 'colour = "red"', /line 4: colour: there is no such key/],
+      ['ringcast-master', master, `admin_listen = "${at}"`, new RegExp(at)],
+      ['ringcast-node', node, 'media.colour = "red"', /unknown field `colour`/],
+      ['ringcast-node', node, 'log.level = "loud=louder"', /log\.level/],
+      ['ringcast-node', node, '', /ca\.pem/],
+      ['ringcast-master', master, '', /RINGCAST_MASTER_LISTNE/, { RINGCAST_MASTER_LISTNE: 'x' }],
+      ['ringcast-node', node, '', /RINGCAST_NODE__MEDIA__BASE_PORT/, { RINGCAST_NODE_MEDIA_BASE_PORT: '1' }],
+    ]) {
+      const lines = (await failed(program, good + wrong, undefined, env)).map((line) => JSON.parse(line));
+      const last = lines.at(-1);
+      assert.deepEqual([last.level, last.target, last.node], ['ERROR', program, program === 'ringcast-node' ? 'media_7' : undefined]);
+      assert.match(last.msg, why);
+      assert.ok(Math.abs(Date.parse(last.ts) - Date.now()) < 60_000, last.ts);
+      // The control: for people it is a line of words.
+      const words = await failed(program, good + wrong, 'text', env);
+      assert.match(words.join('\n'), new RegExp(`^${program}: `, 'm'));
+    }
+    taken.close();
+  });
+
+  test('who was told to end says so in the end', async () => {
+    const cluster = await loud('info', 'json');
+    try {
+      const [node] = cluster.nodes;
+      const lines = (name) => linesOf(cluster, name).map((line) => JSON.parse(line).msg);
+      assert.ok(!lines('master').includes('stopped') && !lines(node.id).includes('stopped'), 'the control');
+      cluster.signalMaster('SIGTERM');
+      assert.deepEqual(await cluster.masterEnded, { code: 0, signal: null });
+      node.signal('SIGINT');
+      assert.deepEqual(await node.ended, { code: 0, signal: null });
+      assert.deepEqual([lines('master').at(-1), lines(node.id).at(-1)], ['stopped', 'stopped']);
+    } finally { await cluster.stop(); }
   });
 });
 
