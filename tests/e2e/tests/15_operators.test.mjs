@@ -313,7 +313,7 @@ describe('mistakes are named', () => {
   test('--print-config says where each value comes from, --check-config everything that is wrong', async () => {
     const from = file('from.toml', 'node_id = "n"\n[media]\nbase_port = 12345\n');
     const printed = await node(['--config', from, '--advertise', '192.0.2.7', '--print-config'], { env: { RINGCAST_NODE__MEDIA__WORKERS: '3' } });
-    for (const line of [`base_port = 12345  # ${from}`, 'workers = 3  # environment', 'advertise = ["192.0.2.7"]  # flag', 'pin = true  # default']) assert.ok(printed.stdout.includes(line), `${line}: ${printed.stdout}`);
+    for (const line of [`base_port = 12345  # ${from}, line 3`, 'workers = 3  # RINGCAST_NODE__MEDIA__WORKERS', 'advertise = ["192.0.2.7"]  # flag', 'pin = true  # default']) assert.ok(printed.stdout.includes(line), `${line}: ${printed.stdout}`);
     const hidden = await master(['--config', file('hidden.toml', 'secret = "HIDDEN"\n'), '--print-config']);
     assert.match(hidden.stdout, /secret = "\*\*\*" {2}# .*hidden\.toml/);
     for (const [run, good, bad, wrong] of [
