@@ -143,6 +143,7 @@ table! {
     config_reloads: IntCounterVec("ringcast_master_config_reloads_total", "Times that the configuration was read again, by outcome.", ["outcome"]);
     config_reloaded: IntGauge("ringcast_master_config_last_reload_successful", "1 unless the configuration had a mistake in it when it was last read again, and the one before is in effect.");
     started: Gauge("ringcast_master_start_time_seconds", "When this process started, seconds since the epoch.");
+    clock: Gauge("ringcast_master_clock_timestamp_seconds", "What the host's clock shows while this is asked, seconds since the epoch.");
     build_info: IntGaugeVec("ringcast_master_build_info", "Always 1; the version is in the label.", ["version"]);
 }
 
@@ -274,6 +275,7 @@ impl Metrics {
         self.descriptors.set(process::open_descriptors() as f64);
         let most = process::descriptors_max().map_or(f64::INFINITY, |most| most as f64);
         self.descriptors_max.set(most);
+        self.clock.set(now_millis() as f64 / 1000.0);
     }
 
     fn observe_store(&self, core: &Core) {
@@ -609,6 +611,7 @@ mod tests {
             "cpu_seconds_total",
             "resident_memory_bytes",
             "open_file_descriptors",
+            "clock_timestamp_seconds",
         ] {
             let used = value(&format!("ringcast_master_{name} "));
             assert!(used.is_some_and(|used| used > 0.0), "{name}: {used:?}");

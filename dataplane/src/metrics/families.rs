@@ -135,6 +135,7 @@ families! {
     DESCRIPTORS: Gauge "ringcast_node_open_file_descriptors" "File descriptors that the process has open.";
     DESCRIPTORS_MAX: Gauge "ringcast_node_file_descriptors_max" "Most file descriptors that the process may have open.";
     STARTED: Gauge "ringcast_node_start_time_seconds" "When the process began, since the Unix epoch.";
+    CLOCK: Gauge "ringcast_node_clock_timestamp_seconds" "What the host's clock shows while this is asked, since the Unix epoch.";
 }
 
 #[cfg(test)]

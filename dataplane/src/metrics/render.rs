@@ -125,6 +125,7 @@ pub fn render<'a>(
     used(&mut page);
     descriptors(&mut page);
     page.gauge(STARTED, &[], since_epoch(node.started));
+    page.gauge(CLOCK, &[], since_epoch(SystemTime::now()));
     page.encode(format)
 }
 
@@ -647,10 +648,25 @@ mod tests {
     }
 
     #[test]
+    fn the_clock_is_that_of_the_host() {
+        let shown = || {
+            let page = page(Level::Basic, Format::Text);
+            let name = "ringcast_node_clock_timestamp_seconds ";
+            let value = page.lines().find_map(|line| line.strip_prefix(name));
+            value.and_then(|value| value.parse::<f64>().ok())
+        };
+        let before = since_epoch(SystemTime::now());
+        let (first, second) = (shown().expect("there"), shown().expect("there"));
+        assert!(before <= first && first <= second && second <= since_epoch(SystemTime::now()));
+    }
+
+    #[test]
     fn openmetrics_says_the_same_and_the_units() {
-        // What the process uses changes from one page to the next.
-        let is_steady =
-            |line: &&str| !line.contains("_cpu_seconds") && !line.contains("_memory_bytes");
+        // What the process uses changes from one page to the next, and so does the clock.
+        let is_steady = |line: &&str| {
+            let changing = ["_cpu_seconds", "_memory_bytes", "_clock_timestamp"];
+            !changing.iter().any(|name| line.contains(name))
+        };
         let [text, open] =
             [Format::Text, Format::OpenMetrics].map(|format| page(Level::Full, format));
         assert!(

@@ -157,7 +157,7 @@ function selectors(expression) {
     found.add(kept.length > 0 ? `${name}{${kept.sort().join(',')}}` : name);
     return ' ';
   });
-  for (const [name] of rest.matchAll(/\b(?:(?:ringcast|process)_\w+|(?:cluster|node):[\w:]+|up)\b/g)) found.add(name);
+  for (const [name] of rest.matchAll(/\b(?:(?:ringcast|process)_\w+|(?:cluster|node|instance):[\w:]+|up)\b/g)) found.add(name);
   return [...found];
 }
 

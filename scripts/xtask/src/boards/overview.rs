@@ -134,6 +134,9 @@ fn nodes() -> Row {
             .ask("ringcast_master_certificate_expiry_timestamp_seconds{@cluster} - time()", "master {{what}}")
             .ask("ringcast_node_link_certificate_expiry_timestamp_seconds{@node} - time()", "{{node}}").by_node()
             .base("red").from(14.0 * DAY, "orange").from(30.0 * DAY, "green").up_to(365.0 * DAY),
+        series("Clocks", "s", "How far the clock of each host is ahead of that of Prometheus; they should not differ by more than two seconds.")
+            .ask("instance:ringcast_clock_seconds:offset{@cluster,node=\"\"}", "master {{instance}}")
+            .ask("instance:ringcast_clock_seconds:offset{@node,node!=\"\"}", "{{node}}").by_node(),
         series("About to end", "short", "Nodes that wait for their sessions to end, in order to end themselves (SIGTERM).")
             .ask("ringcast_node_leaving{@node}", "{{node}}").by_node(),
         series("Configuration read again", "short", "Times that a daemon read its configuration again (SIGHUP), in an hour, by outcome; after one that failed the old one is in effect.")
