@@ -131,7 +131,8 @@ impl App {
         let mut domain = Domain::restored(&mut loaded)?;
         domain.set_bounds(config.bounds());
         let mut batch = Batch::default();
-        let history = load::kept::restored(&mut loaded, &mut batch)?;
+        let names = config.sessions_max;
+        let history = load::kept::restored(&mut loaded, names, &mut batch)?;
         let mut core = Core {
             domain,
             media: Reconciler::restored(&mut loaded)?,

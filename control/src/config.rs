@@ -236,12 +236,13 @@ impl Config {
         let strategy =
             strategy.map_err(|error: UnknownStrategy| value("load_strategy", error.to_string()))?;
         let fit = match self.load_fit.as_str() {
+            "least" => Fit::Least,
             "twoChoices" => Fit::TwoChoices,
             "bestFit" => Fit::BestFit {
                 below: BEST_FIT_BELOW,
             },
             other => {
-                let why = format!("'{other}' is not twoChoices or bestFit");
+                let why = format!("'{other}' is not least, twoChoices or bestFit");
                 return Err(value("load_fit", why));
             }
         };

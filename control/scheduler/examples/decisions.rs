@@ -30,8 +30,9 @@ fn main() -> Result<(), UnknownStrategy> {
         if strategy == Strategy::Manual || chosen.is_some_and(|chosen| chosen != strategy) {
             continue;
         }
-        run(strategy, Fit::TwoChoices, nodes, sessions);
+        run(strategy, Fit::Least, nodes, sessions);
         if strategy == Strategy::Capacity {
+            run(strategy, Fit::TwoChoices, nodes, sessions);
             run(strategy, Fit::BestFit { below: 0.7 }, nodes, sessions);
         }
     }

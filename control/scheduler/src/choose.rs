@@ -65,6 +65,7 @@ where
         }
         let found = match (self.policy.strategy, self.policy.fit) {
             (Strategy::Manual, _) => return Err(NoNode::NotNamed),
+            (Strategy::Capacity, Fit::Least) => self.least(peak, rng),
             (Strategy::Capacity, Fit::TwoChoices) => self.two_choices(peak, rng),
             (Strategy::Capacity, Fit::BestFit { below }) => self.best_fit(below, peak, rng),
             _ => self.index.lowest(rng),
@@ -83,6 +84,23 @@ where
             Some((_, Standing::Full)) => Err(NoNode::WantedFull(wanted.clone())),
             Some((slot, Standing::Open | Standing::Stale | Standing::Excluded)) => Ok(slot),
         }
+    }
+
+    /// The lowest, and any: among the lowest small nodes are frequent, and a large session takes less of a large one. Of equals it is
+    /// the first, which chance has named.
+    fn least(&self, peak: Demand, rng: &mut Rng) -> Option<Slot> {
+        /// So many of either are looked at.
+        const EACH: usize = 8;
+        let many = self.index.len() as u64;
+        let first = self.index.lowest(rng);
+        let by_chance: [usize; EACH] = core::array::from_fn(|_| rng.below(many) as usize);
+        let lowest = self.index.rising().flatten().copied().take(EACH);
+        let others = by_chance.into_iter().filter_map(|at| self.index.at(at));
+        let with_peak = |slot: &Slot| self.node(*slot).score(peak);
+        let all = first.into_iter().chain(lowest).chain(others);
+        all.map(|slot| (with_peak(&slot), slot))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, slot)| slot)
     }
 
     /// Late reports make no herd here: each decision sees another pair.

@@ -2,7 +2,7 @@
 //!
 //! Of each name the last few peaks are kept, and so they are of the *stem* of names whose end changes each time
 //! ("standup-2026-11-23"), and of *strangers*: sessions of which nothing was known beforehand. The names that were longest not heard
-//! of are forgotten, those that were heard of once first, so memory is bounded (some 5 MB). Nothing here depends on time or chance: the same sessions in the same order give
+//! of are forgotten, those that were heard of once first, so memory is bounded (some 50 MB). Nothing here depends on time or chance: the same sessions in the same order give
 //! the same answers.
 
 mod shelf;
@@ -15,7 +15,7 @@ use crate::load::Shape;
 use shelf::Shelf;
 
 /// Names that are remembered, and half as many stems.
-pub const NAMES: usize = 10_000;
+pub const NAMES: usize = 100_000;
 /// Peaks of a name that are remembered: enough to tell what is usual, and few enough to follow a change.
 pub const PEAKS: usize = 8;
 /// A longer name, in octets, is nobody's habit.

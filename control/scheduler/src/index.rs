@@ -76,6 +76,11 @@ impl Index {
         any(self.by_rank.first_key_value()?.1, rng)
     }
 
+    /// All ranks, the lowest first, with their nodes.
+    pub fn rising(&self) -> impl Iterator<Item = &[Slot]> {
+        self.by_rank.values().map(|slots| &slots[..])
+    }
+
     /// Ranks below a bound, the highest first, with their nodes.
     pub fn below(&self, rank: u64) -> impl Iterator<Item = &[Slot]> {
         self.by_rank

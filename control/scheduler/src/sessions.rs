@@ -5,13 +5,16 @@ use std::hash::Hash;
 
 use clock::{Duration, Instant};
 
-use crate::forecast::{Ended, Forecast};
+use crate::forecast::{Ended, Forecast, Source};
 use crate::growth;
 use crate::index::Slot;
 use crate::load::{Demand, Ends, Shape};
 
 /// The number of a session.
 pub type Number = u32;
+
+/// Who waits alone in a session of which something is known waits for the others, but not for longer than this.
+const ALONE_MAX: Duration = Duration::from_secs(1800);
 
 /// At this age of a session is noted what its growth promises.
 const NOTED: Duration = Duration::from_secs(60);
@@ -21,6 +24,8 @@ pub(crate) struct Session {
     pub node: Slot,
     /// When it was placed.
     pub since: Instant,
+    /// When a second user came.
+    called: Option<Instant>,
     /// What it is expected to become; none of one that is there since long.
     pub forecast: Option<Forecast>,
     /// How many streams its growth promised at a minute's age.
@@ -47,6 +52,7 @@ impl Session {
         Self {
             node,
             since: now,
+            called: None,
             forecast: Some(forecast),
             promised: None,
             shape: Shape::default(),
@@ -81,6 +87,9 @@ impl Session {
     /// What has ended shows no more.
     pub fn reshape(&mut self, now: Instant, shape: Shape) {
         self.note(now);
+        if self.called.is_none() && shape.connections > 1 {
+            self.called = Some(now);
+        }
         let ends = shape.ends();
         self.shape = shape;
         self.greatest = self.greatest.greatest(shape);
@@ -95,10 +104,21 @@ impl Session {
         let Some(forecast) = &self.forecast else {
             return (unseen, Demand::NONE);
         };
-        let age = now.saturating_since(self.since);
-        let growth = growth::reserve(forecast, &self.shape, age);
+        let growth = growth::reserve(forecast, &self.shape, self.growing(forecast, now));
         self.note(now);
         (unseen, growth)
+    }
+
+    /// For how long it has grown: a teacher who waits alone has a class to come, however long ago the room was opened.
+    fn growing(&self, forecast: &Forecast, now: Instant) -> Duration {
+        let waited = now.saturating_since(self.since);
+        let is_known = matches!(forecast.source, Source::Hint | Source::Name | Source::Stem);
+        match self.called {
+            _ if !is_known => waited,
+            Some(called) => now.saturating_since(called),
+            None if waited < ALONE_MAX => Duration::ZERO,
+            None => waited,
+        }
     }
 
     /// Notes what its growth promised, by what it has been until now.

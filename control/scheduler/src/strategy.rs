@@ -79,11 +79,11 @@ impl FromStr for Strategy {
 /// How [`Strategy::Capacity`] chooses among nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Fit {
-    /// The less loaded of two that chance names: nearly as even as the least loaded of all, and late reports make no herd.
+    /// The least loaded with the session at its peak, by reports and reservations. Without reservations all would go to one node between two reports.
     #[default]
-    TwoChoices,
-    /// The least loaded of all, by reports and reservations: the most even where reservations are right.
     Least,
+    /// The less loaded of two that chance names: less even, but it needs no reservations.
+    TwoChoices,
     /// The most loaded that stays below this load with the session at its peak: leaves nodes empty, for those who pay for them.
     /// It packs sessions together that begin small and grow together, so it wants good hints.
     BestFit {

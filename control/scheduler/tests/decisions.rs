@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use clock::{Duration, Instant, Rng};
 use scheduler::{
-    Cluster, Fit, Limits, NoNode, Policy, Rates, Report, Shape, Standing, Strategy, growth,
+    Cluster, Fit, Forecast, Limits, NoNode, Policy, Rates, Report, Shape, Source, Standing,
+    Strategy, growth,
 };
 
 type View = Cluster<&'static str, u32>;
@@ -206,6 +207,31 @@ fn growth_that_does_not_come_is_forgotten() {
         last = growth;
     }
     assert_eq!(last, 0.0);
+}
+
+#[test]
+fn room_is_kept_while_somebody_waits_alone_where_more_are_known_to_come() {
+    let kept = |source: Source, users: u32, minutes: u64| {
+        let (mut view, now, mut rng) = view(Strategy::Capacity, &[("a", 0.0)]);
+        let class = Forecast {
+            source,
+            seen: 3,
+            ..growth::peak(growth::Hint::default()).into()
+        };
+        assert!(view.place(now, 1, None, class, &mut rng).is_ok());
+        view.reshape(now, &1, streams(users, users * (users - 1)));
+        let at = now + Duration::from_secs(60 * minutes);
+        view.report(at, &"a", report(at, 0.0));
+        view.view(at, &"a").expect("known").growth.packets
+    };
+    let at_once = kept(Source::Name, 1, 0);
+    assert!(at_once > 0.0);
+    assert_eq!(kept(Source::Name, 1, 20), at_once);
+    assert_eq!(kept(Source::Hint, 1, 20), kept(Source::Hint, 1, 0));
+    // Not where nothing is known, not in a call that has begun, and not for ever.
+    assert_eq!(kept(Source::Usual, 1, 20), 0.0);
+    assert_eq!(kept(Source::Name, 2, 20), 0.0);
+    assert_eq!(kept(Source::Name, 1, 31), 0.0);
 }
 
 #[test]

@@ -54,12 +54,11 @@ fn step() -> impl proptest::strategy::Strategy<Value = Step> {
 
 fn policy() -> impl proptest::strategy::Strategy<Value = Policy> {
     let strategy = prop::sample::select(Strategy::ALL.to_vec());
-    (strategy, prop::bool::ANY, prop::bool::ANY).prop_map(|(strategy, packs, blind)| Policy {
+    let fits = vec![Fit::Least, Fit::TwoChoices, Fit::BestFit { below: 0.7 }];
+    let fit = prop::sample::select(fits);
+    (strategy, fit, prop::bool::ANY).prop_map(|(strategy, fit, blind)| Policy {
         strategy,
-        fit: match packs {
-            true => Fit::BestFit { below: 0.7 },
-            false => Fit::TwoChoices,
-        },
+        fit,
         may_place_blind: blind,
         ..Policy::default()
     })

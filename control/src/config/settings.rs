@@ -213,9 +213,9 @@ keys! {
         /// Which node takes a session: capacity, streams, sessions, mediaObjects, cpu, connections or manual; OPENVIDU_PRO_CLUSTER_LOAD_STRATEGY wins over it [default: capacity].
         #[arg(long, env = "RINGCAST_MASTER_LOAD_STRATEGY")]
         load_strategy: String = Strategy::default().to_string();
-        /// With capacity, among nodes with room: the less loaded of two (twoChoices), or the fullest below 70 % (bestFit) [default: twoChoices].
+        /// With capacity, among nodes with room: the least loaded (least), the less loaded of two (twoChoices), or the fullest below 70 % (bestFit) [default: least].
         #[arg(long, env = "RINGCAST_MASTER_LOAD_FIT")]
-        load_fit: String = "twoChoices".to_owned();
+        load_fit: String = "least".to_owned();
         /// How often the nodes' metrics are read [default: 2s].
         #[arg(long, env = "RINGCAST_MASTER_LOAD_INTERVAL", value_parser = parse_duration)]
         #[serde(with = "duration::optional")]

@@ -198,7 +198,7 @@ mod tests {
             "default: secret: ",
             &format!("{file}, line 1: secrte: there is no such key; did you mean secret?"),
             &format!("{file}, line 3: node_silence: "),
-            &format!("{file}, line 2: load_fit: 'worst' is not twoChoices or bestFit"),
+            &format!("{file}, line 2: load_fit: 'worst' is not least, twoChoices or bestFit"),
             &format!("{file}, line 4: reconnect_grace: must be between"),
             &format!("{file}, line 5: nodes.a.uri: "),
         ] {

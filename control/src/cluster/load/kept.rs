@@ -15,15 +15,20 @@ struct HistoryRow {
     peaks: Vec<[u32; 5]>,
 }
 
-/// What a predecessor has learned. Whatever of it is too much is taken out of the file.
+/// What a predecessor has learned. As many names are remembered as there may be sessions, and [`NAMES`] at least; what is too much is
+/// taken out of the file.
 ///
 /// # Errors
 /// [`Error::Row`] when a row is not what we write.
-pub fn restored(loaded: &mut Loaded, batch: &mut Batch) -> Result<History, Error> {
+pub fn restored(
+    loaded: &mut Loaded,
+    sessions_max: usize,
+    batch: &mut Batch,
+) -> Result<History, Error> {
     let rows = loaded.parse::<HistoryRow>(Table::History)?;
     let rows = rows.into_iter();
     let kept = rows.map(|(name, row)| (name.into_boxed_str(), row.into()));
-    let (history, forgotten) = History::restored(NAMES, kept);
+    let (history, forgotten) = History::restored(sessions_max.max(NAMES), kept);
     for name in forgotten {
         batch.remove(Table::History, name);
     }
