@@ -5,7 +5,9 @@
 //! thread: the same seed gives the same [`Outcome`](outcome::Outcome), byte for byte, and each policy meets the same arrivals.
 #![forbid(unsafe_code)]
 
+pub mod autoscale;
 pub mod faults;
+pub mod incidents;
 pub mod measure;
 pub mod node;
 pub mod oracle;

@@ -73,6 +73,7 @@ impl Meter {
         let mut all = 0;
         for (number, node) in (0..).zip(nodes).filter(|(_, node)| node.up) {
             all += u64::from(node.participants);
+            self.outcome.node_hours += 1.0 / 3600.0;
             self.outcome.load.max = self.outcome.load.max.max(node.load);
             for (bound, most) in HOT.iter().enumerate() {
                 if node.load > *most && node.participants > 0 {
@@ -218,17 +219,14 @@ impl Meter {
     }
 }
 
-/// Jain, Chiu and Hawe, 1984, of the share of each tenant's time that was good.
+/// Jain, Chiu and Hawe, 1984, of the share of each tenant's time that was on hot nodes.
 fn jain(tenants: &[(f64, f64)]) -> f64 {
-    let good: Vec<f64> = tenants
-        .iter()
-        .filter(|(all, _)| *all > 0.0)
-        .map(|(all, hot)| (1.0 - hot / all).max(0.0))
-        .collect();
-    let sum: f64 = good.iter().sum();
-    let squares: f64 = good.iter().map(|share| share * share).sum();
+    let there = tenants.iter().filter(|(all, _)| *all > 0.0);
+    let shares: Vec<f64> = there.map(|(all, hot)| hot / all).collect();
+    let sum: f64 = shares.iter().sum();
+    let squares: f64 = shares.iter().map(|share| share * share).sum();
     match squares > 0.0 {
-        true => sum * sum / (good.len() as f64 * squares),
+        true => sum * sum / (shares.len() as f64 * squares),
         false => 1.0,
     }
 }

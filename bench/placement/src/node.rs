@@ -85,10 +85,14 @@ impl Node {
         }
     }
 
+    /// Packets a second that it carries.
+    pub fn packets(&self) -> f64 {
+        self.limits.packets.unwrap_or_default()
+    }
+
     /// It begins anew.
     pub fn start(&mut self, now: u64) {
-        let packets = self.limits.packets.unwrap_or_default();
-        *self = Self::new(packets);
+        *self = Self::new(self.packets());
         (self.up, self.summed_at) = (true, now);
     }
 

@@ -20,6 +20,8 @@ pub struct Outcome {
     pub minutes: f64,
     /// The share of participants who ever were on a node above 80 % and above 100 %.
     pub hot_participants: [f64; 2],
+    /// Hours that all nodes were up, together.
+    pub node_hours: f64,
     /// Requests for a node that were refused; each is tried three times.
     pub refusals: u64,
     /// Sessions that were given up for that.
@@ -32,7 +34,8 @@ pub struct Outcome {
     pub people: People,
     /// After the loss of a rack.
     pub recovery: Option<Recovery>,
-    /// Between tenants, by Jain's index of the share of their minutes that were not above 80 % load: 1 is equal.
+    /// Between tenants, by Jain's index of the share of their minutes that were above 80 % load: 1 is equal. Where few minutes are,
+    /// chance makes them unequal.
     pub fairness: f64,
     /// How well the peak of sessions was predicted, if the policy predicts.
     pub prediction: Option<Prediction>,

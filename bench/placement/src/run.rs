@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::autoscale::Autoscaler;
 use crate::faults::Faults;
 use crate::oracle::Oracle;
 use crate::outcome::Outcome;
 use crate::policy::Entry;
 use crate::timing::{Clock, Timing, Timings};
 use crate::workload::{SIZE_MAX, Scale, Spike, Workload};
-use crate::world::World;
+use crate::world::{Setting, World};
 
 /// All nodes together carry so many times what is asked for at the worst moment: then the load is 55 % if it is spread evenly.
 const PEAK_LOAD: f64 = 0.55;
@@ -28,6 +29,8 @@ pub struct Plan {
     pub threads: usize,
     /// Without nodes that fail, come and go.
     pub calm: bool,
+    /// Who adds nodes and empties them.
+    pub autoscaler: Option<fn() -> Box<dyn Autoscaler>>,
     /// To time decisions by.
     pub clock: Option<Clock>,
 }
@@ -158,14 +161,14 @@ fn run_one(
     let Scale { span, seed, .. } = plan.scale;
     let began = Instant::now();
     let timing = Timing::by(plan.clock);
-    let world = World::new(
-        &ready.load,
-        &ready.faults,
-        (span, seed),
-        ready.unit,
-        entry,
-        timing,
-    );
+    let setting = Setting {
+        span,
+        seed,
+        unit: ready.unit,
+        frozen: None,
+        autoscaler: plan.autoscaler,
+    };
+    let world = World::new(&ready.load, &ready.faults, setting, entry, timing);
     let (outcome, timing) = world.run(|at| tell(Progress::At(entry.name, at as f64 / span as f64)));
     tell(Progress::Done(entry.name));
     let timings = Timings {

@@ -1,14 +1,18 @@
 //! The world: one queue of events, in virtual time.
 
+mod scale;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::Range;
 
 use clock::Rng;
 use scheduler::Demand;
 
+use crate::autoscale::{self, Autoscaler};
 use crate::faults::{Fault, Faults, Kind};
 use crate::measure::Meter;
-use crate::node::{Node, Reading};
+use crate::node::{Node, Reading, instant};
 use crate::oracle::cost;
 use crate::outcome::Outcome;
 use crate::policy::{Cadence, Entry, Policy, Request, Standing};
@@ -49,6 +53,10 @@ enum What {
     Fault(u32),
     /// The master knows that this node is gone.
     Noticed(u32),
+    /// The autoscaler looks.
+    Scale,
+    /// A node that it ordered is there.
+    Added(u32),
     /// A second is over.
     Second,
 }
@@ -84,22 +92,42 @@ impl Live {
     }
 }
 
+/// What else there is to say of a world.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// It ends after so long, ms.
+    pub span: u64,
+    /// Of what policies and networks draw.
+    pub seed: u64,
+    /// A node of the smaller size carries so many packets a second.
+    pub unit: f64,
+    /// In this time, ms, nodes tell again what they told before.
+    pub frozen: Option<Range<u64>>,
+    /// Who adds nodes and empties them.
+    pub autoscaler: Option<fn() -> Box<dyn Autoscaler>>,
+}
+
 /// A cluster under one policy.
 pub struct World<'a> {
     load: &'a Workload,
     faults: &'a Faults,
-    span: u64,
+    setting: Setting,
     now: u64,
     order: u64,
     events: BinaryHeap<Reverse<(u64, u64, What)>>,
     begun: u32,
     policy: Box<dyn Policy>,
+    autoscaler: Option<Box<dyn Autoscaler>>,
+    /// What its orders drain.
+    drains: BTreeSet<u32>,
     truthful: bool,
     cadence: Option<Cadence>,
     nodes: Vec<Node>,
     /// Which of its lives a node is in.
     lives_of: Vec<u32>,
     answers: Vec<Option<Reading>>,
+    /// What nodes told last.
+    told: Vec<Reading>,
     /// Sessions that a dead node had, until that is noticed.
     lost: Vec<Vec<u32>>,
     sessions: Vec<Live>,
@@ -113,12 +141,11 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Before anything has happened. A node of the smaller size carries `unit` packets a second.
+    /// Before anything has happened.
     pub fn new(
         load: &'a Workload,
         faults: &'a Faults,
-        (span, seed): (u64, u64),
-        unit: f64,
+        setting: Setting,
         entry: &Entry,
         timing: Timing,
     ) -> Self {
@@ -127,7 +154,6 @@ impl<'a> World<'a> {
         let mut world = Self {
             load,
             faults,
-            span,
             now: 0,
             order: 0,
             events: BinaryHeap::new(),
@@ -135,20 +161,24 @@ impl<'a> World<'a> {
             truthful: policy.sees_truth(),
             cadence: policy.cadence(),
             policy,
+            autoscaler: setting.autoscaler.map(|make| make()),
+            drains: BTreeSet::new(),
             nodes: faults
                 .sizes
                 .iter()
-                .map(|size| Node::new(size * unit))
+                .map(|size| Node::new(size * setting.unit))
                 .collect(),
             lives_of: vec![0; many],
             answers: vec![None; many],
+            told: vec![Reading::default(); many],
             lost: vec![Vec::new(); many],
             sessions: vec![Live::default(); load.sessions.len()],
             rack: BTreeMap::new(),
             meter: Meter::new(entry.name),
             timing,
-            dice: Rng::from_number(seed ^ 0xd1ce),
-            networks: Rng::from_number(seed ^ 0x4e7),
+            dice: Rng::from_number(setting.seed ^ 0xd1ce),
+            networks: Rng::from_number(setting.seed ^ 0x4e7),
+            setting,
         };
         world.prepare();
         world
@@ -168,12 +198,15 @@ impl<'a> World<'a> {
             self.at(first.at, What::Begin);
         }
         self.at(1000, What::Second);
+        if self.autoscaler.is_some() {
+            self.at(autoscale::EVERY, What::Scale);
+        }
     }
 
     /// Plays it to the end. `progress` hears of each simulated minute.
     pub fn run(mut self, mut progress: impl FnMut(u64)) -> (Outcome, Timing) {
         while let Some(Reverse((at, _, what))) = self.events.pop() {
-            if at > self.span {
+            if at > self.setting.span {
                 break;
             }
             if at / 60_000 > self.now / 60_000 {
@@ -186,7 +219,7 @@ impl<'a> World<'a> {
     }
 
     fn finish(mut self) -> (Outcome, Timing) {
-        self.now = self.span;
+        self.now = self.setting.span;
         for number in 0..self.sessions.len() as u32 {
             let live = self.sessions[number as usize];
             if live.stage != Stage::Over {
@@ -212,6 +245,8 @@ impl<'a> World<'a> {
             What::Answered(node, life) => self.answered(node, life),
             What::Fault(number) => self.fault(self.faults.faults[number as usize]),
             What::Noticed(node) => self.noticed(node),
+            What::Scale => self.scale(),
+            What::Added(node) => self.start(node),
             What::Second => self.second(),
         }
     }
@@ -243,6 +278,7 @@ impl<'a> World<'a> {
             session: number,
             name: session.name,
             hint: session.hint,
+            becomes: shape(session.size, session.publishers),
         }
     }
 
@@ -267,7 +303,7 @@ impl<'a> World<'a> {
         self.meter.outcome.placements += 1;
         if !self.nodes[node as usize].up {
             self.meter.outcome.misplaced += 1;
-            self.policy.end(now, number, None);
+            self.policy.end(now, number, request.name);
             self.at(now + COME_AGAIN.0 as u64, What::Place(number));
             return;
         }
@@ -382,8 +418,7 @@ impl<'a> World<'a> {
             }
         }
         let (now, policy) = (self.now, &mut self.policy);
-        self.timing
-            .tell(|| policy.end(now, number, Some(session.name)));
+        self.timing.tell(|| policy.end(now, number, session.name));
         self.sessions[number as usize].stage = Stage::Over;
         self.meter.outcome.people.went += u64::from(live.present());
         if let Some(people) = self.rack.remove(&number) {
@@ -430,7 +465,13 @@ impl<'a> World<'a> {
             true => between(&mut self.networks, 0.0, longest),
             false => (-DELAY * (1.0 - unit(&mut self.networks)).ln()).min(longest),
         };
-        self.answers[node as usize] = Some(self.nodes[node as usize].read(self.now));
+        let frozen = self.setting.frozen.as_ref();
+        if !frozen.is_some_and(|time| time.contains(&self.now)) {
+            self.told[node as usize] = self.nodes[node as usize].read(self.now);
+        }
+        let mut reading = self.told[node as usize];
+        reading.report.at = instant(self.now);
+        self.answers[node as usize] = Some(reading);
         self.at(self.now + delay as u64, What::Answered(node, life));
     }
 
@@ -492,7 +533,8 @@ impl<'a> World<'a> {
 
     fn noticed(&mut self, node: u32) {
         for number in std::mem::take(&mut self.lost[node as usize]) {
-            self.policy.end(self.now, number, None);
+            let name = self.session(number).name;
+            self.policy.end(self.now, number, name);
         }
         self.policy.node(self.now, node, Standing::Gone);
     }

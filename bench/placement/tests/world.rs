@@ -1,5 +1,6 @@
 //! Whole runs of small worlds.
 
+use placement::autoscale::{Autoscaler, Order, Seen};
 use placement::outcome::Outcome;
 use placement::policy::named;
 use placement::run::{Plan, Report, run};
@@ -19,6 +20,7 @@ fn plan(policies: &[&str], seed: u64) -> Plan {
             .collect(),
         threads: 2,
         calm: false,
+        autoscaler: None,
         clock: None,
     }
 }
@@ -79,4 +81,49 @@ fn what_is_plainly_bad_is_measured_as_bad() {
     assert!(random.hot_participants[1] > ours.hot_participants[1]);
     assert!(random.variation > ours.variation);
     assert!(ours.prediction.is_some() && random.prediction.is_none());
+}
+
+/// Adds nodes while the mean of what is told is above 40 %, and empties the last at the end.
+struct Simple;
+
+impl Autoscaler for Simple {
+    fn look(&mut self, now: u64, nodes: &[Seen]) -> Vec<Order> {
+        let told = nodes.iter().filter_map(|node| node.reading);
+        let loads: Vec<f64> = told.map(|reading| reading.load()).collect();
+        let mean = loads.iter().sum::<f64>() / loads.len().max(1) as f64;
+        match nodes.last() {
+            _ if mean > 0.4 => {
+                let order = Order::Add {
+                    size: 1.0,
+                    after: 60_000,
+                };
+                vec![order; 3]
+            }
+            Some(last) if now > 1_700_000 && !last.drains => vec![Order::Drain(last.node)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[test]
+fn whoever_sits_in_the_autoscalers_seat_adds_nodes_that_are_used() {
+    let alone = report(&plan(&["ours"], 5));
+    let scaled = report(&Plan {
+        autoscaler: Some(|| Box::new(Simple)),
+        ..plan(&["ours"], 5)
+    });
+    let (alone, scaled) = (outcome(&alone, "ours"), outcome(&scaled, "ours"));
+    assert!(
+        scaled.node_hours > 1.05 * alone.node_hours,
+        "{} {}",
+        scaled.node_hours,
+        alone.node_hours
+    );
+    assert!(
+        scaled.overload_minutes[0] < alone.overload_minutes[0],
+        "{scaled:?} {alone:?}"
+    );
+    let people = scaled.people;
+    let known = people.went + people.inside + people.turned_away;
+    assert_eq!(people.came, known);
 }

@@ -145,6 +145,10 @@ fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
 }
 
 fn table(file: &std::path::Path, markdown: bool, running: &Running) -> anyhow::Result<bool> {
+    let text = std::fs::read_to_string(file);
+    if let Some(found) = text.ok().and_then(|text| placement::kept(&text)) {
+        return placement::show(&found, &[], markdown, running);
+    }
     let report = Report::read(file)?;
     if let Some(page) = &running.html {
         report.write_html(page)?;
@@ -287,6 +291,15 @@ mod tests {
         assert!(parse("ramp --from 5 audio --speakers 2").is_ok());
         assert!(parse("table x.json --markdown").is_ok());
         assert!(parse("placement --full --policies ours,random --page x.html").is_ok());
+    }
+
+    #[test]
+    fn simulations_are_told_from_measurements() {
+        let simulated = ::placement::run::Report::default();
+        let text = serde_json::to_string(&simulated).expect("plain data");
+        assert!(super::placement::kept(&text).is_some());
+        let measured = serde_json::to_string(&crate::report::tests::example());
+        assert!(super::placement::kept(&measured.expect("plain data")).is_none());
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use placement::incidents;
 use placement::policy::{self, Entry};
-use placement::run::{Plan, Progress, run};
+use placement::run::{Plan, Progress, Report, run};
+use placement::timing::Timings;
 use placement::workload::Scale;
 
 use super::Running;
@@ -54,6 +56,10 @@ pub(super) struct Options {
     /// No node fails, comes, goes or is upgraded.
     #[arg(long)]
     calm: bool,
+    /// Two accidents of the field on ten nodes, in place of a cluster that is drawn: a herd while reports stand still, and classes
+    /// that grow after they were placed. Of the other options, --policies, --seed and --json count.
+    #[arg(long)]
+    incidents: bool,
     /// Write how long decisions took to a file of its own: no seed decides that.
     #[arg(long, value_name = "FILE")]
     timings: Option<PathBuf>,
@@ -79,6 +85,9 @@ pub(super) fn policies_help() -> String {
 /// Runs it and shows what comes of it.
 pub(super) fn perform(options: &Options, running: &Running) -> anyhow::Result<bool> {
     let plan = plan(options)?;
+    if options.incidents {
+        return replay(&plan, running);
+    }
     let live = Live::default();
     let (found, timings) = run(&plan, &|progress| live.tell(progress));
     live.end();
@@ -88,9 +97,43 @@ pub(super) fn perform(options: &Options, running: &Running) -> anyhow::Result<bo
     if let Some(path) = &options.timings {
         write(path, &serde_json::to_string_pretty(&timings)?)?;
     }
-    let tables = report::placement::tables(&found, &timings);
-    let texts: Vec<String> = tables.iter().map(report::Table::text).collect();
+    show(&found, &timings, false, running)
+}
+
+/// What a file of an earlier simulation says; none where it is of something else.
+pub(super) fn kept(text: &str) -> Option<Report> {
+    serde_json::from_str(text).ok()
+}
+
+/// Tables on the terminal, and a page if one is wanted.
+pub(super) fn show(
+    found: &Report,
+    timings: &[Timings],
+    markdown: bool,
+    running: &Running,
+) -> anyhow::Result<bool> {
+    if let Some(path) = &running.html {
+        let command = report::command_line(&std::env::args().collect::<Vec<_>>());
+        write(path, &report::placement::page(found, timings, &command))?;
+    }
+    let tables = report::placement::tables(found, timings);
+    let text = if markdown {
+        report::Table::markdown
+    } else {
+        report::Table::text
+    };
+    let texts: Vec<String> = tables.iter().map(text).collect();
     print!("{}", texts.join("\n"));
+    Ok(true)
+}
+
+/// Shows what the accidents of the field come to.
+fn replay(plan: &Plan, running: &Running) -> anyhow::Result<bool> {
+    let verdicts = incidents::judge(&plan.policies, plan.scale.seed);
+    if let Some(path) = &running.json {
+        write(path, &serde_json::to_string_pretty(&verdicts)?)?;
+    }
+    print!("{}", report::placement::incidents(&verdicts).text());
     Ok(true)
 }
 
@@ -122,6 +165,7 @@ fn plan(options: &Options) -> anyhow::Result<Plan> {
             .threads
             .map_or(processors, |threads| threads as usize),
         calm: options.calm,
+        autoscaler: None,
         clock: Some(nanos),
     })
 }

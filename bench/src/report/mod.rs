@@ -156,21 +156,25 @@ impl Report {
             && self.ramps.iter().all(|ramp| ramp.carried.is_some())
     }
 
-    /// The command with the program's name alone in place of its path.
     pub(crate) fn command_line(&self) -> String {
-        let quote = |word: &str| {
-            if word.contains([' ', '"', '*', '$', '\'']) {
-                format!("'{word}'")
-            } else {
-                word.to_owned()
-            }
-        };
-        let mut words: Vec<String> = self.command.iter().map(|word| quote(word)).collect();
-        if let Some(program) = words.first_mut() {
-            *program = program.rsplit('/').next().unwrap_or(program).to_owned();
-        }
-        words.join(" ")
+        command_line(&self.command)
     }
+}
+
+/// A command with the program's name alone in place of its path.
+pub(crate) fn command_line(command: &[String]) -> String {
+    let quote = |word: &str| {
+        if word.contains([' ', '"', '*', '$', '\'']) {
+            format!("'{word}'")
+        } else {
+            word.to_owned()
+        }
+    };
+    let mut words: Vec<String> = command.iter().map(|word| quote(word)).collect();
+    if let Some(program) = words.first_mut() {
+        *program = program.rsplit('/').next().unwrap_or(program).to_owned();
+    }
+    words.join(" ")
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

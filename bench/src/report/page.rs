@@ -44,6 +44,11 @@ pub(super) fn render(report: &Report) -> String {
         &subjects,
         &per_load(&loads, |rounds| timelines(rounds, &subjects)),
     );
+    document(&body)
+}
+
+/// A page with that in it.
+pub(super) fn document(body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -126,7 +131,7 @@ fn costs(groups: &[Group<'_>], subjects: &[&str]) -> String {
 }
 
 /// A heading, a legend, plots; nothing without plots.
-fn section(title: &str, explanation: &str, subjects: &[&str], plots: &str) -> String {
+pub(super) fn section(title: &str, explanation: &str, subjects: &[&str], plots: &str) -> String {
     if plots.is_empty() {
         return String::new();
     }
@@ -201,7 +206,7 @@ fn timelines(groups: &[&Group<'_>], subjects: &[&str]) -> String {
             points: points.collect(),
         });
     }
-    plot::timelines(&lines, seconds)
+    plot::timelines(&lines, seconds, "s")
 }
 
 /// The round whose cost is nearest to the median.

@@ -1,5 +1,10 @@
 //! Simulations of placement as tables.
 
+mod page;
+
+pub use page::page;
+
+use placement::incidents::{self, Verdict};
 use placement::outcome::Outcome;
 use placement::run::{Facts, Report};
 use placement::timing::Timings;
@@ -11,8 +16,42 @@ use super::table::{Table, head};
 pub fn tables(report: &Report, timings: &[Timings]) -> Vec<Table> {
     let mut tables = vec![outcomes(report)];
     tables.extend(predictions(report));
-    tables.push(times(timings));
+    if !timings.is_empty() {
+        tables.push(times(timings));
+    }
     tables
+}
+
+/// The worst of what the accidents of the field came to.
+pub fn incidents(verdicts: &[Verdict]) -> Table {
+    let all = incidents::all();
+    let mut names = vec!["subject"];
+    names.extend(all.iter().map(|incident| incident.name));
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for one in verdicts {
+        let load = format!(
+            "{}{}",
+            if one.worst() > 1.0 { "overload " } else { "" },
+            ratio(one.worst())
+        );
+        match rows.iter_mut().find(|row| row[0] == one.policy) {
+            Some(row) => row.push(load),
+            None => rows.push(vec![one.policy.clone(), load]),
+        }
+    }
+    let about = all
+        .iter()
+        .map(|incident| format!("{}: {}.", incident.name, incident.about));
+    let notes = about.chain([format!(
+        "Load of the fullest node at the worst moment, the worst of {} seeds.",
+        incidents::SEEDS
+    )]);
+    Table {
+        title: "Accidents of the field".to_owned(),
+        head: head(&names),
+        rows,
+        notes: notes.collect(),
+    }
 }
 
 fn outcomes(report: &Report) -> Table {
@@ -57,7 +96,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
         grouped(outcome.turned_away as i64),
         or_none(back.map(|seconds| format!("{seconds:.1} s"))),
         or_none(recovery.map(|found| percent(found.overloaded))),
-        format!("{:.4}", outcome.fairness),
+        ratio(outcome.fairness),
     ]
 }
 
@@ -89,7 +128,7 @@ fn notes(facts: &Facts) -> Vec<String> {
             many(facts.oracle_nodes.into()),
             many(facts.oracle_nodes_at_80.into()),
         ),
-        "min: participant-minutes on nodes above that load. people: who ever were on one. rack back: until 99 % of those on a lost rack were on a node again; then > 100 %: the most that were on overloaded nodes within five minutes. fairness: Jain's index of the tenants' share of time below 80 %.".to_owned(),
+        "min: participant-minutes on nodes above that load. people: who ever were on one. rack back: until 99 % of those on a lost rack were on a node again; then > 100 %: the most that were on overloaded nodes within five minutes. fairness: Jain's index of the tenants' shares of time above 80 %: 1 if all suffer alike; where few do, chance picks them.".to_owned(),
     ]
 }
 
@@ -196,6 +235,17 @@ pub(super) mod tests {
             ..Timings::default()
         }];
         (report, timings)
+    }
+
+    #[test]
+    fn who_overloads_in_an_incident_is_marked() {
+        let verdict = |incident: &str, fullest: f64| Verdict {
+            incident: incident.to_owned(),
+            policy: "jitsi".to_owned(),
+            fullest: vec![0.2, fullest],
+        };
+        let table = incidents(&[verdict("herd", 0.31), verdict("classroom", 1.402)]);
+        assert_eq!(table.rows, [["jitsi", "0.31", "overload 1.40"]]);
     }
 
     #[test]

@@ -229,23 +229,61 @@ pub(super) fn run_lengths(series: &[(usize, &Distribution)]) -> String {
     frame(HEIGHT, &body)
 }
 
-/// Shares of one processor over the time of a run, in seconds.
-pub(super) fn timelines(lines: &[Line], seconds: f64) -> String {
+/// A name, its bar and its figure.
+pub(super) struct Row {
+    /// What it is.
+    pub(super) name: String,
+    /// Which colour.
+    pub(super) series: usize,
+    /// How long.
+    pub(super) value: f64,
+    /// The same in words.
+    pub(super) figure: String,
+}
+
+/// One bar beside each name, all on one scale from zero.
+pub(super) fn rows(rows: &[Row]) -> String {
+    const ROW: f64 = 17.0;
+    const NAME: f64 = 122.0;
+    const FIGURE: f64 = 60.0;
+    let most = rows.iter().map(|row| row.value).fold(0.0, f64::max);
+    if most <= 0.0 {
+        return String::new();
+    }
+    let mut body = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let y = number as f64 * ROW;
+        text(&mut body, 0.0, y + 12.0, "start", &row.name);
+        let _ = write!(
+            body,
+            "<rect class=\"s{}\" x=\"{NAME}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"2\"/>",
+            row.series % COLOURS,
+            y + 2.0,
+            (row.value / most * (WIDTH - NAME - FIGURE)).max(1.0),
+            ROW - 4.0,
+        );
+        text(&mut body, WIDTH, y + 12.0, "end", &row.figure);
+    }
+    frame(rows.len() as f64 * ROW, &body)
+}
+
+/// Shares over time, which has so many of a unit.
+pub(super) fn timelines(lines: &[Line], length: f64, unit: &str) -> String {
     let values = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
     let most = values.fold(0.0, f64::max);
-    if most <= 0.0 || seconds <= 0.0 {
+    if most <= 0.0 || length <= 0.0 {
         return String::new();
     }
     let step = tick_step(most);
     let axes = Axes {
-        x: (0.0, seconds),
+        x: (0.0, length),
         y: (0.0, (most / step).ceil() * step),
     };
     let ticks =
         |most: f64, step: f64| (0..=(most / step).round() as u32).map(move |n| f64::from(n) * step);
-    let x_step = tick_step(seconds);
-    let x_ticks: Vec<(f64, String)> = ticks((seconds / x_step).floor() * x_step, x_step)
-        .map(|time| (time, format!("{} s", (time * 100.0).round() / 100.0)))
+    let x_step = tick_step(length);
+    let x_ticks: Vec<(f64, String)> = ticks((length / x_step).floor() * x_step, x_step)
+        .map(|time| (time, format!("{} {unit}", (time * 100.0).round() / 100.0)))
         .collect();
     let y_ticks: Vec<(f64, String)> = ticks(axes.y.1, step)
         .map(|share| (share, number::percent(share)))
@@ -367,6 +405,22 @@ mod tests {
     }
 
     #[test]
+    fn rows_have_names_bars_and_figures() {
+        let row = |name: &str, value: f64| Row {
+            name: name.to_owned(),
+            series: 7,
+            value,
+            figure: format!("{value} %"),
+        };
+        let svg = rows(&[row("a < b", 30.0), row("c", 15.0)]);
+        assert!(
+            svg.contains("width=\"238.0\"") && svg.contains("width=\"119.0\""),
+            "{svg}"
+        );
+        assert!(svg.contains("a &lt; b") && svg.contains("15 %") && svg.contains("class=\"s1\""));
+    }
+
+    #[test]
     fn quantiles_rise_to_the_right() {
         let buckets: Vec<(u64, u64)> = (1..=1_000).map(|value| (value * 1_000, 1)).collect();
         let distribution = Distribution::from_buckets(&buckets).expect("values");
@@ -403,7 +457,8 @@ mod tests {
 
     #[test]
     fn nothing_gives_nothing() {
-        assert_eq!(timelines(&[], 1.0), "");
+        assert_eq!(timelines(&[], 1.0, "s"), "");
+        assert_eq!(rows(&[]), "");
         assert_eq!(run_lengths(&[]), "");
         assert_eq!(quantiles(&[]), "");
     }

@@ -105,7 +105,7 @@ impl Policy for Jitsi {
         self.correct(node);
     }
 
-    fn end(&mut self, _now: u64, session: u32, _over: Option<u32>) {
+    fn end(&mut self, _now: u64, session: u32, _name: u32) {
         self.counts.take(session);
     }
 }

@@ -28,6 +28,8 @@ pub struct Request {
     pub name: u32,
     /// What its application says.
     pub hint: Hint,
+    /// What it will become: for [`Family::Ideal`] alone.
+    pub becomes: Shape,
 }
 
 /// What becomes of a node.
@@ -94,8 +96,8 @@ pub trait Policy {
     /// A session that was placed has changed: users came or went.
     fn reshape(&mut self, _now: u64, _session: u32, _shape: Shape) {}
 
-    /// A session is no longer where it was. It is over if its name is told, or else it needs another node.
-    fn end(&mut self, _now: u64, _session: u32, _over: Option<u32>) {}
+    /// A session of that name is no longer where it was: it is over, or its node is gone and it will ask for another.
+    fn end(&mut self, _now: u64, _session: u32, _name: u32) {}
 
     /// What it expects a session to become; none: it does not predict.
     fn expects(&self, _request: &Request) -> Option<Shape> {

@@ -86,7 +86,7 @@ impl Policy for Streams {
         }
     }
 
-    fn end(&mut self, _now: u64, session: u32, _over: Option<u32>) {
+    fn end(&mut self, _now: u64, session: u32, _name: u32) {
         if let Some((node, was)) = self.counts.take(session) {
             *self.board.value(node) -= f64::from(was.streams());
         }

@@ -1,11 +1,12 @@
 //! Our scheduler: the code that the master runs.
 
-use clock::Rng;
+use clock::{Duration, Rng};
 use scheduler::{
-    Cluster, Ended, Fit, History, Policy as Settings, Predictor, Shape, Sources, Strategy,
+    Cluster, Ended, Fit, Forecast, Hint, History, Policy as Settings, Predictor, Shape, Sources,
+    Strategy,
 };
 
-use super::{Entry, Family, Policy, Refused, Request, Standing};
+use super::{Cadence, Entry, Family, Policy, Refused, Request, Standing};
 use crate::node::{Reading, instant};
 
 const NOTHING: Sources = Sources {
@@ -13,11 +14,25 @@ const NOTHING: Sources = Sources {
     history: false,
     growth: false,
 };
-/// Names that are remembered by who forgets none.
-const ALL_NAMES: usize = 10_000_000;
+/// Names that the master remembers that may have so many sessions, as one must here: by default it is a fifth of that.
+const NAMES: usize = 500_000;
+/// And by one with little memory.
+const FEW_NAMES: usize = 10_000;
 
 pub(super) fn entries() -> Vec<Entry> {
     let mut entries = by_sources();
+    entries.push(Entry {
+        family: Family::Ideal,
+        ..entry(
+            "ours-told",
+            "ours, if it were told what each session becomes",
+            || {
+                let ours = Ours::new(Settings::default(), Sources::default(), History::new(NAMES));
+                Box::new(Ours { told: true, ..ours })
+            },
+        )
+    });
+    entries.extend(by_reports());
     entries.extend(by_choice());
     entries
 }
@@ -40,10 +55,10 @@ fn by_sources() -> Vec<Entry> {
             || by_default(Settings::default()),
         ),
         entry(
-            "ours-memory",
-            "ours, remembering all names in place of 10 000",
+            "ours-forgetful",
+            "ours, remembering 10 000 names in place of 500 000",
             || {
-                let history = History::new(ALL_NAMES);
+                let history = History::new(FEW_NAMES);
                 Box::new(Ours::new(Settings::default(), Sources::default(), history))
             },
         ),
@@ -85,6 +100,21 @@ fn by_sources() -> Vec<Entry> {
     ]
 }
 
+/// How late reports come.
+fn by_reports() -> Vec<Entry> {
+    vec![
+        entry("ours-1s", "ours, by reports of every second", || {
+            reading_every(1)
+        }),
+        entry("ours-5s", "ours, by reports of every 5 s", || {
+            reading_every(5)
+        }),
+        entry("ours-10s", "ours, by reports of every 10 s", || {
+            reading_every(10)
+        }),
+    ]
+}
+
 /// How a node is chosen.
 fn by_choice() -> Vec<Entry> {
     vec![
@@ -112,17 +142,31 @@ fn by_choice() -> Vec<Entry> {
 }
 
 fn by_default(settings: Settings) -> Box<dyn Policy> {
-    Box::new(Ours::new(settings, Sources::default(), History::default()))
+    Box::new(Ours::new(settings, Sources::default(), History::new(NAMES)))
 }
 
 fn foreseeing(sources: Sources) -> Box<dyn Policy> {
-    Box::new(Ours::new(Settings::default(), sources, History::default()))
+    Box::new(Ours::new(Settings::default(), sources, History::new(NAMES)))
 }
 
 fn fitting(fit: Fit) -> Box<dyn Policy> {
     by_default(Settings {
         fit,
         ..Settings::default()
+    })
+}
+
+/// With reports so many seconds apart, of which three are stale and six too old, as by default.
+fn reading_every(seconds: u64) -> Box<dyn Policy> {
+    let settings = Settings {
+        stale_after: Duration::from_secs(3 * seconds),
+        excluded_after: Duration::from_secs(6 * seconds),
+        ..Settings::default()
+    };
+    let ours = Ours::new(settings, Sources::default(), History::new(NAMES));
+    Box::new(Ours {
+        every: seconds * 1000,
+        ..ours
     })
 }
 
@@ -136,6 +180,10 @@ fn by(strategy: Strategy) -> Box<dyn Policy> {
 struct Ours {
     cluster: Cluster<u32, u32>,
     predictor: Predictor,
+    /// It knows what nobody can know.
+    told: bool,
+    /// Nodes are read so often, ms.
+    every: u64,
 }
 
 impl Ours {
@@ -143,11 +191,28 @@ impl Ours {
         Self {
             cluster: Cluster::new(settings),
             predictor: Predictor::new(sources, history),
+            told: false,
+            every: 2000,
         }
+    }
+
+    fn foresee(&self, request: &Request) -> Forecast {
+        let hint = match self.told {
+            true => Hint {
+                connections: Some(request.becomes.connections),
+                publishers: Some(request.becomes.publishers),
+            },
+            false => request.hint,
+        };
+        self.predictor.foresee(Some(&spelled(request.name)), hint)
     }
 }
 
 impl Policy for Ours {
+    fn cadence(&self) -> Option<Cadence> {
+        Some(Cadence::every(self.every))
+    }
+
     fn learn(&mut self, name: u32, became: Shape) {
         let ended = Ended {
             became,
@@ -174,9 +239,7 @@ impl Policy for Ours {
     }
 
     fn place(&mut self, now: u64, request: &Request, rng: &mut Rng) -> Result<u32, Refused> {
-        let forecast = self
-            .predictor
-            .foresee(Some(&spelled(request.name)), request.hint);
+        let forecast = self.foresee(request);
         let placed = self
             .cluster
             .place(instant(now), request.session, None, forecast, rng);
@@ -187,17 +250,14 @@ impl Policy for Ours {
         self.cluster.reshape(instant(now), &session, shape);
     }
 
-    fn end(&mut self, _now: u64, session: u32, over: Option<u32>) {
-        if let (Some(ended), Some(name)) = (self.cluster.end(&session), over) {
+    fn end(&mut self, _now: u64, session: u32, name: u32) {
+        if let Some(ended) = self.cluster.end(&session) {
             self.predictor.ended(Some(&spelled(name)), &ended);
         }
     }
 
     fn expects(&self, request: &Request) -> Option<Shape> {
-        let forecast = self
-            .predictor
-            .foresee(Some(&spelled(request.name)), request.hint);
-        Some(forecast.peak)
+        Some(self.foresee(request).peak)
     }
 }
 

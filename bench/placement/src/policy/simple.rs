@@ -121,7 +121,7 @@ impl Policy for Fewest {
         Ok(node)
     }
 
-    fn end(&mut self, _now: u64, session: u32, _over: Option<u32>) {
+    fn end(&mut self, _now: u64, session: u32, _name: u32) {
         if let Some((node, _)) = self.counts.take(session) {
             *self.board.value(node) -= 1.0;
         }
