@@ -27,10 +27,11 @@ async function frameRateUnderLoss({ nack }) {
     };
     cluster.impairer.set({ up: { loss: 0.02 }, down: { loss: 0.02 } });
     const result = await rate();
-    // Few packets of the publisher are pictures, and of those one in fifty is lost: chance may want a little longer.
-    for (let second = 0; nack && second < 30 && !(result.sentEnd.nacks > 0 && result.sentEnd.retransmitted > 0); second++) {
+    // Few packets are pictures, and of those one in fifty is lost: chance may want a little longer.
+    const asked = ({ nacks, retransmitted }) => nacks > 0 && retransmitted > 0;
+    for (let second = 0; nack && second < 30 && !(asked(result.sentEnd) && asked(result.end)); second++) {
       await sleep(1_000);
-      result.sentEnd = await a.call('sent');
+      [result.end, result.sentEnd] = [await b.call('received', a.streamId), await a.call('sent')];
     }
     const metrics = await cluster.nodes[0].metrics();
     const dropped = cluster.impairer.dropped;

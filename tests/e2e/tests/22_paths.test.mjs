@@ -51,7 +51,7 @@ describe('statistics and network quality', () => {
     // A busy browser answers late now and then: what counts is the way.
     let ways;
     const short = ({ up, down }) => up.roundTripMs < 50 && down.roundTripMs < 50;
-    await until('both round trips are short', async () => short(ways = await stats()), { timeout: 10_000, every: 1_000 }).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(ways)}`); });
+    await until('both round trips are short', async () => short(ways = await stats()), { timeout: 30_000, every: 1_000 }).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(ways)}`); });
     assert.equal(up.streams.length, 2);
 
     set(subscriberPath, { loss: 0.1, delayMs: 40 });
@@ -70,7 +70,7 @@ describe('statistics and network quality', () => {
     assert.ok(video(bad.down).nacks > 5 && video(bad.down).packetsLost > 0);
     assert.ok(bad.down.roundTripMs > 70 && bad.down.roundTripMs < 160, `${bad.down.roundTripMs} ms`);
     // The control: the other end has a path of its own.
-    assert.ok(video(bad.up).lossRatio < 0.005 && bad.up.roundTripMs < 50, JSON.stringify(bad.up));
+    assert.ok(video(bad.up).lossRatio < 0.005 && bad.up.roundTripMs < bad.down.roundTripMs - 40, JSON.stringify(bad.up));
 
     const plain = (await cluster.rest('GET', `/sessions/paths/connection/${call.a.connectionId}`)).body;
     assert.equal(plain.publishers[0].serverStats, undefined, 'nobody asked');

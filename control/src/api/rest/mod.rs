@@ -17,14 +17,16 @@ mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 
 use crate::api::proxies;
@@ -41,6 +43,9 @@ pub use sessions::is_video_codec;
 
 /// The longest body that is read, bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
+/// So much of a longer one is taken before it is refused, octets, and for so long.
+const DISCARDED_MAX: usize = 16 * BODY_MAX;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// What is told to whoever wants a change from a master whose nodes obey another one.
 const SUPERSEDED: &str = "Another master was started later and has taken over media nodes of this one: ask that one, or stop it and start this one again";
@@ -192,6 +197,7 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let refused = is_change.then(|| cannot_change(&app, &path)).flatten();
     let mut response = match refused {
         Some(problem) => problem.into_response(),
+        None if is_too_long(&request) => too_long(request).await,
         None => next.run(request).await,
     };
     // Nobody is told of what a crash may take back.
@@ -218,6 +224,21 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         Some(deed) => deed.note(response).await,
         None => response,
     }
+}
+
+/// Whether its head says already that the body is longer than any may be.
+fn is_too_long(request: &Request) -> bool {
+    request.body().size_hint().lower() > BODY_MAX as u64
+}
+
+/// The answer to a body that is too long. It is taken and thrown away first: a connection that is closed on somebody who still sends is
+/// a broken pipe for him, and no answer.
+async fn too_long(request: Request) -> Response {
+    let mut body = Limited::new(request.into_body(), DISCARDED_MAX);
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever sends more, or more slowly, has had his chance.
+    let _ = tokio::time::timeout(DISCARD_TIME, all).await;
+    StatusCode::PAYLOAD_TOO_LARGE.into_response()
 }
 
 /// Why nothing can be changed here now. What can't be kept is not begun.
