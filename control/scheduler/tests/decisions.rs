@@ -160,6 +160,35 @@ fn each_strategy_counts_what_it_says() {
 }
 
 #[test]
+fn a_large_session_goes_where_it_takes_less_of_a_node() {
+    let chosen = |fit: Fit, peak: Shape| {
+        let (now, mut rng) = (Instant::from_millis(1_000_000), Rng::from_number(11));
+        let mut view = View::new(Policy {
+            fit,
+            ..Policy::default()
+        });
+        let mut large = report(now, 0.4);
+        large.limits.packets = Some(400_000.0);
+        for (name, report) in [("small", report(now, 0.05)), ("large", large)] {
+            view.may_take(now, &name, true);
+            view.report(now, &name, report);
+        }
+        view.place(now, 1, None, peak, &mut rng)
+            .expect("there is room")
+    };
+    // A twentieth of the small one is in use, and a tenth of the large one, which is four times as large.
+    let call = streams(0, 0);
+    let meeting = streams(10, 90);
+    assert_eq!(chosen(Fit::Least, call), "small");
+    assert_eq!(chosen(Fit::Least, meeting), "large");
+    assert_eq!(
+        chosen(Fit::TwoChoices, meeting),
+        "small",
+        "by what is there now"
+    );
+}
+
+#[test]
 fn what_was_placed_counts_until_a_report_covers_it() {
     let (mut view, now, mut rng) = view(Strategy::Capacity, &[("a", 0.0)]);
     let peak = growth::peak(growth::Hint::default());
