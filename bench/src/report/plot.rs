@@ -229,42 +229,63 @@ pub(super) fn run_lengths(series: &[(usize, &Distribution)]) -> String {
     frame(HEIGHT, &body)
 }
 
-/// A name, its bar and its figure.
+/// A name and its share.
 pub(super) struct Row {
     /// What it is.
     pub(super) name: String,
     /// Which colour.
     pub(super) series: usize,
-    /// How long.
-    pub(super) value: f64,
-    /// The same in words.
-    pub(super) figure: String,
+    /// From 0 to 1.
+    pub(super) share: f64,
 }
 
-/// One bar beside each name, all on one scale from zero.
+/// A dot beside each name. The scale is logarithmic: some are a thousand times others.
 pub(super) fn rows(rows: &[Row]) -> String {
     const ROW: f64 = 17.0;
-    const NAME: f64 = 122.0;
-    const FIGURE: f64 = 60.0;
-    let most = rows.iter().map(|row| row.value).fold(0.0, f64::max);
-    if most <= 0.0 {
+    const NAME: f64 = 128.0;
+    const FIGURE: f64 = 64.0;
+    let shares = rows
+        .iter()
+        .map(|row| row.share)
+        .filter(|share| *share > 0.0);
+    let least = shares.clone().fold(f64::INFINITY, f64::min).log10().floor();
+    let most = shares.fold(0.0, f64::max).log10().ceil();
+    if !least.is_finite() || !most.is_finite() {
         return String::new();
     }
+    let most = most.max(least + 1.0);
+    let x = |level: f64| NAME + (level - least) / (most - least) * (WIDTH - NAME - FIGURE);
+    let bottom = rows.len() as f64 * ROW + 2.0;
     let mut body = String::new();
+    for power in decades((least, most)) {
+        let _ = write!(
+            body,
+            "<path class=\"grid\" d=\"M{:.1} 0V{bottom:.1}\"/>",
+            x(power)
+        );
+        let name = number::percent(10_f64.powf(power));
+        text(&mut body, x(power), bottom + 13.0, "middle", &name);
+    }
     for (number, row) in rows.iter().enumerate() {
         let y = number as f64 * ROW;
         text(&mut body, 0.0, y + 12.0, "start", &row.name);
+        // Nothing is left of everything.
+        let at = x(row.share.log10().max(least));
         let _ = write!(
             body,
-            "<rect class=\"s{}\" x=\"{NAME}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"2\"/>",
+            "<circle class=\"s{}\" cx=\"{at:.1}\" cy=\"{:.1}\" r=\"4.5\"/>",
             row.series % COLOURS,
-            y + 2.0,
-            (row.value / most * (WIDTH - NAME - FIGURE)).max(1.0),
-            ROW - 4.0,
+            y + 8.0,
         );
-        text(&mut body, WIDTH, y + 12.0, "end", &row.figure);
+        text(
+            &mut body,
+            WIDTH,
+            y + 12.0,
+            "end",
+            &number::percent(row.share),
+        );
     }
-    frame(rows.len() as f64 * ROW, &body)
+    frame(bottom + 18.0, &body)
 }
 
 /// Shares over time, which has so many of a unit.
@@ -405,19 +426,22 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_names_bars_and_figures() {
-        let row = |name: &str, value: f64| Row {
+    fn rows_have_names_dots_and_figures() {
+        let row = |name: &str, share: f64| Row {
             name: name.to_owned(),
             series: 7,
-            value,
-            figure: format!("{value} %"),
+            share,
         };
-        let svg = rows(&[row("a < b", 30.0), row("c", 15.0)]);
+        let svg = rows(&[row("a < b", 0.1), row("c", 0.01), row("d", 0.0)]);
         assert!(
-            svg.contains("width=\"238.0\"") && svg.contains("width=\"119.0\""),
+            svg.contains("a &lt; b") && svg.contains("0 %</text>"),
             "{svg}"
         );
-        assert!(svg.contains("a &lt; b") && svg.contains("15 %") && svg.contains("class=\"s1\""));
+        for (x, many) in [("356.0", 1), ("128.0", 2)] {
+            let dot = format!("<circle class=\"s1\" cx=\"{x}\"");
+            assert_eq!(svg.matches(&dot).count(), many, "{svg}");
+        }
+        assert_eq!(rows(&[row("d", 0.0)]), "");
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn by_sources() -> Vec<Entry> {
     vec![
         entry(
             "ours",
-            "our scheduler as the master runs it by default",
+            "our scheduler as the master runs it by default, sessions_max raised",
             || by_default(Settings::default()),
         ),
         entry(
@@ -118,9 +118,6 @@ fn by_reports() -> Vec<Entry> {
 /// How a node is chosen.
 fn by_choice() -> Vec<Entry> {
     vec![
-        entry("ours-least", "ours, the least loaded of all", || {
-            fitting(Fit::Least)
-        }),
         entry(
             "ours-two-choices",
             "ours, the less loaded of two that chance names",

@@ -7,7 +7,7 @@ use placement::timing::Timings;
 
 use super::super::page::{document, section};
 use super::super::plot::{self, Line, Row};
-use super::super::{number, table::escape};
+use super::super::table::escape;
 
 /// Kinds of rules, each with its colour.
 const FAMILIES: [(Family, &str); 4] = [
@@ -20,12 +20,12 @@ const FAMILIES: [(Family, &str); 4] = [
 const SHOWN: [&str; 8] = [
     "ours",
     "jitsi",
-    "livekit-twochoice",
-    "openvidu-cpu",
     "two-choices-books",
-    "least-5s",
+    "livekit-twochoice",
+    "ours-usual",
     "random",
-    "livekit-lowest",
+    "openvidu-streams",
+    "openvidu-cpu",
 ];
 const SHOWN_MAX: usize = 5;
 
@@ -35,7 +35,7 @@ pub fn page(report: &Report, timings: &[Timings], command: &str) -> String {
         "<h1>Placement, simulated</h1>\n<dl><dt>Command</dt><dd><code>{}</code></dd></dl>\n",
         escape(command)
     );
-    body += &bars(report);
+    body += &dots(report);
     body += &over_time(report);
     for table in super::tables(report, timings) {
         body += &table.html();
@@ -43,7 +43,7 @@ pub fn page(report: &Report, timings: &[Timings], command: &str) -> String {
     document(&body)
 }
 
-fn bars(report: &Report) -> String {
+fn dots(report: &Report) -> String {
     type Of = fn(&Outcome) -> f64;
     let plots: [(&str, Of); 4] = [
         ("Participant-minutes on nodes above 100 %, of all", |one| {
@@ -65,26 +65,25 @@ fn bars(report: &Report) -> String {
             .iter()
             .map(|one| row(one, of(one)))
             .collect();
-        rows.sort_by(|a, b| a.value.total_cmp(&b.value));
+        rows.sort_by(|a, b| a.share.total_cmp(&b.share));
         figure(title, &plot::rows(&rows))
     });
     let kinds = FAMILIES.map(|(_, name)| name);
     section(
         "Who is on overloaded nodes",
-        "Short is good. All rules met the same sessions and the same failures on the same nodes.",
+        "Left is good; the scale is logarithmic. All rules met the same sessions and the same failures on the same nodes.",
         &kinds,
         &plots.concat(),
     )
 }
 
-fn row(outcome: &Outcome, value: f64) -> Row {
+fn row(outcome: &Outcome, share: f64) -> Row {
     let family = named(&outcome.policy).map(|entry| entry.family);
     let kind = FAMILIES.iter().position(|(one, _)| Some(*one) == family);
     Row {
         name: outcome.policy.clone(),
         series: kind.unwrap_or_default(),
-        value,
-        figure: number::percent(value),
+        share,
     }
 }
 
