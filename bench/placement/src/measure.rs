@@ -130,6 +130,25 @@ impl Meter {
         self.tenants[tenant as usize].0 += seconds;
     }
 
+    /// So many participant-ms without a node, since none was given. They are as bad as any on a hot one.
+    pub fn unserved(&mut self, millis: u64) {
+        let minutes = millis as f64 / 60_000.0;
+        let outcome = &mut self.outcome;
+        outcome.minutes += minutes;
+        outcome.unserved_minutes += minutes;
+        for hot in &mut outcome.overload_minutes {
+            *hot += minutes;
+        }
+    }
+
+    /// A session is given up with those who are in it and those who would have come.
+    pub fn turned_away(&mut self, present: u32, later: u32) {
+        let outcome = &mut self.outcome;
+        outcome.turned_away += 1;
+        outcome.people.came += u64::from(later);
+        outcome.people.turned_away += u64::from(present + later);
+    }
+
     /// So many of a tenant were on a hot node for a second.
     pub fn suffered(&mut self, tenant: u32, people: u32) {
         self.tenants[tenant as usize].1 += f64::from(people);
@@ -190,11 +209,8 @@ impl Meter {
             max: outcome.load.max,
         };
         outcome.variation = self.variations.0 / (self.variations.1 as f64).max(1.0);
-        let served = outcome
-            .people
-            .came
-            .saturating_sub(outcome.people.turned_away);
-        outcome.hot_participants = self.hot.map(|hot| hot as f64 / (served as f64).max(1.0));
+        let came = (outcome.people.came as f64).max(1.0);
+        outcome.hot_participants = self.hot.map(|hot| hot as f64 / came);
         outcome.fairness = jain(&self.tenants);
         outcome.recovery = self.rack.map(|rack| {
             let lost_at = rack.lost_at / 1000;

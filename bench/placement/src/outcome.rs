@@ -14,11 +14,14 @@ pub struct Outcome {
     pub load: Quantiles,
     /// Standard deviation of the load over nodes divided by its mean, averaged over time.
     pub variation: f64,
-    /// Participant-minutes on nodes above 80 % and above 100 %.
+    /// Participant-minutes on nodes above 80 % and above 100 %, and on none because all refused: whoever takes nobody in is no better.
     pub overload_minutes: [f64; 2],
+    /// Of these, those on none.
+    #[serde(default)]
+    pub unserved_minutes: f64,
     /// Participant-minutes in all.
     pub minutes: f64,
-    /// The share of participants who ever were on a node above 80 % and above 100 %.
+    /// The share of participants who ever were on a node above 80 % and above 100 %, or were turned away.
     pub hot_participants: [f64; 2],
     /// Hours that all nodes were up, together.
     pub node_hours: f64,
@@ -37,8 +40,11 @@ pub struct Outcome {
     /// Between tenants, by Jain's index of the share of their minutes that were above 80 % load: 1 is equal. Where few minutes are,
     /// chance makes them unequal.
     pub fairness: f64,
-    /// How well the peak of sessions was predicted, if the policy predicts.
+    /// How well the peak of sessions was predicted when they were placed, if the policy predicts.
     pub prediction: Option<Prediction>,
+    /// How well each source of forecasts did, by the policy's own account of sessions that are over.
+    #[serde(default)]
+    pub sources: Vec<SourceError>,
     /// Every thirty seconds.
     pub series: Vec<Point>,
 }
@@ -63,7 +69,7 @@ pub struct People {
     pub went: u64,
     /// Were in at the end.
     pub inside: u64,
-    /// Were sent away, for no node took their session.
+    /// Were sent away, for no node took their session, or would have come to one that was.
     pub turned_away: u64,
 }
 
@@ -90,6 +96,19 @@ pub struct Prediction {
     /// The share of sessions predicted within a factor of two.
     pub within_two: f64,
     /// Absolute errors divided by real streams, of all sessions together.
+    pub error: f64,
+}
+
+/// What forecasts of one source were worth.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceError {
+    /// The source, as the master's metrics name it.
+    pub source: String,
+    /// Sessions that are over.
+    pub sessions: u64,
+    /// By how many doublings forecasts were too large in the mean; below 0: too small.
+    pub bias: f64,
+    /// By how many doublings they were wrong in the mean, either way.
     pub error: f64,
 }
 

@@ -15,8 +15,8 @@ use crate::timing::{Clock, Timing, Timings};
 use crate::workload::{SIZE_MAX, Scale, Spike, Workload};
 use crate::world::{Setting, World};
 
-/// All nodes together carry so many times what is asked for at the worst moment: then the load is 55 % if it is spread evenly.
-const PEAK_LOAD: f64 = 0.55;
+/// The load of all nodes at the worst moment if it is spread evenly, unless another is wanted.
+pub const PEAK_LOAD: f64 = 0.55;
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Plan {
     pub policies: Vec<Entry>,
     /// At most so many runs at the same time.
     pub threads: usize,
+    /// The load of all nodes at the worst moment if it were spread evenly: it decides how much a node carries.
+    pub peak_load: f64,
     /// Without nodes that fail, come and go.
     pub calm: bool,
     /// Who adds nodes and empties them.
@@ -52,6 +54,9 @@ pub struct Facts {
     pub largest_session: u32,
     /// When many begin at once: s, and how many times as many as usual.
     pub spikes: Vec<(u64, f64)>,
+    /// The load of all nodes at the worst moment if it were spread evenly.
+    #[serde(default)]
+    pub peak_load: f64,
     /// Packets a second that a node of the smaller size carries.
     pub node_packets: f64,
     /// What the most demanding session takes of a node of the smaller size.
@@ -129,8 +134,8 @@ fn prepare(plan: &Plan) -> (Ready, Facts) {
     };
     let oracle = Oracle::of(&load, scale.span);
     let units: f64 = faults.sizes[..faults.at_start as usize].iter().sum();
-    let unit = oracle.peak() / (PEAK_LOAD * units);
-    let needed = |full: f64| (PEAK_LOAD / full * f64::from(scale.nodes)).ceil() as u32;
+    let unit = oracle.peak() / (plan.peak_load * units);
+    let needed = |full: f64| (plan.peak_load / full * f64::from(scale.nodes)).ceil() as u32;
     let largest = load.sessions.iter().map(|one| one.size).max();
     let facts = Facts {
         nodes: scale.nodes,
@@ -143,6 +148,7 @@ fn prepare(plan: &Plan) -> (Ready, Facts) {
             .spikes
             .map(|Spike { at, factor }| (at / 1000, factor))
             .to_vec(),
+        peak_load: plan.peak_load,
         node_packets: unit,
         largest_of_node: oracle.largest / unit,
         oracle_nodes: needed(1.0),

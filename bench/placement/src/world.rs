@@ -227,7 +227,9 @@ impl<'a> World<'a> {
                 self.meter.outcome.people.inside += u64::from(live.present());
             }
         }
-        (self.meter.finish(), self.timing)
+        let mut outcome = self.meter.finish();
+        outcome.sources = self.policy.accuracy();
+        (outcome, self.timing)
     }
 
     fn at(&mut self, at: u64, what: What) {
@@ -310,6 +312,7 @@ impl<'a> World<'a> {
         let live = &mut self.sessions[number as usize];
         let present = live.present();
         live.stage = Stage::On(node);
+        live.tries = 0;
         live.place = self.nodes[node as usize].sessions.len();
         self.nodes[node as usize].sessions.push(number);
         self.reshaped(number, node, (0, present));
@@ -326,12 +329,34 @@ impl<'a> World<'a> {
             self.at(self.now + TRY_AGAIN, What::Place(number));
             return;
         }
-        live.stage = Stage::Over;
-        let people = u64::from(live.present());
-        self.meter.outcome.turned_away += 1;
-        self.meter.outcome.people.turned_away += people;
         self.attend(number);
+        self.turn_away(number);
         self.rack.remove(&number);
+    }
+
+    /// Nobody takes a session: those who are in it, and those who would have come, get nothing until its end.
+    fn turn_away(&mut self, number: u32) {
+        let (now, session) = (self.now, self.session(number));
+        let live = self.sessions[number as usize];
+        let ends = session.ends.min(self.setting.span);
+        let (mut present, mut later, mut since, mut millis) = (live.present(), 0, now, 0);
+        for step in &self.load.steps[live.next..session.steps.end] {
+            let at = step.at.min(ends);
+            millis += u64::from(present) * at.saturating_sub(since);
+            since = at;
+            match step.joins {
+                _ if step.at > ends => {}
+                true => (present, later) = (present + 1, later + 1),
+                false => present -= 1,
+            }
+        }
+        millis += u64::from(present) * ends.saturating_sub(since);
+        self.meter.unserved(millis);
+        self.meter.turned_away(live.present(), later);
+        for (hot, judged) in self.meter.hot.iter_mut().zip(live.judged) {
+            *hot += u64::from(live.joined - judged.max(live.left) + later);
+        }
+        self.sessions[number as usize].stage = Stage::Over;
     }
 
     /// Does the next step of a session, and announces the one after it.
@@ -390,10 +415,14 @@ impl<'a> World<'a> {
         let live = &mut self.sessions[number as usize];
         let millis = self.now - live.since;
         live.since = self.now;
-        let (on, present) = (matches!(live.stage, Stage::On(_)), live.present());
-        if on {
-            self.meter
-                .attended(self.session(number).tenant, present, millis);
+        let (present, tries) = (live.present(), live.tries);
+        match live.stage {
+            Stage::On(_) => {
+                let tenant = self.session(number).tenant;
+                self.meter.attended(tenant, present, millis);
+            }
+            Stage::Waits if tries > 0 => self.meter.unserved(u64::from(present) * millis),
+            Stage::Waits | Stage::Over => {}
         }
     }
 
@@ -434,7 +463,7 @@ impl<'a> World<'a> {
             of.start(self.now);
         }
         self.lives_of[node as usize] += 1;
-        self.policy.node(self.now, node, Standing::Takes);
+        self.tell_of(node, Standing::Takes);
         if let Some(cadence) = self.cadence {
             let first = self.networks.below(cadence.every.1);
             self.at(
@@ -489,7 +518,7 @@ impl<'a> World<'a> {
         let node = fault.node;
         match fault.kind {
             Kind::Up => self.start(node),
-            Kind::Drain => self.policy.node(self.now, node, Standing::Drains),
+            Kind::Drain => self.tell_of(node, Standing::Drains),
             Kind::Ends => {
                 self.stop(node);
                 self.noticed(node);
@@ -534,9 +563,15 @@ impl<'a> World<'a> {
     fn noticed(&mut self, node: u32) {
         for number in std::mem::take(&mut self.lost[node as usize]) {
             let name = self.session(number).name;
-            self.policy.end(self.now, number, name);
+            let (now, policy) = (self.now, &mut self.policy);
+            self.timing.tell(|| policy.end(now, number, name));
         }
-        self.policy.node(self.now, node, Standing::Gone);
+        self.tell_of(node, Standing::Gone);
+    }
+
+    fn tell_of(&mut self, node: u32, standing: Standing) {
+        let (now, policy) = (self.now, &mut self.policy);
+        self.timing.tell(|| policy.node(now, node, standing));
     }
 
     // Measuring.

@@ -1,9 +1,13 @@
 //! Whole runs of small worlds.
 
+use std::collections::BTreeMap;
+
+use clock::Rng;
 use placement::autoscale::{Autoscaler, Order, Seen};
+use placement::node::Reading;
 use placement::outcome::Outcome;
-use placement::policy::named;
-use placement::run::{Plan, Report, run};
+use placement::policy::{Cadence, Entry, Family, Policy, Refused, Request, Standing, named};
+use placement::run::{PEAK_LOAD, Plan, Report, run};
 use placement::workload::Scale;
 
 fn plan(policies: &[&str], seed: u64) -> Plan {
@@ -19,6 +23,7 @@ fn plan(policies: &[&str], seed: u64) -> Plan {
             .map(|name| named(name).expect("known"))
             .collect(),
         threads: 2,
+        peak_load: PEAK_LOAD,
         calm: false,
         autoscaler: None,
         clock: None,
@@ -81,6 +86,92 @@ fn what_is_plainly_bad_is_measured_as_bad() {
     assert!(random.hot_participants[1] > ours.hot_participants[1]);
     assert!(random.variation > ours.variation);
     assert!(ours.prediction.is_some() && random.prediction.is_none());
+}
+
+/// Takes one session in two.
+#[derive(Default)]
+struct Choosy(Vec<u32>);
+
+impl Policy for Choosy {
+    fn cadence(&self) -> Option<Cadence> {
+        None
+    }
+
+    fn node(&mut self, _now: u64, node: u32, standing: Standing) {
+        self.0.retain(|known| *known != node);
+        if standing == Standing::Takes {
+            self.0.push(node);
+        }
+    }
+
+    fn report(&mut self, _now: u64, _node: u32, _reading: &Reading) {}
+
+    fn place(&mut self, _now: u64, request: &Request, rng: &mut Rng) -> Result<u32, Refused> {
+        if request.session.is_multiple_of(2) || self.0.is_empty() {
+            return Err(Refused);
+        }
+        Ok(self.0[rng.below(self.0.len() as u64) as usize])
+    }
+}
+
+#[test]
+fn nobody_wins_by_turning_people_away() {
+    let mut plan = plan(&["random"], 9);
+    plan.policies.push(Entry {
+        name: "choosy",
+        family: Family::Textbook,
+        about: "refuses every other session",
+        make: || Box::<Choosy>::default(),
+    });
+    let report = report(&plan);
+    let (random, choosy) = (outcome(&report, "random"), outcome(&report, "choosy"));
+    assert_eq!(random.unserved_minutes, 0.0);
+    assert!(
+        choosy.overload_minutes[1] > 2.0 * random.overload_minutes[1],
+        "{choosy:?}"
+    );
+    assert!(choosy.hot_participants[1] > 0.4 && choosy.turned_away > 1400);
+    // Who would have come is known as well, so both worlds have the same people and minutes, up to moments of failures.
+    let people = choosy.people;
+    assert_eq!(
+        people.came,
+        people.went + people.inside + people.turned_away
+    );
+    assert!(people.came >= random.people.came, "{people:?}");
+    assert!((choosy.minutes / random.minutes - 1.0).abs() < 0.01);
+}
+
+#[test]
+fn where_there_are_too_few_nodes_people_are_turned_away() {
+    let crowded = report(&Plan {
+        peak_load: 1.5,
+        ..plan(&["ours"], 5)
+    });
+    let roomy = report(&plan(&["ours"], 5));
+    let (crowded, roomy) = (outcome(&crowded, "ours"), outcome(&roomy, "ours"));
+    assert!(crowded.turned_away > 50 && crowded.unserved_minutes > 100.0);
+    assert!(roomy.turned_away == 0 && roomy.unserved_minutes == 0.0);
+    let people = crowded.people;
+    assert_eq!(
+        people.came,
+        people.went + people.inside + people.turned_away
+    );
+}
+
+#[test]
+fn each_source_of_forecasts_has_its_own_error() {
+    let report = report(&plan(&["ours", "ours-usual"], 5));
+    let of = |policy: &str| {
+        let sources = outcome(&report, policy).sources.iter();
+        let found = sources.map(|one| (one.source.clone(), (one.sessions, one.error)));
+        found.collect::<BTreeMap<_, _>>()
+    };
+    let (ours, usual) = (of("ours"), of("ours-usual"));
+    for source in ["hint", "name", "strangers", "growth"] {
+        assert!(ours[source].0 > 20, "{source}: {ours:?}");
+    }
+    assert!(ours["hint"].1 < usual["usual"].1, "{ours:?} {usual:?}");
+    assert!(!usual.contains_key("hint") && !usual.contains_key("name"));
 }
 
 /// Adds nodes while the mean of what is told is above 40 %, and empties the last at the end.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use placement::incidents;
 use placement::policy::{self, Entry};
-use placement::run::{Plan, Progress, Report, run};
+use placement::run::{PEAK_LOAD, Plan, Progress, Report, run};
 use placement::timing::Timings;
 use placement::workload::Scale;
 
@@ -53,6 +53,9 @@ pub(super) struct Options {
     /// Policies that run at the same time, each on one thread. [default: processors]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: Option<u32>,
+    /// The load of all nodes at the worst moment, were it spread evenly: nodes carry so much that it is this, 0.55 is 55 %.
+    #[arg(long, default_value_t = PEAK_LOAD, value_parser = peak_load)]
+    peak_load: f64,
     /// No node fails, comes, goes or is upgraded.
     #[arg(long)]
     calm: bool,
@@ -71,6 +74,14 @@ fn known(name: &str) -> Result<Entry, String> {
         let names: Vec<&str> = policy::all().iter().map(|entry| entry.name).collect();
         format!("there is no such policy; there are {}", names.join(", "))
     })
+}
+
+fn peak_load(text: &str) -> Result<f64, String> {
+    let load: f64 = text.parse().map_err(|_| "it is no number")?;
+    match (0.05..=2.0).contains(&load) {
+        true => Ok(load),
+        false => Err("it is from 0.05 to 2: 0.55 is 55 %".to_owned()),
+    }
 }
 
 /// The list of policies, for the help.
@@ -164,6 +175,7 @@ fn plan(options: &Options) -> anyhow::Result<Plan> {
         threads: options
             .threads
             .map_or(processors, |threads| threads as usize),
+        peak_load: options.peak_load,
         calm: options.calm,
         autoscaler: None,
         clock: Some(nanos),

@@ -16,6 +16,7 @@ use super::table::{Table, head};
 pub fn tables(report: &Report, timings: &[Timings]) -> Vec<Table> {
     let mut tables = vec![outcomes(report)];
     tables.extend(predictions(report));
+    tables.extend(sources(report));
     if !timings.is_empty() {
         tables.push(times(timings));
     }
@@ -124,12 +125,39 @@ fn notes(facts: &Facts) -> Vec<String> {
             percent(facts.largest_of_node),
         ),
         format!(
-            "Who knew the future and could cut sessions at will would need {} nodes, and {} to keep each below 80 %.",
+            "All nodes together carry so much that they are at {} at the worst moment if that is spread evenly: who could cut sessions at will would need {} nodes, and {} to keep each below 80 %.",
+            percent(facts.peak_load),
             many(facts.oracle_nodes.into()),
             many(facts.oracle_nodes_at_80.into()),
         ),
-        "min: participant-minutes on nodes above that load. people: who ever were on one. rack back: until 99 % of those on a lost rack were on a node again; then > 100 %: the most that were on overloaded nodes within five minutes. fairness: Jain's index of the tenants' shares of time above 80 %: 1 if all suffer alike; where few do, chance picks them.".to_owned(),
+        "min: participant-minutes on nodes above that load, or on none because all refused. people: who ever were on one, or were turned away. rack back: until 99 % of those on a lost rack were on a node again; then > 100 %: the most that were on overloaded nodes within five minutes. fairness: Jain's index of the tenants' shares of time above 80 %: 1 if all suffer alike; where few do, chance picks them.".to_owned(),
     ]
+}
+
+/// What each policy's own account of its forecasts says.
+fn sources(report: &Report) -> Option<Table> {
+    let judged = report.outcomes.iter().filter(|one| !one.sources.is_empty());
+    let rows: Vec<Vec<String>> = judged
+        .flat_map(|outcome| {
+            outcome.sources.iter().map(|of| {
+                vec![
+                    outcome.policy.clone(),
+                    of.source.clone(),
+                    grouped(of.sessions as i64),
+                    format!("{:+.2}", of.bias),
+                    ratio(of.error),
+                ]
+            })
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Table {
+        title: "Forecasts by source".to_owned(),
+        head: head(&["subject", "by", "sessions", "too many", "wrong by"]),
+        rows,
+        notes: vec![
+            "In doublings of the streams of a session that is over: 1 is twice as many or half. growth: by how it had grown in its first minute.".to_owned(),
+        ],
+    })
 }
 
 fn predictions(report: &Report) -> Option<Table> {

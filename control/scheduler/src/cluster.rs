@@ -82,7 +82,10 @@ where
         let Some(slot) = self.slots.remove(name) else {
             return;
         };
-        self.sessions.forget_node(slot);
+        // It looks at all there are.
+        if self.node(slot).held.sessions > 0 {
+            self.sessions.forget_node(slot);
+        }
         self.index.set(slot, None);
         if let Some(deadline) = self.node(slot).deadline {
             self.deadlines.remove(&(deadline, slot));

@@ -18,6 +18,7 @@ use clock::Rng;
 use scheduler::{Hint, Shape};
 
 use crate::node::Reading;
+use crate::outcome::SourceError;
 
 /// A session that needs a node.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +100,11 @@ pub trait Policy {
     /// A session of that name is no longer where it was: it is over, or its node is gone and it will ask for another.
     fn end(&mut self, _now: u64, _session: u32, _name: u32) {}
 
+    /// How good its forecasts were, by what they were made from.
+    fn accuracy(&self) -> Vec<SourceError> {
+        Vec::new()
+    }
+
     /// What it expects a session to become; none: it does not predict.
     fn expects(&self, _request: &Request) -> Option<Shape> {
         None
@@ -127,7 +133,8 @@ pub struct Entry {
     pub family: Family,
     /// What it does.
     pub about: &'static str,
-    make: fn() -> Box<dyn Policy>,
+    /// Makes it anew, for a world.
+    pub make: fn() -> Box<dyn Policy>,
 }
 
 impl Entry {

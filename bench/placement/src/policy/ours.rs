@@ -2,12 +2,13 @@
 
 use clock::{Duration, Rng};
 use scheduler::{
-    Cluster, Ended, Fit, Forecast, Hint, History, Policy as Settings, Predictor, Shape, Sources,
-    Strategy,
+    Cluster, Ended, Fit, Forecast, Hint, History, Policy as Settings, Predictor, Shape, Source,
+    Sources, Strategy,
 };
 
 use super::{Cadence, Entry, Family, Policy, Refused, Request, Standing};
 use crate::node::{Reading, instant};
+use crate::outcome::SourceError;
 
 const NOTHING: Sources = Sources {
     hint: false,
@@ -251,6 +252,20 @@ impl Policy for Ours {
         if let Some(ended) = self.cluster.end(&session) {
             self.predictor.ended(Some(&spelled(name)), &ended);
         }
+    }
+
+    fn accuracy(&self) -> Vec<SourceError> {
+        let of = |source: Source| {
+            let tally = self.predictor.accuracy().of(source);
+            SourceError {
+                source: source.as_str().to_owned(),
+                sessions: tally.sessions,
+                bias: tally.bias(),
+                error: tally.error(),
+            }
+        };
+        let all = Source::ALL.into_iter().map(of);
+        all.filter(|found| found.sessions > 0).collect()
     }
 
     fn expects(&self, request: &Request) -> Option<Shape> {
