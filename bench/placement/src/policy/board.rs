@@ -109,4 +109,18 @@ mod tests {
         board.node(4, Standing::Takes);
         assert_eq!(*board.value(4), 0.0, "it begins anew");
     }
+
+    #[test]
+    fn of_equals_each_is_found_and_those_without_a_number_are_not() {
+        let mut board = Board::default();
+        let mut rng = Rng::from_number(1);
+        (0..4).for_each(|node| board.node(node, Standing::Takes));
+        *board.value(3) = 0.1;
+        let wanted = |node: u32| (node != 1).then(|| f64::from(node / 3));
+        let found: std::collections::BTreeSet<_> = (0..200)
+            .filter_map(|_| board.least(&mut rng, wanted))
+            .collect();
+        assert_eq!(found, [0, 2].into());
+        assert_eq!(board.least(&mut rng, |_| None), None);
+    }
 }

@@ -137,3 +137,60 @@ impl Policy for BestFit {
         found.ok_or(Refused)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Cadence;
+    use super::super::testing::{Tried, reading};
+
+    #[test]
+    fn the_less_loaded_of_two_takes_it() {
+        let mut tried = Tried::new("two-choices", 3);
+        for (node, load) in [(0, 0.2), (1, 0.6), (2, 0.4)] {
+            tried.report(0, node, reading(load));
+        }
+        assert_eq!(tried.places(0), [0, 2], "never the fullest");
+        assert_eq!(tried.policy.cadence(), Some(Cadence::every(2000)));
+    }
+
+    #[test]
+    fn books_count_four_streams_for_each_session_until_the_second_report() {
+        // Four streams of 200 packets a second, of the 10 000 of a node.
+        let call = 0.08;
+        let placed = |reports: usize| {
+            let mut tried = Tried::new("two-choices-books", 2);
+            tried.report(0, 0, reading(0.0));
+            tried.report(0, 1, reading(3.5 * call));
+            let four: Vec<_> = (0..4).map(|_| tried.place(0)).collect();
+            assert_eq!(four, [Some(0); 4], "up to 0.24 it is the emptier one");
+            (0..reports).for_each(|_| tried.report(2000, 0, reading(0.0)));
+            tried.place(0)
+        };
+        assert_eq!(placed(0), Some(1), "0.32 against 0.28");
+        assert_eq!(
+            placed(1),
+            Some(1),
+            "the first report shows them by half at most"
+        );
+        assert_eq!(placed(2), Some(0));
+        let mut blind = Tried::new("two-choices", 2);
+        blind.report(0, 1, reading(0.01));
+        assert_eq!(blind.places(0), [0], "without books it is ever the same");
+    }
+
+    #[test]
+    fn the_fullest_with_headroom_takes_it() {
+        for (name, most) in [("best-fit-20", 0.8), ("best-fit-30", 0.7)] {
+            let mut tried = Tried::new(name, 3);
+            for (node, load) in [(0, 0.1), (1, most), (2, most + 0.001)] {
+                tried.report(0, node, reading(load));
+            }
+            assert_eq!(tried.places(0), [1], "{name}");
+            // Where none has headroom, the least loaded.
+            for (node, load) in [(0, 1.2), (1, 0.95), (2, 0.99)] {
+                tried.report(0, node, reading(load));
+            }
+            assert_eq!(tried.places(0), [1], "{name}");
+        }
+    }
+}

@@ -25,3 +25,20 @@ impl Counts {
         self.0.remove(&session)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::shape;
+
+    #[test]
+    fn a_session_is_known_from_when_it_is_put_until_it_is_taken() {
+        let mut counts = Counts::default();
+        assert_eq!(counts.reshape(1, shape(2, 2)), None);
+        counts.put(1, 7);
+        assert_eq!(counts.reshape(1, shape(2, 2)), Some((7, Shape::default())));
+        assert_eq!(counts.reshape(1, shape(3, 3)), Some((7, shape(2, 2))));
+        assert_eq!(counts.take(1), Some((7, shape(3, 3))));
+        assert_eq!(counts.take(1), None);
+    }
+}

@@ -6,11 +6,13 @@
 mod board;
 mod choices;
 mod counts;
-mod jitsi;
+pub(crate) mod jitsi;
 mod livekit;
 mod openvidu;
 mod ours;
 mod simple;
+#[cfg(test)]
+mod testing;
 
 use std::fmt;
 

@@ -170,3 +170,55 @@ impl Policy for Least {
         least.ok_or(Refused)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Tried, reading};
+    use super::*;
+    use crate::workload::shape;
+
+    #[test]
+    fn any_node_is_any_and_one_after_the_other_is_each_in_turn() {
+        assert_eq!(Tried::new("random", 4).places(0), [0, 1, 2, 3]);
+        let mut tried = Tried::new("round-robin", 3);
+        let six: Vec<_> = (0..6).filter_map(|_| tried.place(0)).collect();
+        assert_eq!(six[..3], six[3..]);
+        assert_ne!(six[0], six[1]);
+        assert_ne!(six[0], six[2]);
+        assert_ne!(six[1], six[2]);
+    }
+
+    #[test]
+    fn the_fewest_sessions_are_counted_whatever_is_in_them() {
+        let mut tried = Tried::new("sessions", 2);
+        let first = tried.place(0);
+        tried.policy.reshape(0, 0, shape(100, 1));
+        let second = tried.place(0);
+        assert_ne!(first, second);
+        tried.policy.end(0, 0, 0);
+        assert_eq!(tried.place(0), first, "it has none any more");
+        assert_eq!(tried.policy.cadence(), None, "no reports are asked for");
+    }
+
+    #[test]
+    fn the_least_load_is_that_of_the_last_report_or_the_real_one() {
+        for (name, every) in [
+            ("least-1s", 1000),
+            ("least-5s", 5000),
+            ("least-10s", 10_000),
+        ] {
+            let mut tried = Tried::new(name, 3);
+            for (node, load) in [(0, 0.3), (1, 0.2), (2, 0.25)] {
+                tried.report(0, node, reading(load));
+            }
+            assert_eq!(tried.places(0), [1], "{name}");
+            tried.report(0, 1, reading(0.26));
+            assert_eq!(tried.places(0), [2], "{name}");
+            assert_eq!(tried.policy.cadence(), Some(Cadence::every(every)));
+        }
+        let mut tried = Tried::new("least-now", 2);
+        tried.policy.truth(0, 0.1);
+        assert_eq!(tried.places(0), [1]);
+        assert!(tried.policy.sees_truth() && tried.policy.cadence().is_none());
+    }
+}
