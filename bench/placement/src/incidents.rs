@@ -1,4 +1,6 @@
-//! Two accidents of the field, as worlds.
+//! Accidents of the field, as worlds.
+
+pub mod conference;
 
 use std::ops::Range;
 
@@ -48,12 +50,17 @@ impl Verdict {
     pub fn worst(&self) -> f64 {
         self.fullest.iter().copied().fold(0.0, f64::max)
     }
+
+    /// The best of them.
+    pub fn best(&self) -> f64 {
+        self.fullest.iter().copied().fold(f64::MAX, f64::min)
+    }
 }
 
 /// Each incident is played so often.
 pub const SEEDS: u64 = 5;
 
-/// All incidents under all these policies.
+/// All incidents under all these policies; and the conference under those who split it.
 pub fn judge(policies: &[Entry], seed: u64) -> Vec<Verdict> {
     let incidents = all();
     let pairs = incidents
@@ -67,50 +74,129 @@ pub fn judge(policies: &[Entry], seed: u64) -> Vec<Verdict> {
                 .map(|seed| incident.run(entry, seed).load.max)
                 .collect(),
         })
+        .chain(conference::judge(seed))
         .collect()
 }
 
-/// Both.
-pub fn all() -> Vec<Incident> {
-    vec![herd(true), classroom(false)]
+/// People who come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Burst {
+    /// All have come after so long, ms.
+    pub lasts: u64,
+    /// Meanwhile nodes tell again what they told before.
+    pub frozen: bool,
 }
 
-/// 92 joins within 31 s on ten nodes whose reports stand still (jitsi/jicofo #1298: 58 of 92 on one bridge, whose stress became 1.1,
-/// while all others stayed below 0.05). There it was one conference, whose people may be anywhere; here each join is a call of its own
-/// that a second person comes to. 53 calls fill a node, so that 58 are a load of 1.1.
-///
-/// One node is a little emptier than the others at the beginning. Without `frozen`, for comparison: 92 joins within 31 minutes, with
-/// reports as ever.
-pub fn herd(frozen: bool) -> Incident {
-    const CALLS: u64 = 92;
+impl Burst {
+    /// As it was in jitsi/jicofo #1298.
+    pub const ACCIDENT: Self = Self {
+        lasts: 31_000,
+        frozen: true,
+    };
+    /// So many joins.
+    pub const JOINS: u64 = 92;
+    /// The first of them, ms.
     const BEGINS: u64 = 1_200_000;
-    const LASTS: u64 = 31_000;
+
+    /// When each comes.
+    fn joins(self) -> impl Iterator<Item = u64> {
+        (0..Self::JOINS).map(move |join| Self::BEGINS + join * self.lasts / Self::JOINS)
+    }
+
+    /// When nodes tell nothing new.
+    fn freeze(self) -> Option<Range<u64>> {
+        let frozen = Self::BEGINS - 10_000..Self::BEGINS + self.lasts + 10_000;
+        self.frozen.then_some(frozen)
+    }
+
+    fn span(self) -> u64 {
+        Self::BEGINS + self.lasts + 120_000
+    }
+}
+
+/// All of them, as they were.
+pub fn all() -> Vec<Incident> {
+    vec![
+        herd(Burst::ACCIDENT),
+        conference::whole(Burst::ACCIDENT),
+        classroom(Classes::ACCIDENT),
+        classroom(Classes {
+            days: 1,
+            ..Classes::ACCIDENT
+        }),
+        classroom(Classes {
+            hint: true,
+            ..Classes::ACCIDENT
+        }),
+    ]
+}
+
+/// 92 calls on ten nodes whose reports stand still. In jitsi/jicofo #477 the conferences that came back at once after a restart went
+/// to one or two of ten bridges, for their reports were too late; the documentation of OpenVidu says the same of its own rule. 53 calls
+/// fill a node.
+///
+/// One node is a little emptier than the others at the beginning.
+pub fn herd(burst: Burst) -> Incident {
     let mut script = Script::default();
     for number in 0..u64::from(NODES) {
         // One a minute: each goes to an idle node.
         let size = if number == 0 { 2 } else { 3 };
         script.session(number * 60_000, &vec![0; size], size as u32);
     }
-    let lasts = if frozen { LASTS } else { LASTS * 60 };
-    for call in 0..CALLS {
-        script.session(BEGINS + call * lasts / CALLS, &[0, 8000], 2);
+    for at in burst.joins() {
+        script.session(at, &[0, 8000], 2);
     }
     Incident {
         name: "herd",
-        about: "92 joins in 31 s on 10 nodes whose reports stand still",
+        about: "92 calls begin in 31 s on 10 nodes whose reports stand still",
         load: script.load,
         unit: 53.0 * 4.0 * STREAM,
-        span: BEGINS + lasts + 120_000,
-        frozen: frozen.then_some(BEGINS - 10_000..BEGINS + lasts + 10_000),
+        span: burst.span(),
+        frozen: burst.freeze(),
+    }
+}
+
+/// Classes that meet, and who knows of them beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Classes {
+    /// Students come with their teachers.
+    pub prompt: bool,
+    /// They met on so many earlier days.
+    pub days: usize,
+    /// Their application says how many they become.
+    pub hint: bool,
+}
+
+impl Classes {
+    /// As it was: nobody knows anything.
+    pub const ACCIDENT: Self = Self {
+        prompt: false,
+        days: 0,
+        hint: false,
+    };
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self { hint: true, .. } => (
+                "classroom, hint",
+                "the same, but the application says how many each class becomes",
+            ),
+            Self { days: 1.., .. } => (
+                "classroom, day 2",
+                "the same, but each class met once before",
+            ),
+            _ => (
+                "classroom",
+                "23 teachers come before their classes do, while 7 classes have begun; nobody knows of them",
+            ),
+        }
     }
 }
 
 /// Thirty classes of a teacher and fifteen students on ten nodes (jitsi/jicofo #1300). Seven begin and fill; on the nodes of the others
 /// nothing is to be seen when 23 teachers come within seven minutes, one after the other, and wait alone. Then all their students
 /// come within a minute. Five classes fill a node; three on each is even.
-///
-/// They meet every day, and nobody says how many they are. With `prompt`, for comparison, students come with their teachers.
-pub fn classroom(prompt: bool) -> Incident {
+pub fn classroom(classes: Classes) -> Incident {
     const CLASSES: u64 = 30;
     const FIRST: u64 = 7;
     const STUDENTS: u64 = 15;
@@ -123,19 +209,20 @@ pub fn classroom(prompt: bool) -> Incident {
             true => class * 30_000,
             false => TEACHERS + (class - FIRST) * BETWEEN,
         };
-        let waits = if prompt || class < FIRST {
+        let waits = if classes.prompt || class < FIRST {
             1000
         } else {
             BEGINS - at
         };
         let mut joins = vec![0];
-        let pace = if prompt { 500 } else { 4000 };
+        let pace = if classes.prompt { 500 } else { 4000 };
         joins.extend((0..STUDENTS).map(|student| waits + student * pace));
-        script.class(at, &joins);
+        script.class(at, &joins, classes);
     }
+    let (name, about) = classes.words();
     Incident {
-        name: "classroom",
-        about: "23 teachers come before their classes do, while 7 classes have begun",
+        name,
+        about,
         load: script.load,
         unit: 5.0 * 256.0 * STREAM,
         span: BEGINS + 600_000,
@@ -208,12 +295,16 @@ impl Script {
         });
     }
 
-    /// One in which all publish, and that was as large on three earlier days.
-    fn class(&mut self, at: u64, joins: &[u64]) {
+    /// One in which all publish, and that was as large on earlier days.
+    fn class(&mut self, at: u64, joins: &[u64], classes: Classes) {
         let size = joins.len() as u32;
         let name = self.load.sessions.len() as u32;
         let peak = shape(size, size);
-        self.load.earlier.extend([Earlier { name, peak }; 3]);
+        let earlier = std::iter::repeat_n(Earlier { name, peak }, classes.days);
+        self.load.earlier.extend(earlier);
         self.session(at, joins, size);
+        if let Some(class) = self.load.sessions.last_mut().filter(|_| classes.hint) {
+            class.hint.connections = Some(size);
+        }
     }
 }

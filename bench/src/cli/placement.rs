@@ -59,8 +59,8 @@ pub(super) struct Options {
     /// No node fails, comes, goes or is upgraded.
     #[arg(long)]
     calm: bool,
-    /// Two accidents of the field on ten nodes, in place of a cluster that is drawn: a herd while reports stand still, and classes
-    /// that grow after they were placed. Of the other options, --policies, --seed and --json count.
+    /// Accidents of the field on ten nodes, in place of a cluster that is drawn: a herd while reports stand still, a conference that all
+    /// come to at once, and classes that grow after they were placed. Of the other options, --policies, --seed and --json count.
     #[arg(long)]
     incidents: bool,
     /// Write how long decisions took to a file of its own: no seed decides that.
@@ -88,7 +88,7 @@ fn peak_load(text: &str) -> Result<f64, String> {
 pub(super) fn policies_help() -> String {
     let mut text = String::from("Policies:\n");
     for entry in policy::all() {
-        text += &format!("  {:<24} {}\n", entry.name, entry.about);
+        text += &format!("  {:<26} {}\n", entry.name, entry.about);
     }
     text + "\n--json writes what was found, --html a page with tables and plots."
 }

@@ -23,28 +23,29 @@ pub fn tables(report: &Report, timings: &[Timings]) -> Vec<Table> {
     tables
 }
 
-/// The worst of what the accidents of the field came to.
+/// What the accidents of the field came to.
 pub fn incidents(verdicts: &[Verdict]) -> Table {
     let all = incidents::all();
     let mut names = vec!["subject"];
     names.extend(all.iter().map(|incident| incident.name));
     let mut rows: Vec<Vec<String>> = Vec::new();
     for one in verdicts {
-        let load = format!(
-            "{}{}",
-            if one.worst() > 1.0 { "overload " } else { "" },
-            ratio(one.worst())
-        );
-        match rows.iter_mut().find(|row| row[0] == one.policy) {
-            Some(row) => row.push(load),
-            None => rows.push(vec![one.policy.clone(), load]),
+        let row = rows.iter().position(|row| row[0] == one.policy);
+        let row = row.unwrap_or_else(|| {
+            let mut row = vec![NONE.to_owned(); names.len()];
+            row[0].clone_from(&one.policy);
+            rows.push(row);
+            rows.len() - 1
+        });
+        if let Some(column) = names.iter().position(|name| *name == one.incident) {
+            rows[row][column] = fullest(one);
         }
     }
     let about = all
         .iter()
         .map(|incident| format!("{}: {}.", incident.name, incident.about));
     let notes = about.chain([format!(
-        "Load of the fullest node at the worst moment, the worst of {} seeds.",
+        "Load of the fullest node at the worst moment; from the best to the worst of {} seeds, where they differ.",
         incidents::SEEDS
     )]);
     Table {
@@ -52,6 +53,19 @@ pub fn incidents(verdicts: &[Verdict]) -> Table {
         head: head(&names),
         rows,
         notes: notes.collect(),
+    }
+}
+
+fn fullest(verdict: &Verdict) -> String {
+    let (best, worst) = (ratio(verdict.best()), ratio(verdict.worst()));
+    let is = if verdict.worst() > 1.0 {
+        "overload "
+    } else {
+        ""
+    };
+    match best == worst {
+        true => format!("{is}{worst}"),
+        false => format!("{is}{best} to {worst}"),
     }
 }
 
@@ -267,13 +281,22 @@ pub(super) mod tests {
 
     #[test]
     fn who_overloads_in_an_incident_is_marked() {
-        let verdict = |incident: &str, fullest: f64| Verdict {
+        let verdict = |incident: &str, policy: &str, fullest: [f64; 2]| Verdict {
             incident: incident.to_owned(),
-            policy: "jitsi".to_owned(),
-            fullest: vec![0.2, fullest],
+            policy: policy.to_owned(),
+            fullest: fullest.to_vec(),
         };
-        let table = incidents(&[verdict("herd", 0.31), verdict("classroom", 1.402)]);
-        assert_eq!(table.rows, [["jitsi", "0.31", "overload 1.40"]]);
+        let table = incidents(&[
+            verdict("herd", "jitsi", [0.2, 0.31]),
+            verdict("classroom", "jitsi", [1.402, 1.402]),
+            verdict("conference", "jitsi-split", [0.9, 1.5]),
+        ]);
+        assert_eq!(table.rows[0][..3], ["jitsi", "0.20 to 0.31", NONE]);
+        assert_eq!(table.rows[0][3..], ["overload 1.40", NONE, NONE]);
+        assert_eq!(
+            table.rows[1][..3],
+            ["jitsi-split", NONE, "overload 0.90 to 1.50"]
+        );
     }
 
     #[test]
