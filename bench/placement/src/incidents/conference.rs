@@ -1,5 +1,5 @@
 //! One large conference that all come to at once (jitsi/jicofo #1298): 92 endpoints within 31 s, of which 58 got to one bridge, whose
-//! stress became 1.1, while those of ten others stayed below 0.05 and what it had told stood at 0.008.
+//! stress became 1.1, while 9 to 11 others stayed below 0.05 and what it had told stood at 0.008.
 //!
 //! Who places whole sessions has all of it on one node, whatever it knows: [`whole`], in the world where all else is simulated. Jitsi
 //! splits conferences, which that world can't; so [`split`] is a small one of its own, of nothing but this conference.
@@ -51,7 +51,8 @@ pub enum Splits {
     Jitsi,
     /// The same with the remedy: no more than 30 a minute on each bridge.
     JitsiLimited,
-    /// Our scheduler, asked for a node for every ten people. Our master does not do that: it never splits a session.
+    /// Our scheduler, asked for a node for every ten people, and told that they become ten: whoever splits knows. Our master does not do
+    /// that, for it never splits a session.
     OursByTens,
 }
 
