@@ -68,6 +68,9 @@ pub struct Facts {
     pub oracle_nodes_at_80: u32,
     /// Failures that happen to nodes.
     pub faults: u32,
+    /// When a rack is lost, s; none: none is.
+    #[serde(default)]
+    pub rack_lost: Option<u64>,
 }
 
 /// Everything that a plan found, and nothing that a clock said.
@@ -86,8 +89,8 @@ pub enum Progress {
     Drawn(Facts),
     /// A policy has come so far, from 0 to 1.
     At(&'static str, f64),
-    /// A policy is through.
-    Done(&'static str),
+    /// A policy is through: what it came to, and how long it took.
+    Done(Box<Outcome>, Timings),
 }
 
 /// The world of a plan.
@@ -154,6 +157,7 @@ fn prepare(plan: &Plan) -> (Ready, Facts) {
         oracle_nodes: needed(1.0),
         oracle_nodes_at_80: needed(0.8),
         faults: faults.faults.len() as u32,
+        rack_lost: faults.rack_lost.as_ref().map(|(at, _)| at / 1000),
     };
     (Ready { load, faults, unit }, facts)
 }
@@ -176,10 +180,10 @@ fn run_one(
     };
     let world = World::new(&ready.load, &ready.faults, setting, entry, timing);
     let (outcome, timing) = world.run(|at| tell(Progress::At(entry.name, at as f64 / span as f64)));
-    tell(Progress::Done(entry.name));
     let timings = Timings {
         run_seconds: began.elapsed().as_secs_f64(),
         ..timing.timings(entry.name)
     };
+    tell(Progress::Done(Box::new(outcome.clone()), timings.clone()));
     (outcome, timings)
 }

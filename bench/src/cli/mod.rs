@@ -3,12 +3,14 @@
 mod choice;
 mod placement;
 mod session;
+mod unused;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::baseline;
 use crate::compare::{Entrants, Side, take_turns};
@@ -109,10 +111,9 @@ enum Command {
 
 /// Does what the command line says. Errors are printed.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = parsed(std::env::args_os()).unwrap_or_else(|error| error.exit());
     match perform(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(ended) => ended,
         Err(error) => {
             eprintln!("ringcast-bench: {error:#}");
             ExitCode::from(2)
@@ -120,17 +121,24 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether all went well.
-fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
+/// A command line that makes sense.
+fn parsed(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = unused::hide(Arguments::command());
+    let matches = command.try_get_matches_from_mut(words)?;
+    unused::refuse(&mut command, &matches)?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+fn perform(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments {
         common,
         running,
         command,
     } = arguments;
-    match command {
+    let is_good = match command {
         Command::Baseline(settings) => baseline::run(settings).map(|()| true),
         Command::Table { file, markdown } => table(file, *markdown, running),
-        Command::Placement(options) => placement::perform(options, running),
+        Command::Placement(options) => return placement::perform(options, running),
         Command::Scenario(scenario) => single(scenario, common, running),
         Command::Ramp(ramp) => raise(ramp, common, running),
         Command::Compare {
@@ -141,13 +149,14 @@ fn perform(arguments: &Arguments) -> anyhow::Result<bool> {
             let entrants = Entrants::new(subjects.clone(), to.as_deref())?;
             compare(scenario, &entrants, common, running)
         }
-    }
+    };
+    Ok(ExitCode::from(u8::from(!is_good?)))
 }
 
 fn table(file: &std::path::Path, markdown: bool, running: &Running) -> anyhow::Result<bool> {
     let text = std::fs::read_to_string(file);
     if let Some(found) = text.ok().and_then(|text| placement::kept(&text)) {
-        return placement::show(&found, &[], markdown, running);
+        return placement::show_kept(&found, markdown, running).map(|()| true);
     }
     let report = Report::read(file)?;
     if let Some(page) = &running.html {
@@ -265,15 +274,15 @@ fn checked_subject(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     fn parse(words: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(["ringcast-bench"].into_iter().chain(words.split(' ')))
+        let words = ["ringcast-bench"].into_iter().chain(words.split(' '));
+        parsed(words.map(OsString::from))
     }
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Arguments::command().debug_assert();
+        unused::hide(Arguments::command()).debug_assert();
     }
 
     #[test]
@@ -312,6 +321,11 @@ mod tests {
             "ramp",
             "placement --policies ours,nobody",
             "placement --nodes 0",
+            "placement --seeds 0",
+            "placement --exit drop",
+            "--subject naive placement",
+            "placement --incidents --full",
+            "placement --incidents --seeds 2",
         ] {
             assert!(parse(words).is_err(), "{words}");
         }

@@ -1,22 +1,28 @@
 //! `ringcast-bench placement`.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{IsTerminal as _, Write as _};
+mod files;
+mod live;
+mod simulate;
+
+use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use placement::incidents;
 use placement::policy::{self, Entry};
-use placement::run::{PEAK_LOAD, Plan, Progress, Report, run};
+use placement::run::{PEAK_LOAD, Plan};
 use placement::timing::Timings;
-use placement::workload::Scale;
+use placement::workload::{SPIKE, Scale};
 
 use super::Running;
-use crate::report;
+use crate::report::{self, placement::Simulated};
+use crate::runner::interruption;
+use files::Output;
+use simulate::simulate;
 
 /// What is simulated, if nothing is said.
 const NODES: u32 = 500;
@@ -26,8 +32,12 @@ const FULL: (u32, u32) = (10_000, 1_000_000);
 /// What fits into memory and into numbers.
 const NODES_MAX: u32 = 100_000;
 const SESSIONS_MAX: u32 = 10_000_000;
-/// Where lines stay, progress is told after so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The second spike comes after five sixths of the time and must end within it, ms.
+const SPAN_MIN: u64 = 6 * SPIKE;
+/// A rule takes about so long for a million sessions on ten thousand nodes, s: from 40 to 400 on one processor of 2024.
+const SECONDS_A_MILLION: f64 = 150.0;
+/// How programs end that were interrupted: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// What is simulated.
 #[derive(Clone, Debug, Args)]
@@ -44,7 +54,11 @@ pub(super) struct Options {
     /// Of everything that chance decides. The same seed gives the same file, byte for byte.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Simulated time. Spikes come after a sixth and after five sixths of it.
+    /// So many seeds from --seed on, one world after the other: tables show means, the least and the most, and ratios to the first
+    /// policy that is named, or to `ours`.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    seeds: u32,
+    /// Simulated time, 6min at least. Spikes come after a sixth and after five sixths of it.
     #[arg(long, default_value = "90min", value_parser = humantime::parse_duration)]
     span: Duration,
     /// Policies, separated by commas. They are listed below.
@@ -60,8 +74,9 @@ pub(super) struct Options {
     #[arg(long)]
     calm: bool,
     /// Accidents of the field on ten nodes, in place of a cluster that is drawn: a herd while reports stand still, a conference that all
-    /// come to at once, and classes that grow after they were placed. Of the other options, --policies, --seed and --json count.
-    #[arg(long)]
+    /// come to at once, and classes that grow after they were placed. Of the other options, --policies, --seed, --json and --html go with
+    /// it.
+    #[arg(long, conflicts_with_all = ["nodes", "sessions", "full", "seeds", "span", "threads", "peak_load", "calm", "timings"])]
     incidents: bool,
     /// Write how long decisions took to a file of its own: no seed decides that.
     #[arg(long, value_name = "FILE")]
@@ -93,59 +108,169 @@ pub(super) fn policies_help() -> String {
     text + "\n--json writes what was found, --html a page with tables and plots."
 }
 
+/// What is to be written.
+struct Files {
+    json: Option<Output>,
+    html: Option<Output>,
+    timings: Option<Output>,
+}
+
+impl Files {
+    fn open(running: &Running, timings: Option<&PathBuf>) -> anyhow::Result<Self> {
+        let files = Self {
+            json: Output::open(running.json.as_ref())?,
+            html: Output::open(running.html.as_ref())?,
+            timings: Output::open(timings)?,
+        };
+        files::ensure_different(&[&files.json, &files.html, &files.timings])?;
+        Ok(files)
+    }
+}
+
 /// Runs it and shows what comes of it.
-pub(super) fn perform(options: &Options, running: &Running) -> anyhow::Result<bool> {
-    let plan = plan(options)?;
+pub(super) fn perform(options: &Options, running: &Running) -> anyhow::Result<ExitCode> {
+    let plans = plans(options)?;
+    let files = Files::open(running, options.timings.as_ref())?;
     if options.incidents {
-        return replay(&plan, running);
+        return replay(&plans[0], files);
     }
-    let live = Live::default();
-    let (found, timings) = run(&plan, &|progress| live.tell(progress));
-    live.end();
-    if let Some(path) = &running.json {
-        write(path, &serde_json::to_string_pretty(&found)?)?;
+    if let Some(text) = forecast(&plans) {
+        eprintln!("{text}");
     }
-    if let Some(path) = &options.timings {
-        write(path, &serde_json::to_string_pretty(&timings)?)?;
+    let (found, timings) = simulate(&plans, reference(options), interruption()?);
+    if found.worlds.is_empty() {
+        eprintln!("ringcast-bench: interrupted before a policy was through; no file is written");
+        return Ok(ExitCode::from(INTERRUPTED));
     }
-    show(&found, &timings, false, running)
+    // Tables first: a disk that is full meanwhile takes files only. And whoever reads tables no more may want files.
+    let shown = print(&found, &timings, false);
+    if let Some(file) = files.json {
+        file.write(&found.json()?)?;
+    }
+    if let Some(file) = files.timings {
+        file.write(&timings_json(&plans, &timings)?)?;
+    }
+    if let Some(file) = files.html {
+        let page = report::placement::page(&found, &timings, &command_line());
+        file.write(&page)?;
+    }
+    shown?;
+    if found.partial {
+        eprintln!("ringcast-bench: interrupted; this is what was through");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What a file of an earlier simulation says; none where it is of something else.
-pub(super) fn kept(text: &str) -> Option<Report> {
-    serde_json::from_str(text).ok()
+pub(super) fn kept(text: &str) -> Option<Simulated> {
+    Simulated::read(text)
 }
 
-/// Tables on the terminal, and a page if one is wanted.
-pub(super) fn show(
-    found: &Report,
-    timings: &[Timings],
+/// Tables of a file on the terminal, and a page if one is wanted.
+pub(super) fn show_kept(
+    found: &Simulated,
     markdown: bool,
     running: &Running,
-) -> anyhow::Result<bool> {
-    if let Some(path) = &running.html {
-        let command = report::command_line(&std::env::args().collect::<Vec<_>>());
-        write(path, &report::placement::page(found, timings, &command))?;
+) -> anyhow::Result<()> {
+    let html = Output::open(running.html.as_ref())?;
+    let shown = print(found, &[], markdown);
+    if let Some(file) = html {
+        file.write(&report::placement::page(found, &[], &command_line()))?;
     }
+    shown
+}
+
+fn print(found: &Simulated, timings: &[Vec<Timings>], markdown: bool) -> anyhow::Result<()> {
     let tables = report::placement::tables(found, timings);
-    let text = if markdown {
-        report::Table::markdown
-    } else {
-        report::Table::text
+    let text = match markdown {
+        true => report::Table::markdown,
+        false => report::Table::narrow_text,
     };
     let texts: Vec<String> = tables.iter().map(text).collect();
-    print!("{}", texts.join("\n"));
-    Ok(true)
+    show(&texts.join("\n"))
+}
+
+/// Text on standard output, as far as anybody reads it.
+fn show(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("tables can't be shown")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Shows what the accidents of the field come to.
-fn replay(plan: &Plan, running: &Running) -> anyhow::Result<bool> {
+fn replay(plan: &Plan, files: Files) -> anyhow::Result<ExitCode> {
     let verdicts = incidents::judge(&plan.policies, plan.scale.seed);
-    if let Some(path) = &running.json {
-        write(path, &serde_json::to_string_pretty(&verdicts)?)?;
+    let shown = show(&report::placement::incidents(&verdicts).narrow_text());
+    if let Some(file) = files.json {
+        file.write(&serde_json::to_string_pretty(&verdicts)?)?;
     }
-    print!("{}", report::placement::incidents(&verdicts).text());
-    Ok(true)
+    if let Some(file) = files.html {
+        file.write(&report::placement::incidents_page(
+            &verdicts,
+            &command_line(),
+        ))?;
+    }
+    shown?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn command_line() -> String {
+    report::command_line(&std::env::args().collect::<Vec<_>>())
+}
+
+/// Of one seed its list alone.
+fn timings_json(plans: &[Plan], timings: &[Vec<Timings>]) -> serde_json::Result<String> {
+    if let ([_], [one]) = (plans, timings) {
+        return serde_json::to_string_pretty(one);
+    }
+    let seeds = plans.iter().map(|plan| plan.scale.seed);
+    let all: Vec<(u64, &Vec<Timings>)> = seeds.zip(timings).collect();
+    serde_json::to_string_pretty(&all)
+}
+
+/// The first that was named.
+fn reference(options: &Options) -> String {
+    let first = options.policies.first();
+    first.map_or("ours", |entry| entry.name).to_owned()
+}
+
+/// How long it takes about, if that is more than a minute.
+fn forecast(plans: &[Plan]) -> Option<String> {
+    let plan = plans.first()?;
+    let runs = plan.policies.len() * plans.len();
+    let threads = plan.threads.min(plan.policies.len()).max(1);
+    let million = f64::from(plan.scale.sessions) / 1e6;
+    let seconds = runs as f64 * million * SECONDS_A_MILLION / threads as f64;
+    (seconds > 60.0).then(|| {
+        format!(
+            "{} policies, {} nodes, {} sessions, seeds: {}; that takes about {:.0} min, {threads} at a time. Ctrl-C shows what is through by then.",
+            plan.policies.len(),
+            plan.scale.nodes,
+            plan.scale.sessions,
+            plans.len(),
+            seconds / 60.0,
+        )
+    })
+}
+
+/// One for each seed.
+fn plans(options: &Options) -> anyhow::Result<Vec<Plan>> {
+    let plan = plan(options)?;
+    let seed = options.seed;
+    let last = seed.checked_add(u64::from(options.seeds) - 1);
+    let last = last.context("--seed is too large for so many --seeds")?;
+    let with = |seed| {
+        let scale = Scale { seed, ..plan.scale };
+        Plan {
+            scale,
+            ..plan.clone()
+        }
+    };
+    Ok((seed..=last).map(with).collect())
 }
 
 fn plan(options: &Options) -> anyhow::Result<Plan> {
@@ -156,12 +281,16 @@ fn plan(options: &Options) -> anyhow::Result<Plan> {
     };
     let span = options.span.as_millis();
     ensure!(
-        (60_000..=24 * 3_600_000).contains(&span),
-        "--span is from 1min to 24h"
+        (u128::from(SPAN_MIN)..=24 * 3_600_000).contains(&span),
+        "--span is from 6min to 24h: the second spike comes after five sixths of it and lasts a minute"
     );
     let mut policies = options.policies.clone();
     if policies.is_empty() {
         policies = policy::all();
+    }
+    for (place, entry) in policies.iter().enumerate() {
+        let again = policies[..place].iter().any(|one| one.name == entry.name);
+        ensure!(!again, "--policies names {} twice", entry.name);
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Plan {
@@ -188,62 +317,65 @@ fn nanos() -> u64 {
     FIRST.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
-fn write(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).with_context(|| format!("{} can't be written", path.display()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
 
-/// One line on standard error that changes, or a line now and then.
-#[derive(Default)]
-struct Live {
-    shown: Mutex<Shown>,
-}
-
-#[derive(Default)]
-struct Shown {
-    at: BTreeMap<&'static str, f64>,
-    done: usize,
-    told: Option<Instant>,
-}
-
-impl Live {
-    fn tell(&self, progress: Progress) {
-        let mut shown = self.shown.lock().expect("nobody panics while showing");
-        match progress {
-            Progress::Drawn(_) => {}
-            Progress::At(policy, share) => {
-                shown.at.insert(policy, share);
-            }
-            Progress::Done(policy) => {
-                shown.at.remove(policy);
-                shown.done += 1;
-            }
-        }
-        let is_terminal = std::io::stderr().is_terminal();
-        let wait = if is_terminal {
-            Duration::from_millis(200)
-        } else {
-            PATIENCE
-        };
-        if shown.told.is_some_and(|told| told.elapsed() < wait) {
-            return;
-        }
-        shown.told = Some(Instant::now());
-        let now: Vec<String> = shown
-            .at
-            .iter()
-            .map(|(policy, share)| format!("{policy} {:.0} %", share * 100.0))
-            .collect();
-        let line = format!("{} policies done; {}", shown.done, now.join(", "));
-        match is_terminal {
-            true => eprint!("\r\x1b[K{line}"),
-            false => eprintln!("{line}"),
-        }
-        let _ = std::io::stderr().flush();
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
     }
 
-    fn end(&self) {
-        if std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[K");
+    fn options(words: &str) -> Options {
+        let words = ["placement"].into_iter().chain(words.split_whitespace());
+        Line::try_parse_from(words).expect("a sane line").options
+    }
+
+    #[test]
+    fn seeds_follow_each_other() {
+        let seeds = |words: &str| -> anyhow::Result<Vec<u64>> {
+            let plans = plans(&options(words))?;
+            Ok(plans.iter().map(|plan| plan.scale.seed).collect())
+        };
+        assert_eq!(seeds("--seed 7 --seeds 3").expect("sane"), [7, 8, 9]);
+        assert_eq!(seeds("").expect("sane"), [1]);
+        assert!(seeds(&format!("--seed {} --seeds 2", u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn spikes_fit_into_the_span() {
+        for (span, fits) in [
+            ("5min", false),
+            ("6min", true),
+            ("24h", true),
+            ("25h", false),
+        ] {
+            let plans = plans(&options(&format!("--span {span}")));
+            assert_eq!(plans.is_ok(), fits, "{span}");
         }
+        assert_eq!(SPAN_MIN - SPAN_MIN * 5 / 6, SPIKE);
+    }
+
+    #[test]
+    fn others_are_compared_to_the_first_that_was_named() {
+        assert_eq!(reference(&options("--policies jitsi,ours")), "jitsi");
+        assert_eq!(reference(&options("")), "ours");
+    }
+
+    #[test]
+    fn nobody_runs_against_himself() {
+        let plans = plans(&options("--policies ours,jitsi,ours"));
+        let error = plans.expect_err("one is there twice");
+        assert!(error.to_string().contains("ours twice"), "{error}");
+    }
+
+    #[test]
+    fn what_takes_long_says_so() {
+        let text = |words: &str| forecast(&plans(&options(words)).expect("sane"));
+        assert_eq!(text("--policies ours --threads 1"), None);
+        let full = text("--full --policies ours,jitsi --threads 1").expect("it takes long");
+        assert!(full.contains("about 5 min, 1 at a time"), "{full}");
     }
 }

@@ -24,6 +24,17 @@ pub(super) fn plain(value: f64) -> String {
     }
 }
 
+/// Four characters at most below a thousand: for tables that have no room, and ratios that may have no end.
+pub(super) fn short(value: f64) -> String {
+    match value {
+        0.0 => "0".to_owned(),
+        f64::INFINITY => "∞".to_owned(),
+        _ if value >= 99.95 => grouped(value.round() as i64),
+        _ if value >= 9.995 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
 /// A whole number in groups of three digits.
 pub(super) fn grouped(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
@@ -56,6 +67,14 @@ pub(super) fn percent(share: f64) -> String {
         format!("{percent:.1} %")
     } else {
         format!("{percent:.0} %")
+    }
+}
+
+/// From 0 to 1, in percent and with three digits: enough to tell neighbours apart.
+pub(super) fn fine_percent(share: f64) -> String {
+    match share {
+        0.0 => "0 %".to_owned(),
+        share => format!("{} %", plain(share * 100.0)),
     }
 }
 
@@ -116,6 +135,12 @@ mod tests {
         assert_eq!(percent(0.0), "0 %");
         assert_eq!(percent(0.0005), "0.050 %");
         assert_eq!(percent(0.25), "25 %");
+        assert_eq!(fine_percent(0.0), "0 %");
+        assert_eq!(fine_percent(0.01154), "1.15 %");
+        assert_eq!(short(0.0), "0");
+        assert_eq!(short(0.001), "0.00");
+        assert_eq!(short(9.996), "10.0");
+        assert_eq!(short(1.0 / 0.0), "∞");
         assert_eq!(nanos(999.0), "999 ns");
         assert_eq!(nanos(1_300.0), "1.3 µs");
         assert_eq!(nanos(25_000_000.0), "25 ms");

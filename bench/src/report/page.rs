@@ -206,7 +206,7 @@ fn timelines(groups: &[&Group<'_>], subjects: &[&str]) -> String {
             points: points.collect(),
         });
     }
-    plot::timelines(&lines, seconds, "s")
+    plot::timelines(&lines, &[], seconds, "s")
 }
 
 /// The round whose cost is nearest to the median.

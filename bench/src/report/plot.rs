@@ -12,6 +12,8 @@ const WIDTH: f64 = 420.0;
 /// Room for a plot with axes.
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 46.0;
+/// A character of a label is at most so wide.
+const CHARACTER: f64 = 7.5;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 34.0;
@@ -34,6 +36,14 @@ pub(super) struct Line {
     pub(super) series: usize,
     /// In axis units, from left to right.
     pub(super) points: Vec<(f64, f64)>,
+}
+
+/// Something that happened at a time.
+pub(super) struct Mark {
+    /// When, in axis units.
+    pub(super) at: f64,
+    /// What, in one short word.
+    pub(super) label: &'static str,
 }
 
 /// Groups of bars under headings, all on one scale from zero.
@@ -120,6 +130,7 @@ pub(super) fn quantiles(series: &[(usize, &Distribution)]) -> String {
     let axes = Axes {
         x: (0.0, DECADES),
         y: (least, most.max(least + 1.0)),
+        left: LEFT,
     };
     let x_ticks: Vec<(f64, String)> = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]
         .iter()
@@ -194,6 +205,7 @@ pub(super) fn run_lengths(series: &[(usize, &Distribution)]) -> String {
     let axes = Axes {
         x: (0.5, LONGEST as f64 + 0.5),
         y: (0.0, 1.0),
+        left: LEFT,
     };
     let x_ticks: Vec<(f64, String)> = [1, 2, 4, 6, 8, 10, 12, 14, LONGEST]
         .iter()
@@ -237,6 +249,8 @@ pub(super) struct Row {
     pub(super) series: usize,
     /// From 0 to 1.
     pub(super) share: f64,
+    /// The least and the most of several.
+    pub(super) range: Option<(f64, f64)>,
 }
 
 /// A dot beside each name. The scale is logarithmic: some are a thousand times others.
@@ -244,17 +258,25 @@ pub(super) fn rows(rows: &[Row]) -> String {
     const ROW: f64 = 17.0;
     const NAME: f64 = 128.0;
     const FIGURE: f64 = 64.0;
+    /// More powers of ten have no room; what is less is at the left.
+    const DECADES: f64 = 4.0;
+    /// Some letters begin left of where they stand.
+    const INSET: f64 = 2.0;
+    let longest = rows.iter().map(|row| row.name.chars().count()).max();
+    let names = NAME.max(longest.unwrap_or_default() as f64 * 6.2 + 8.0);
+    let high = |row: &Row| row.range.map_or(row.share, |(_, high)| high);
     let shares = rows
         .iter()
         .map(|row| row.share)
         .filter(|share| *share > 0.0);
-    let least = shares.clone().fold(f64::INFINITY, f64::min).log10().floor();
-    let most = shares.fold(0.0, f64::max).log10().ceil();
+    let least = shares.fold(f64::INFINITY, f64::min).log10().floor();
+    let most = rows.iter().map(high).fold(0.0, f64::max).log10().ceil();
     if !least.is_finite() || !most.is_finite() {
         return String::new();
     }
     let most = most.max(least + 1.0);
-    let x = |level: f64| NAME + (level - least) / (most - least) * (WIDTH - NAME - FIGURE);
+    let least = least.max(most - DECADES);
+    let x = |level: f64| names + (level - least) / (most - least) * (WIDTH - names - FIGURE);
     let bottom = rows.len() as f64 * ROW + 2.0;
     let mut body = String::new();
     for power in decades((least, most)) {
@@ -268,9 +290,19 @@ pub(super) fn rows(rows: &[Row]) -> String {
     }
     for (number, row) in rows.iter().enumerate() {
         let y = number as f64 * ROW;
-        text(&mut body, 0.0, y + 12.0, "start", &row.name);
+        text(&mut body, INSET, y + 12.0, "start", &row.name);
         // Nothing is left of everything.
-        let at = x(row.share.log10().max(least));
+        let place = |share: f64| x(share.log10().max(least));
+        if let Some((low, high)) = row.range {
+            let _ = write!(
+                body,
+                "<path class=\"whisker\" d=\"M{:.1} {:.1}H{:.1}\"/>",
+                place(low),
+                y + 8.0,
+                place(high),
+            );
+        }
+        let at = place(row.share);
         let _ = write!(
             body,
             "<circle class=\"s{}\" cx=\"{at:.1}\" cy=\"{:.1}\" r=\"4.5\"/>",
@@ -282,38 +314,49 @@ pub(super) fn rows(rows: &[Row]) -> String {
             WIDTH,
             y + 12.0,
             "end",
-            &number::percent(row.share),
+            &number::fine_percent(row.share),
         );
     }
     frame(bottom + 18.0, &body)
 }
 
-/// Shares over time, which has so many of a unit.
-pub(super) fn timelines(lines: &[Line], length: f64, unit: &str) -> String {
+/// Shares over time, which has so many of a unit, and what happened meanwhile.
+pub(super) fn timelines(lines: &[Line], marks: &[Mark], length: f64, unit: &str) -> String {
     let values = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
     let most = values.fold(0.0, f64::max);
     if most <= 0.0 || length <= 0.0 {
         return String::new();
     }
     let step = tick_step(most);
-    let axes = Axes {
-        x: (0.0, length),
-        y: (0.0, (most / step).ceil() * step),
-    };
+    let top = (most / step).ceil() * step;
     let ticks =
         |most: f64, step: f64| (0..=(most / step).round() as u32).map(move |n| f64::from(n) * step);
+    let y_ticks: Vec<(f64, String)> = ticks(top, step)
+        .map(|share| (share, number::percent(share)))
+        .collect();
+    let axes = Axes {
+        x: (0.0, length),
+        y: (0.0, top),
+        left: room_for(&y_ticks),
+    };
     let x_step = tick_step(length);
     let x_ticks: Vec<(f64, String)> = ticks((length / x_step).floor() * x_step, x_step)
         .map(|time| (time, format!("{} {unit}", (time * 100.0).round() / 100.0)))
         .collect();
-    let y_ticks: Vec<(f64, String)> = ticks(axes.y.1, step)
-        .map(|share| (share, number::percent(share)))
-        .collect();
     let mut body = axes.grid(&x_ticks, &y_ticks);
+    for mark in marks {
+        body += &axes.mark(mark);
+    }
     for line in lines {
         body += &axes.line(line);
     }
     frame(HEIGHT, &body)
+}
+
+/// Left of an axis with these names.
+fn room_for(ticks: &[(f64, String)]) -> f64 {
+    let longest = ticks.iter().map(|(_, name)| name.chars().count()).max();
+    LEFT.max(longest.unwrap_or_default() as f64 * CHARACTER + 8.0)
 }
 
 /// One, two or five times a power of ten, so that there are about five ticks.
@@ -328,12 +371,14 @@ fn tick_step(most: f64) -> f64 {
 struct Axes {
     x: (f64, f64),
     y: (f64, f64),
+    /// Where the lower end of `x` is.
+    left: f64,
 }
 
 impl Axes {
     fn x(&self, value: f64) -> f64 {
         let share = (value - self.x.0) / (self.x.1 - self.x.0);
-        LEFT + share * (WIDTH - LEFT - RIGHT)
+        self.left + share * (WIDTH - self.left - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -343,14 +388,15 @@ impl Axes {
 
     fn grid(&self, x_ticks: &[(f64, String)], y_ticks: &[(f64, String)]) -> String {
         let mut body = String::new();
+        let left = self.left;
         for (value, name) in y_ticks {
             let y = self.y(*value);
             let _ = write!(
                 body,
-                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{:.1}\"/>",
+                "<path class=\"grid\" d=\"M{left} {y:.1}H{:.1}\"/>",
                 WIDTH - RIGHT
             );
-            text(&mut body, LEFT - 5.0, y + 4.0, "end", name);
+            text(&mut body, left - 5.0, y + 4.0, "end", name);
         }
         for (value, name) in x_ticks {
             let x = self.x(*value);
@@ -362,7 +408,7 @@ impl Axes {
             // The outermost names stay inside, and clear of the lowest one of the other axis.
             let (x, anchor) = if x > WIDTH - RIGHT - 10.0 {
                 (WIDTH, "end")
-            } else if x < LEFT + 10.0 {
+            } else if x < left + 10.0 {
                 (x, "start")
             } else {
                 (x, "middle")
@@ -370,6 +416,21 @@ impl Axes {
             text(&mut body, x, HEIGHT - BOTTOM + 18.0, anchor, name);
         }
         body
+    }
+
+    /// A line from top to bottom with its word beside it: on the side where there is room.
+    fn mark(&self, mark: &Mark) -> String {
+        let x = self.x(mark.at);
+        let (place, anchor) = match x < WIDTH * 0.85 {
+            true => (x - 3.0, "end"),
+            false => (x + 3.0, "start"),
+        };
+        format!(
+            "<path class=\"mark\" d=\"M{x:.1} {TOP}V{:.1}\"/><text class=\"of-mark\" x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            HEIGHT - BOTTOM,
+            TOP + 9.0,
+            escape(mark.label),
+        )
     }
 
     fn line(&self, line: &Line) -> String {
@@ -431,6 +492,7 @@ mod tests {
             name: name.to_owned(),
             series: 7,
             share,
+            range: (share > 0.05).then_some((share / 2.0, share)),
         };
         let svg = rows(&[row("a < b", 0.1), row("c", 0.01), row("d", 0.0)]);
         assert!(
@@ -441,7 +503,11 @@ mod tests {
             let dot = format!("<circle class=\"s1\" cx=\"{x}\"");
             assert_eq!(svg.matches(&dot).count(), many, "{svg}");
         }
+        assert_eq!(svg.matches("class=\"whisker\"").count(), 1);
         assert_eq!(rows(&[row("d", 0.0)]), "");
+        let far = rows(&[row("a", 0.5), row("b", 1e-7)]);
+        assert_eq!(far.matches("class=\"grid\"").count(), 5, "{far}");
+        assert!(far.contains("<circle class=\"s1\" cx=\"128.0\""), "{far}");
     }
 
     #[test]
@@ -472,6 +538,25 @@ mod tests {
     }
 
     #[test]
+    fn large_figures_and_marks_have_room() {
+        let line = Line {
+            series: 0,
+            points: vec![(0.0, 0.0), (90.0, 111.0)],
+        };
+        let spike = Mark {
+            at: 45.0,
+            label: "spike",
+        };
+        let svg = timelines(&[line], &[spike], 90.0, "min");
+        assert!(svg.contains("spike</text>"), "{svg}");
+        // Seven characters of seven and a half units each, and a little.
+        assert!(
+            svg.contains("<text x=\"55.5\"") && svg.contains("15000 %"),
+            "{svg}"
+        );
+    }
+
+    #[test]
     fn ticks_are_round_numbers() {
         for (most, step) in [(10.0, 2.0), (1.0, 0.2), (0.37, 0.1), (23.0, 5.0)] {
             let found = tick_step(most);
@@ -481,7 +566,7 @@ mod tests {
 
     #[test]
     fn nothing_gives_nothing() {
-        assert_eq!(timelines(&[], 1.0, "s"), "");
+        assert_eq!(timelines(&[], &[], 1.0, "s"), "");
         assert_eq!(rows(&[]), "");
         assert_eq!(run_lengths(&[]), "");
         assert_eq!(quantiles(&[]), "");

@@ -4,6 +4,10 @@
 const NOTES_OPEN: usize = 3;
 /// Of more characters than these no figure is.
 const FIGURE_MAX: usize = 28;
+/// Notes on a terminal take lines of at most so many characters.
+const LINE: usize = 100;
+/// A heading that takes several lines may be so wide.
+const HEADING: usize = 5;
 
 /// Rows of text under a heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,35 +42,61 @@ impl Table {
 
     /// Aligned with spaces.
     pub fn text(&self) -> String {
-        let width = |column: usize| {
-            let cells = self.rows.iter().map(|row| row[column].chars().count());
-            cells.chain([self.head[column].chars().count()]).max()
-        };
-        let widths: Vec<usize> = (0..self.head.len()).filter_map(width).collect();
-        let line = |cells: &mut dyn Iterator<Item = &str>| {
-            let mut line = String::new();
-            for (column, (cell, width)) in cells.zip(&widths).enumerate() {
-                let space = " ".repeat(width - cell.chars().count());
-                if is_name(&self.head[column]) {
-                    line.push_str(cell);
-                    line.push_str(&space);
-                } else {
-                    line.push_str(&space);
-                    line.push_str(cell);
-                }
-                line.push_str("  ");
-            }
-            line.trim_end().to_owned() + "\n"
-        };
+        self.aligned(usize::MAX, |name| name.chars().count())
+    }
+
+    /// The same as narrow as can be: headings take several lines where they are wider than their figures, and notes do.
+    pub fn narrow_text(&self) -> String {
+        let words = |name: &str| name.split(' ').map(|word| word.chars().count()).max();
+        let least = |name: &str| name.chars().count().min(HEADING);
+        self.aligned(LINE - 2, |name| {
+            words(name).unwrap_or_default().max(least(name))
+        })
+    }
+
+    /// `least`: what a heading takes at least.
+    fn aligned(&self, notes_width: usize, least: impl Fn(&str) -> usize) -> String {
+        let widths: Vec<usize> = (0..self.head.len())
+            .map(|column| {
+                let cells = self.rows.iter().map(|row| row[column].chars().count());
+                let figures = cells.max().unwrap_or_default();
+                figures.max(least(&self.head[column]))
+            })
+            .collect();
+        let heads = self.head.iter().zip(&widths);
+        let heads: Vec<Vec<String>> = heads.map(|(name, width)| wrapped(name, *width)).collect();
+        let height = heads.iter().map(Vec::len).max().unwrap_or_default();
         let mut text = format!("{}\n", self.title);
-        text += &line(&mut self.head.iter().map(String::as_str));
+        for line in 0..height {
+            // They stand on the figures.
+            let part = |head: &Vec<String>| match (line + head.len()).checked_sub(height) {
+                Some(line) => head[line].clone(),
+                None => String::new(),
+            };
+            let parts: Vec<String> = heads.iter().map(part).collect();
+            text += &self.line(&parts, &widths);
+        }
         for row in &self.rows {
-            text += &line(&mut row.iter().map(String::as_str));
+            text += &self.line(row, &widths);
         }
         for note in &self.notes {
-            text += &format!("  {note}\n");
+            for line in wrapped(note, notes_width) {
+                text += &format!("  {line}\n");
+            }
         }
         text
+    }
+
+    fn line(&self, cells: &[String], widths: &[usize]) -> String {
+        let mut line = String::new();
+        for ((name, cell), width) in self.head.iter().zip(cells).zip(widths) {
+            let space = " ".repeat(width - cell.chars().count());
+            match is_name(name) {
+                true => line += &format!("{cell}{space}  "),
+                false => line += &format!("{space}{cell}  "),
+            }
+        }
+        line.trim_end().to_owned() + "\n"
     }
 
     /// As GitHub has it.
@@ -76,13 +106,12 @@ impl Table {
             format!("| {} |\n", cells.join(" | "))
         };
         let mut text = format!("**{}**\n\n", self.title);
-        text += &line(&mut self.head.iter().cloned());
-        text += &line(
-            &mut self
-                .head
-                .iter()
-                .map(|name| if is_name(name) { "---" } else { "---:" }.to_owned()),
-        );
+        if !self.head.is_empty() {
+            text += &line(&mut self.head.iter().cloned());
+            let rules = self.head.iter();
+            let rule = |name: &String| if is_name(name) { "---" } else { "---:" }.to_owned();
+            text += &line(&mut rules.map(rule));
+        }
         for row in &self.rows {
             text += &line(&mut row.iter().map(|cell| cell.replace('|', "\\|")));
         }
@@ -123,6 +152,21 @@ impl Table {
     }
 }
 
+/// Lines of at most so many characters, if no word is longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Names of columns.
 pub(super) fn head(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -132,12 +176,24 @@ pub(super) fn head(names: &[&str]) -> Vec<String> {
 fn is_name(column: &str) -> bool {
     matches!(
         column,
-        "row" | "load" | "subject" | "left" | "right" | "size" | "verdict" | "met"
+        "row"
+            | "load"
+            | "policy"
+            | "by"
+            | "subject"
+            | "left"
+            | "right"
+            | "size"
+            | "verdict"
+            | "met"
     )
 }
 
 fn class(column: &str) -> &'static str {
-    if is_name(column) {
+    if column == "policy" {
+        // Stays in sight where the table is wider than the screen.
+        " class=\"name kept\""
+    } else if is_name(column) {
         " class=\"name\""
     } else {
         ""
@@ -184,6 +240,18 @@ mod tests {
             a < b | c         12     –\n\
             µ               1234     –\n  So it is.\n";
         assert_eq!(example().text(), expected);
+    }
+
+    #[test]
+    fn long_headings_and_notes_are_wrapped() {
+        let mut table = example();
+        table.head[1] = "nanoseconds per packet".to_owned();
+        table.notes = vec!["word ".repeat(30).trim_end().to_owned()];
+        let text = table.narrow_text();
+        let expected = "           nanoseconds\nload        per packet  loss\n";
+        assert!(text.starts_with(&format!("Costs\n{expected}")), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= LINE));
+        assert_eq!(text.matches("word").count(), 30);
     }
 
     #[test]

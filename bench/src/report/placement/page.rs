@@ -1,13 +1,16 @@
 //! Simulations of placement as a page that needs nothing else.
 
+use placement::incidents::{self, Verdict};
 use placement::outcome::{Outcome, Point};
 use placement::policy::{Family, named};
-use placement::run::Report;
+use placement::run::{Facts, Report};
 use placement::timing::Timings;
 
 use super::super::page::{document, section};
-use super::super::plot::{self, Line, Row};
-use super::super::table::escape;
+use super::super::plot::{self, Line, Mark, Row};
+use super::super::table::{Table, escape};
+use super::simulated::{mean, range};
+use super::{Of, Simulated, world};
 
 /// Kinds of rules, each with its colour.
 const FAMILIES: [(Family, &str); 4] = [
@@ -30,67 +33,94 @@ const SHOWN: [&str; 8] = [
 const SHOWN_MAX: usize = 5;
 
 /// The whole page. `command` is what was typed.
-pub fn page(report: &Report, timings: &[Timings], command: &str) -> String {
-    let mut body = format!(
-        "<h1>Placement, simulated</h1>\n<dl><dt>Command</dt><dd><code>{}</code></dd></dl>\n",
-        escape(command)
-    );
-    body += &dots(report);
-    body += &over_time(report);
-    for table in super::tables(report, timings) {
+pub fn page(found: &Simulated, timings: &[Vec<Timings>], command: &str) -> String {
+    let mut facts = vec![("Command", format!("<code>{}</code>", escape(command)))];
+    let sentences = world::sentences(found).into_iter();
+    facts.extend(sentences.map(|(name, text)| (name, escape(&text))));
+    let found = found.whole();
+    let mut body = top(&facts);
+    body += &dots(&found);
+    if let Some(world) = found.worlds.first() {
+        body += &over_time(world, found.worlds.len());
+    }
+    for table in super::results(&found, timings) {
         body += &table.html();
     }
     document(&body)
 }
 
-fn dots(report: &Report) -> String {
-    type Of = fn(&Outcome) -> f64;
-    let plots: [(&str, Of); 4] = [
-        ("Participant-minutes on nodes above 100 %, of all", |one| {
-            one.overload_minutes[1] / one.minutes.max(1.0)
-        }),
-        ("Participant-minutes above 80 %, of all", |one| {
-            one.overload_minutes[0] / one.minutes.max(1.0)
-        }),
-        ("People who ever were above 100 %", |one| {
-            one.hot_participants[1]
-        }),
-        ("People who ever were above 80 %", |one| {
-            one.hot_participants[0]
-        }),
+/// The accidents of the field as a page.
+pub fn incidents_page(verdicts: &[Verdict], command: &str) -> String {
+    let mut facts = vec![("Command", format!("<code>{}</code>", escape(command)))];
+    let all = incidents::all().into_iter();
+    facts.extend(all.map(|one| (one.name, escape(&format!("{}.", one.about)))));
+    let table = Table {
+        // What they are stands at the top.
+        notes: vec![super::of_accidents()],
+        ..super::incidents(verdicts)
+    };
+    document(&(top(&facts) + &table.html()))
+}
+
+fn top(facts: &[(&str, String)]) -> String {
+    let list = facts.iter();
+    let list: Vec<String> = list
+        .map(|(name, text)| format!("<dt>{name}</dt><dd>{text}</dd>"))
+        .collect();
+    format!(
+        "<h1>Placement, simulated</h1>\n<dl>{}</dl>\n",
+        list.concat()
+    )
+}
+
+fn dots(found: &Simulated) -> String {
+    let titles = [
+        "Participant-minutes on nodes above 80 %, of all",
+        "Participant-minutes above 100 %, of all",
+        "People who ever were above 80 %",
+        "People who ever were above 100 %",
     ];
-    let plots = plots.map(|(title, of)| {
-        let mut rows: Vec<Row> = report
-            .outcomes
-            .iter()
-            .map(|one| row(one, of(one)))
-            .collect();
-        rows.sort_by(|a, b| a.share.total_cmp(&b.share));
-        figure(title, &plot::rows(&rows))
-    });
+    let plots = titles
+        .iter()
+        .zip(super::OVERLOAD)
+        .map(|(title, (_, figure))| {
+            let policies = found.policies().into_iter();
+            let mut rows: Vec<Row> = policies.map(|name| row(found, name, figure)).collect();
+            rows.sort_by(|a, b| a.share.total_cmp(&b.share));
+            self::figure(title, &plot::rows(&rows))
+        });
+    let plots: Vec<String> = plots.collect();
     let kinds = FAMILIES.map(|(_, name)| name);
+    let seeds = match found.worlds.len() {
+        0 | 1 => "",
+        _ => " Dots are means of all seeds, lines go from the least to the most.",
+    };
+    let about = "Left is good; the scale is logarithmic. All rules met the same sessions and the same failures on the same nodes.";
     section(
-        "Who is on overloaded nodes",
-        "Left is good; the scale is logarithmic. All rules met the same sessions and the same failures on the same nodes.",
+        "At a glance",
+        &format!("{about}{seeds}"),
         &kinds,
         &plots.concat(),
     )
 }
 
-fn row(outcome: &Outcome, share: f64) -> Row {
-    let family = named(&outcome.policy).map(|entry| entry.family);
+fn row(found: &Simulated, policy: &str, figure: Of) -> Row {
+    let family = named(policy).map(|entry| entry.family);
     let kind = FAMILIES.iter().position(|(one, _)| Some(*one) == family);
+    let shares: Vec<f64> = found.of(policy).into_iter().map(figure).collect();
     Row {
-        name: outcome.policy.clone(),
+        name: policy.to_owned(),
         series: kind.unwrap_or_default(),
-        share,
+        share: mean(&shares),
+        range: (shares.len() > 1).then(|| range(&shares)),
     }
 }
 
-fn over_time(report: &Report) -> String {
+fn over_time(report: &Report, seeds: usize) -> String {
     let ran = |name: &&str| report.outcomes.iter().find(|one| one.policy == *name);
     let shown: Vec<&Outcome> = SHOWN.iter().filter_map(ran).take(SHOWN_MAX).collect();
     let minutes = report.facts.span_seconds as f64 / 60.0;
+    let marks = marks(&report.facts);
     type Of = fn(&Point) -> f64;
     let plots: [(&str, Of); 4] = [
         ("Load that 99 of 100 nodes are below", |point| point.p99),
@@ -108,15 +138,25 @@ fn over_time(report: &Report) -> String {
                 .collect(),
         });
         let lines: Vec<Line> = lines.collect();
-        figure(title, &plot::timelines(&lines, minutes, "min"))
+        figure(title, &plot::timelines(&lines, &marks, minutes, "min"))
     });
     let names: Vec<&str> = shown.iter().map(|one| one.policy.as_str()).collect();
-    section(
-        "Over time",
-        "Spikes of arrivals come after a sixth and after five sixths of the time; a rack is lost a few minutes after the second.",
-        &names,
-        &plots.concat(),
-    )
+    let dashed = "Dashed: spikes of arrivals, and the loss of a rack.";
+    let about = match seeds {
+        0 | 1 => dashed.to_owned(),
+        _ => format!("With seed {}. {dashed}", report.facts.seed),
+    };
+    section("Over time", &about, &names, &plots.concat())
+}
+
+fn marks(facts: &Facts) -> Vec<Mark> {
+    let mark = |at: u64, label: &'static str| Mark {
+        at: at as f64 / 60.0,
+        label,
+    };
+    let spikes = facts.spikes.iter().map(|(at, _)| mark(*at, "spike"));
+    let racks = facts.rack_lost.iter().map(|at| mark(*at, "rack"));
+    spikes.chain(racks).collect()
 }
 
 /// Nothing where there is no plot.
@@ -129,15 +169,12 @@ fn figure(title: &str, plot: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::example;
+    use super::super::tests::{example, of_two_seeds};
     use super::*;
 
-    #[test]
-    fn the_page_has_everything_and_needs_nothing() {
-        let (mut report, timings) = example();
-        report.facts.span_seconds = 5400;
-        for outcome in &mut report.outcomes {
-            outcome.minutes = 100_000.0;
+    /// With points over time, as a run has them.
+    fn with_points(mut found: Simulated) -> Simulated {
+        for outcome in found.worlds.iter_mut().flat_map(|one| &mut one.outcomes) {
             outcome.series = (0..10)
                 .map(|step| Point {
                     at: step * 30,
@@ -146,15 +183,24 @@ mod tests {
                 })
                 .collect();
         }
-        let page = page(&report, &timings, "placement --seed '<1>'");
+        found
+    }
+
+    #[test]
+    fn the_page_has_everything_and_needs_nothing() {
+        let (found, timings) = example();
+        let page = page(&with_points(found), &timings, "placement --seed '<1>'");
         for part in [
             "prefers-color-scheme: dark",
             "&lt;1&gt;",
+            "<dt>Nodes</dt><dd>10\u{202f}000;",
             "this scheduler",
-            "1.2 %",
+            "1.23 %",
             "Load of the fullest node",
             "80 min",
             "Predicted peaks",
+            ">spike</text>",
+            ">rack</text>",
         ] {
             assert!(page.contains(part), "{part} is missing");
         }
@@ -164,5 +210,19 @@ mod tests {
         // Nobody was above 80 % at any of the moments.
         assert!(!page.contains("<figcaption>People on nodes above 80 %"));
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+        assert!(!page.contains("class=\"whisker\""), "one seed has no range");
+    }
+
+    #[test]
+    fn several_seeds_have_ranges_and_one_shows_time() {
+        let page = page(&with_points(of_two_seeds()), &[], "placement --seeds 2");
+        for part in ["class=\"whisker\"", "With seed 3.", "8.47 [3.39–13.6]"] {
+            assert!(page.contains(part), "{part} is missing");
+        }
+    }
+
+    #[test]
+    fn what_did_not_happen_is_not_marked() {
+        assert!(marks(&Facts::default()).is_empty());
     }
 }
