@@ -3,6 +3,7 @@
 mod choice;
 mod placement;
 mod session;
+mod terminal;
 mod unused;
 
 use std::ffi::OsString;

@@ -18,8 +18,8 @@ use placement::run::{PEAK_LOAD, Plan};
 use placement::timing::Timings;
 use placement::workload::{SPIKE, Scale};
 
-use super::Running;
-use crate::report::{self, placement::Simulated};
+use super::{Running, terminal};
+use crate::report::{self, Table, placement::Simulated};
 use crate::runner::interruption;
 use files::Output;
 use simulate::simulate;
@@ -36,6 +36,8 @@ const SESSIONS_MAX: u32 = 10_000_000;
 const SPAN_MIN: u64 = 6 * SPIKE;
 /// A rule takes about so long for a million sessions on ten thousand nodes, s: from 40 to 400 on one processor of 2024.
 const SECONDS_A_MILLION: f64 = 150.0;
+/// Sentences take lines of at most so many characters.
+const LINE: usize = 100;
 /// How programs end that were interrupted: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -183,12 +185,17 @@ pub(super) fn show_kept(
 
 fn print(found: &Simulated, timings: &[Vec<Timings>], markdown: bool) -> anyhow::Result<()> {
     let tables = report::placement::tables(found, timings);
-    let text = match markdown {
-        true => report::Table::markdown,
-        false => report::Table::narrow_text,
+    let text = |table: &Table| match markdown {
+        true => table.markdown(),
+        false => table.narrow_text(width()),
     };
     let texts: Vec<String> = tables.iter().map(text).collect();
     show(&texts.join("\n"))
+}
+
+/// Of lines on standard output: longer ones than these nobody likes to read.
+fn width() -> usize {
+    terminal::width(io::stdout()).map_or(LINE, |width| width.min(LINE))
 }
 
 /// Text on standard output, as far as anybody reads it.
@@ -204,7 +211,7 @@ fn show(text: &str) -> anyhow::Result<()> {
 /// Shows what the accidents of the field come to.
 fn replay(plan: &Plan, files: Files) -> anyhow::Result<ExitCode> {
     let verdicts = incidents::judge(&plan.policies, plan.scale.seed);
-    let shown = show(&report::placement::incidents(&verdicts).narrow_text());
+    let shown = show(&report::placement::incidents(&verdicts).narrow_text(width()));
     if let Some(file) = files.json {
         file.write(&serde_json::to_string_pretty(&verdicts)?)?;
     }

@@ -378,7 +378,7 @@ pub(super) mod tests {
     fn texts(found: &Simulated, timings: &[Vec<Timings>]) -> String {
         tables(found, timings)
             .iter()
-            .map(Table::narrow_text)
+            .map(|table| table.narrow_text(100))
             .collect()
     }
 

@@ -4,8 +4,8 @@
 const NOTES_OPEN: usize = 3;
 /// Of more characters than these no figure is.
 const FIGURE_MAX: usize = 28;
-/// Notes on a terminal take lines of at most so many characters.
-const LINE: usize = 100;
+/// Before notes.
+const INDENT: &str = "  ";
 /// A heading that takes several lines may be so wide.
 const HEADING: usize = 5;
 
@@ -45,11 +45,12 @@ impl Table {
         self.aligned(usize::MAX, |name| name.chars().count())
     }
 
-    /// The same as narrow as can be: headings take several lines where they are wider than their figures, and notes do.
-    pub fn narrow_text(&self) -> String {
+    /// The same as narrow as can be: headings take several lines where they are wider than their figures, and notes where they have
+    /// more than so many characters.
+    pub fn narrow_text(&self, width: usize) -> String {
         let words = |name: &str| name.split(' ').map(|word| word.chars().count()).max();
         let least = |name: &str| name.chars().count().min(HEADING);
-        self.aligned(LINE - 2, |name| {
+        self.aligned(width.saturating_sub(INDENT.len()), |name| {
             words(name).unwrap_or_default().max(least(name))
         })
     }
@@ -81,7 +82,7 @@ impl Table {
         }
         for note in &self.notes {
             for line in wrapped(note, notes_width) {
-                text += &format!("  {line}\n");
+                text += &format!("{INDENT}{line}\n");
             }
         }
         text
@@ -247,10 +248,10 @@ mod tests {
         let mut table = example();
         table.head[1] = "nanoseconds per packet".to_owned();
         table.notes = vec!["word ".repeat(30).trim_end().to_owned()];
-        let text = table.narrow_text();
+        let text = table.narrow_text(60);
         let expected = "           nanoseconds\nload        per packet  loss\n";
         assert!(text.starts_with(&format!("Costs\n{expected}")), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= LINE));
+        assert!(text.lines().all(|line| line.chars().count() <= 60));
         assert_eq!(text.matches("word").count(), 30);
     }
 

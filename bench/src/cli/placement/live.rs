@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use placement::run::{Plan, Progress};
 
+use super::super::terminal;
+
 /// Where lines stay, progress is told after so long; where one changes, after so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 const FRAME: Duration = Duration::from_millis(200);
@@ -53,7 +55,12 @@ impl Live {
         }
         self.told = Some(Instant::now());
         match is_terminal {
-            true => eprint!("\r\x1b[K{}", self.line()),
+            true => {
+                // What is too long would leave lines behind.
+                let width = terminal::width(std::io::stderr()).unwrap_or(usize::MAX);
+                let line: String = self.line().chars().take(width - 1).collect();
+                eprint!("\r\x1b[K{line}");
+            }
             false => eprintln!("{}", self.line()),
         }
         let _ = std::io::stderr().flush();
