@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use placement::incidents;
 use placement::policy::{self, Entry};
 use placement::run::{PEAK_LOAD, Plan};
 use placement::timing::Timings;
@@ -22,7 +21,7 @@ use super::{Running, terminal};
 use crate::report::{self, Table, placement::Simulated};
 use crate::runner::interruption;
 use files::Output;
-use simulate::simulate;
+use simulate::{accidents, simulate};
 
 /// What is simulated, if nothing is said.
 const NODES: u32 = 500;
@@ -141,8 +140,7 @@ pub(super) fn perform(options: &Options, running: &Running) -> anyhow::Result<Ex
     }
     let (found, timings) = simulate(&plans, reference(options), interruption()?);
     if found.worlds.is_empty() {
-        eprintln!("ringcast-bench: interrupted before a policy was through; no file is written");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(nothing());
     }
     // Tables first: a disk that is full meanwhile takes files only. And whoever reads tables no more may want files.
     let shown = print(&found, &timings, false);
@@ -162,6 +160,11 @@ pub(super) fn perform(options: &Options, running: &Running) -> anyhow::Result<Ex
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn nothing() -> ExitCode {
+    eprintln!("ringcast-bench: interrupted before anything was through; no file is written");
+    ExitCode::from(INTERRUPTED)
 }
 
 /// What a file of an earlier simulation says; none where it is of something else.
@@ -210,7 +213,9 @@ fn show(text: &str) -> anyhow::Result<()> {
 
 /// Shows what the accidents of the field come to.
 fn replay(plan: &Plan, files: Files) -> anyhow::Result<ExitCode> {
-    let verdicts = incidents::judge(&plan.policies, plan.scale.seed);
+    let Some(verdicts) = accidents(plan, interruption()?) else {
+        return Ok(nothing());
+    };
     let shown = show(&report::placement::incidents(&verdicts).narrow_text(width()));
     if let Some(file) = files.json {
         file.write(&serde_json::to_string_pretty(&verdicts)?)?;

@@ -6,6 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use placement::incidents::{self, Verdict};
 use placement::outcome::Outcome;
 use placement::run::{Facts, Plan, Progress, Report, run};
 use placement::timing::Timings;
@@ -44,6 +45,20 @@ pub(super) fn simulate(
     let whole = |(world, plan): (&Report, &Plan)| world.outcomes.len() == plan.policies.len();
     found.partial = found.worlds.len() < plans.len() || !found.worlds.iter().zip(plans).all(whole);
     (found, timings)
+}
+
+/// What accidents of the field come to; none if somebody does not wait.
+pub(super) fn accidents(plan: &Plan, over: &AtomicBool) -> Option<Vec<Verdict>> {
+    let (policies, seed) = (plan.policies.clone(), plan.scale.seed);
+    let judging = thread::spawn(move || incidents::judge(&policies, seed));
+    while !judging.is_finished() {
+        if over.load(Ordering::Relaxed) {
+            return None;
+        }
+        thread::sleep(POLL);
+    }
+    let judged = judging.join();
+    Some(judged.unwrap_or_else(|cause| panic::resume_unwind(cause)))
 }
 
 /// Runs that nobody waits for any more end with the process.
@@ -126,5 +141,8 @@ mod tests {
         let over = AtomicBool::new(true);
         let (found, timings) = simulate(&[plan(1)], "ours".to_owned(), &over);
         assert!(found.partial && found.worlds.is_empty() && timings.is_empty());
+        assert!(accidents(&plan(1), &over).is_none());
+        over.store(false, Ordering::Relaxed);
+        assert!(accidents(&plan(1), &over).is_some());
     }
 }
