@@ -10,7 +10,7 @@ use bench::report::placement::Simulated;
 
 /// A world of a moment.
 const SMALL: &str =
-    "placement --nodes 10 --sessions 300 --span 6min --policies random,ours --threads 1";
+    "placement --nodes 10 --sessions 300 --span 10min --policies random,ours --threads 1";
 
 fn command(words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringcast-bench"));
@@ -124,13 +124,17 @@ fn seeds_are_compared_and_the_same_again() {
 fn accidents_have_a_page() {
     let folder = folder("incidents");
     let page = folder.join("x.html");
-    let words = "placement --incidents --policies jitsi,ours --html";
-    let (output, printed, told) = bench(&format!("{words} {}", page.display()));
+    let json = folder.join("x.json");
+    let files = format!("--html {} --json {}", page.display(), json.display());
+    let words = format!("placement --incidents --policies jitsi,ours {files}");
+    let (output, printed, told) = bench(&words);
     assert_eq!(output.status.code(), Some(0), "{told}");
     let text = fs::read_to_string(&page).expect("it was written");
     for part in ["Accidents of the field", "* 1.74", "92 people join one"] {
         assert!(text.contains(part) && printed.contains(part), "{printed}");
     }
+    let (_, again, told) = bench(&format!("table {}", json.display()));
+    assert_eq!(again, printed, "{told}");
     fs::remove_dir_all(&folder).expect("it is there");
 }
 

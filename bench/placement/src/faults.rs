@@ -9,21 +9,21 @@ use crate::workload::Scale;
 const MTBF: f64 = 30.0 * 86_400e3;
 /// In small worlds too some must fail.
 const FAILURES_MIN: u32 = 2;
-/// Nodes in a rack.
-pub const RACK: u32 = 40;
+/// So many nodes of a hundred are in the rack that is lost: one of 40 where there are 2000.
+const RACK: u32 = 2;
 /// A node that died is back after so long, ms.
 const REPAIR: u64 = 300_000;
 /// So many nodes of a hundred are drained for an upgrade, in waves; are drained for good; come anew.
-const UPGRADED: u32 = 5;
+const UPGRADED: u32 = 20;
 const DRAINED: u32 = 2;
 const ADDED: u32 = 2;
 /// Waves of an upgrade.
-const WAVES: u64 = 5;
+const WAVES: u64 = 8;
 /// A drained node ends after so long at the latest, ms; who is left then must come again elsewhere.
 const DRAIN: u64 = 15 * 60_000;
 /// A node that is upgraded is away for so long, ms.
 const RESTART: u64 = 60_000;
-/// Of so many nodes a third is twice as large.
+/// So many nodes are twice as large, unless all are of one size.
 const LARGE: f64 = 1.0 / 3.0;
 
 /// Something happens to a node.
@@ -64,11 +64,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Nodes of two sizes to whom nothing happens.
+    /// Nodes to whom nothing happens.
     pub fn none(scale: Scale) -> Self {
         let mut rng = Rng::from_number(scale.seed ^ 0xfa17);
         Self {
-            sizes: (0..scale.nodes).map(|_| size(&mut rng)).collect(),
+            sizes: sizes(scale, scale.nodes, &mut rng),
             at_start: scale.nodes,
             ..Self::default()
         }
@@ -80,7 +80,7 @@ impl Faults {
         let Scale { nodes, span, .. } = scale;
         let added = nodes * ADDED / 100;
         let mut drawn = Self {
-            sizes: (0..nodes + added).map(|_| size(&mut rng)).collect(),
+            sizes: sizes(scale, nodes + added, &mut rng),
             at_start: nodes,
             ..Self::default()
         };
@@ -113,10 +113,10 @@ impl Faults {
         drawn
     }
 
-    /// Up to six minutes after the second spike began, when the load is highest.
+    /// Between the spikes, when little else changes: what comes is of the loss. Where there are few nodes it is one of them.
     fn lose_rack(&mut self, scale: Scale, free: &mut Vec<u32>) {
-        let lost = 0..RACK.min(scale.nodes / 10);
-        let at = scale.span * 5 / 6 + (scale.span / 24).min(360_000);
+        let lost = 0..(scale.nodes * RACK / 100).max(u32::from(scale.nodes >= 10));
+        let at = scale.span * 7 / 10;
         free.retain(|node| !lost.contains(node));
         for node in lost.clone() {
             self.fail(at, node);
@@ -141,8 +141,10 @@ impl Faults {
     }
 }
 
-fn size(rng: &mut Rng) -> f64 {
-    if happens(rng, LARGE) { 2.0 } else { 1.0 }
+fn sizes(scale: Scale, many: u32, rng: &mut Rng) -> Vec<f64> {
+    let large = if scale.one_size { 0.0 } else { LARGE };
+    let sizes = (0..many).map(|_| if happens(rng, large) { 2.0 } else { 1.0 });
+    sizes.collect()
 }
 
 fn take(free: &mut Vec<u32>, rng: &mut Rng) -> u32 {
@@ -153,14 +155,25 @@ fn take(free: &mut Vec<u32>, rng: &mut Rng) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::RECURRING;
+
+    const SCALE: Scale = Scale {
+        nodes: 10,
+        sessions: 1,
+        span: 600_000,
+        seed: 1,
+        recurring: RECURRING,
+        one_size: false,
+    };
 
     #[test]
     fn each_kind_happens_and_no_node_has_two_stories() {
         let scale = Scale {
             nodes: 200,
             sessions: 1,
-            span: 5_400_000,
+            span: 9_000_000,
             seed: 4,
+            ..SCALE
         };
         let drawn = Faults::draw(scale);
         let of = |kind: Kind| drawn.faults.iter().filter(move |fault| fault.kind == kind);
@@ -191,8 +204,8 @@ mod tests {
         let drawn = Faults::draw(Scale {
             nodes: 10,
             sessions: 1,
-            span: 600_000,
             seed: 1,
+            ..SCALE
         });
         assert!(drawn.faults.iter().any(|fault| fault.kind == Kind::Dies));
         assert_eq!(drawn.rack_lost.map(|(_, rack)| rack.len()), Some(1));
@@ -200,8 +213,7 @@ mod tests {
             Faults::draw(Scale {
                 nodes: 1,
                 sessions: 1,
-                span: 600_000,
-                seed: 1
+                ..SCALE
             })
             .faults
             .is_empty()

@@ -8,6 +8,7 @@ use scheduler::Hint;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Faults;
+use crate::measure::Since;
 use crate::outcome::Outcome;
 use crate::policy::Entry;
 use crate::timing::Timing;
@@ -240,6 +241,7 @@ impl Incident {
         };
         let setting = Setting {
             span: self.span,
+            since: Since::default(),
             seed,
             unit: self.unit,
             frozen: self.frozen.clone(),
@@ -285,6 +287,7 @@ impl Script {
             at,
             ends: at + STAYS,
             size: joins.len() as u32,
+            peak: joins.len() as u32,
             publishers,
             name: number,
             tenant: 0,

@@ -1,11 +1,14 @@
 //! Counts what happens to nodes and people.
 
-use crate::node::Node;
-use crate::outcome::{HOT, Outcome, Point, Prediction, Quantiles, Recovery};
-use crate::workload::TENANTS;
+use std::collections::VecDeque;
+use std::ops::Range;
 
-/// Loads are counted in steps of a hundredth, up to this.
-const LOAD_MAX: usize = 1000;
+use crate::node::Node;
+use crate::outcome::{HOT, Outcome, Point, Prediction, Quantiles, Recovery, Tenants};
+use crate::workload::{BURSTING, TENANTS};
+
+/// Loads are counted in steps of a hundredth, up to 200: a rule that sends all to one node makes it that full.
+const LOAD_MAX: usize = 20_000;
 const LOAD_STEPS: f64 = 100.0;
 /// Every so many seconds loads are counted, and a point is kept.
 const COUNTED: u64 = 10;
@@ -14,7 +17,16 @@ const POINTS: u64 = 30;
 const IDLE: f64 = 0.02;
 /// So long after the loss of a rack, and before it, s.
 const AFTER: u64 = 300;
-const BEFORE: u64 = 60;
+const BEFORE: usize = 60;
+
+/// Since when what is measured, ms.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Since {
+    /// Everything but requests, and who comes and goes.
+    pub all: u64,
+    /// How tenants fare.
+    pub tenants: u64,
+}
 
 /// What is counted while a world goes on.
 #[derive(Clone, Debug)]
@@ -23,11 +35,17 @@ pub struct Meter {
     pub outcome: Outcome,
     /// Participants who ever were on a hot node.
     pub hot: [u64; 2],
+    since: Since,
+    /// Whoever went before it was measured, or would have if he had been let in.
+    gone: u64,
+    never_in: u64,
     loads: Vec<u64>,
     variations: (f64, u64),
     /// Participant-seconds of each tenant, in all and on hot nodes.
     tenants: Vec<(f64, f64)>,
     rack: Option<Rack>,
+    /// The share of people on overloaded nodes in each second before the rack is lost.
+    lately: VecDeque<f64>,
     predicted: Predicted,
 }
 
@@ -50,22 +68,26 @@ struct Predicted {
 
 impl Meter {
     /// Of a policy of this name.
-    pub fn new(policy: &str) -> Self {
+    pub fn new(policy: &str, since: Since) -> Self {
         Self {
             outcome: Outcome {
                 policy: policy.to_owned(),
                 ..Outcome::default()
             },
             hot: [0; 2],
+            since,
+            gone: 0,
+            never_in: 0,
             loads: vec![0; LOAD_MAX + 1],
             variations: (0.0, 0),
             tenants: vec![(0.0, 0.0); TENANTS as usize],
             rack: None,
+            lately: VecDeque::new(),
             predicted: Predicted::default(),
         }
     }
 
-    /// Looks at all nodes, once a second. Answers which of them are above each bound of [`HOT`].
+    /// Looks at all nodes, once a second. Answers which of them are above each bound of [`HOT`], if it is measured already.
     pub fn second(&mut self, now: u64, nodes: &[Node]) -> [Vec<u32>; 2] {
         let second = now / 1000;
         let mut above = [Vec::new(), Vec::new()];
@@ -73,8 +95,6 @@ impl Meter {
         let mut all = 0;
         for (number, node) in (0..).zip(nodes).filter(|(_, node)| node.up) {
             all += u64::from(node.participants);
-            self.outcome.node_hours += 1.0 / 3600.0;
-            self.outcome.load.max = self.outcome.load.max.max(node.load);
             for (bound, most) in HOT.iter().enumerate() {
                 if node.load > *most && node.participants > 0 {
                     people[bound] += u64::from(node.participants);
@@ -83,23 +103,33 @@ impl Meter {
             }
         }
         let share = people.map(|people| people as f64 / (all as f64).max(1.0));
+        if second.is_multiple_of(POINTS) {
+            self.point(second, nodes, share);
+        }
+        if now < self.since.all {
+            self.gone = self.outcome.people.went;
+            return [Vec::new(), Vec::new()];
+        }
+        self.measure(second, nodes);
         for (minutes, people) in self.outcome.overload_minutes.iter_mut().zip(people) {
             *minutes += people as f64 / 60.0;
         }
         self.look_at_rack(now, share[1]);
-        if second.is_multiple_of(COUNTED) {
-            self.count_loads(second, nodes, share);
-        }
         above
     }
 
-    fn count_loads(&mut self, second: u64, nodes: &[Node], hot: [f64; 2]) {
-        let mut loads: Vec<f64> = nodes
-            .iter()
-            .filter(|node| node.up)
-            .map(|node| node.load)
-            .collect();
-        for load in &loads {
+    fn measure(&mut self, second: u64, nodes: &[Node]) {
+        let loads = loads(nodes);
+        self.outcome.node_hours += loads.len() as f64 / 3600.0;
+        let max = &mut self.outcome.load.max;
+        *max = loads.iter().copied().fold(*max, f64::max);
+        if second.is_multiple_of(COUNTED) {
+            self.count_loads(&loads);
+        }
+    }
+
+    fn count_loads(&mut self, loads: &[f64]) {
+        for load in loads {
             self.loads[((load * LOAD_STEPS).ceil() as usize).min(LOAD_MAX)] += 1;
         }
         let many = (loads.len() as f64).max(1.0);
@@ -109,53 +139,70 @@ impl Meter {
             self.variations.0 += (squares / many).sqrt() / mean;
             self.variations.1 += 1;
         }
-        if second.is_multiple_of(POINTS) && !loads.is_empty() {
-            let at = ((loads.len() - 1) as f64 * 0.99) as usize;
-            let (_, p99, _) = loads.select_nth_unstable_by(at, f64::total_cmp);
-            let p99 = *p99;
-            self.outcome.series.push(Point {
-                at: second,
-                mean,
-                p99,
-                max: loads.iter().copied().fold(0.0, f64::max),
-                hot,
-            });
+    }
+
+    fn point(&mut self, second: u64, nodes: &[Node], hot: [f64; 2]) {
+        let mut loads = loads(nodes);
+        if loads.is_empty() {
+            return;
         }
+        let at = ((loads.len() - 1) as f64 * 0.99) as usize;
+        let (_, p99, _) = loads.select_nth_unstable_by(at, f64::total_cmp);
+        let p99 = *p99;
+        self.outcome.series.push(Point {
+            at: second,
+            mean: loads.iter().sum::<f64>() / loads.len() as f64,
+            p99,
+            max: loads.iter().copied().fold(0.0, f64::max),
+            hot,
+        });
     }
 
-    /// So many of a tenant have been in for so many ms.
-    pub fn attended(&mut self, tenant: u32, people: u32, millis: u64) {
-        let seconds = f64::from(people) * millis as f64 / 1000.0;
-        self.outcome.minutes += seconds / 60.0;
-        self.tenants[tenant as usize].0 += seconds;
+    /// So many of a tenant have been in, in this time, ms.
+    pub fn attended(&mut self, tenant: u32, people: u32, time: Range<u64>) {
+        self.outcome.minutes += seconds(people, &time, self.since.all) / 60.0;
+        self.tenants[tenant as usize].0 += seconds(people, &time, self.since.tenants);
     }
 
-    /// So many participant-ms without a node, since none was given. They are as bad as any on a hot one.
-    pub fn unserved(&mut self, millis: u64) {
-        let minutes = millis as f64 / 60_000.0;
-        let outcome = &mut self.outcome;
-        outcome.minutes += minutes;
-        outcome.unserved_minutes += minutes;
-        for hot in &mut outcome.overload_minutes {
+    /// So many had no node in this time, since none was given. That is as bad as a hot one.
+    pub fn unserved(&mut self, tenant: u32, people: u32, time: Range<u64>) {
+        let minutes = seconds(people, &time, self.since.all) / 60.0;
+        self.outcome.unserved_minutes += minutes;
+        for hot in &mut self.outcome.overload_minutes {
             *hot += minutes;
         }
+        self.tenants[tenant as usize].1 += seconds(people, &time, self.since.tenants);
+        self.attended(tenant, people, time);
     }
 
-    /// A session is given up with those who are in it and those who would have come.
-    pub fn turned_away(&mut self, present: u32, later: u32) {
+    /// A session is given up with those who are in it and those who would have come; it would have ended then, ms. Of these people the
+    /// last `unjudged` were on no hot node yet.
+    pub fn turned_away(&mut self, (present, later): (u32, u32), ends: u64, unjudged: [u32; 2]) {
         let outcome = &mut self.outcome;
         outcome.turned_away += 1;
         outcome.people.came += u64::from(later);
         outcome.people.turned_away += u64::from(present + later);
+        if ends <= self.since.all {
+            self.never_in += u64::from(present + later);
+            return;
+        }
+        for (hot, unjudged) in self.hot.iter_mut().zip(unjudged) {
+            *hot += u64::from(unjudged + later);
+        }
     }
 
     /// So many of a tenant were on a hot node for a second.
-    pub fn suffered(&mut self, tenant: u32, people: u32) {
-        self.tenants[tenant as usize].1 += f64::from(people);
+    pub fn suffered(&mut self, now: u64, tenant: u32, people: u32) {
+        if now >= self.since.tenants {
+            self.tenants[tenant as usize].1 += f64::from(people);
+        }
     }
 
     /// A session that becomes so many streams was expected to become so many.
-    pub fn predicted(&mut self, expected: u32, real: u32) {
+    pub fn predicted(&mut self, now: u64, expected: u32, real: u32) {
+        if now < self.since.all {
+            return;
+        }
         let (expected, real) = (f64::from(expected.max(1)), f64::from(real.max(1)));
         let predicted = &mut self.predicted;
         predicted.sessions += 1;
@@ -183,9 +230,14 @@ impl Meter {
     }
 
     fn look_at_rack(&mut self, now: u64, overloaded: f64) {
-        if let Some(rack) = &mut self.rack
-            && now < rack.lost_at + AFTER * 1000
-        {
+        let Some(rack) = &mut self.rack else {
+            self.lately.push_back(overloaded);
+            if self.lately.len() > BEFORE {
+                self.lately.pop_front();
+            }
+            return;
+        };
+        if now < rack.lost_at + AFTER * 1000 {
             rack.recovery.overloaded = rack.recovery.overloaded.max(overloaded);
         }
     }
@@ -209,20 +261,15 @@ impl Meter {
             max: outcome.load.max,
         };
         outcome.variation = self.variations.0 / (self.variations.1 as f64).max(1.0);
-        let came = (outcome.people.came as f64).max(1.0);
+        let came = ((outcome.people.came - self.gone - self.never_in) as f64).max(1.0);
         outcome.hot_participants = self.hot.map(|hot| hot as f64 / came);
         outcome.fairness = jain(&self.tenants);
-        outcome.recovery = self.rack.map(|rack| {
-            let lost_at = rack.lost_at / 1000;
-            let before = outcome
-                .series
-                .iter()
-                .filter(|point| (lost_at.saturating_sub(BEFORE)..=lost_at).contains(&point.at));
-            Recovery {
-                people: rack.people,
-                overloaded_before: before.map(|point| point.hot[1]).fold(0.0, f64::max),
-                ..rack.recovery
-            }
+        outcome.tenants = tenants(&self.tenants);
+        let before = self.lately.iter().copied().fold(0.0, f64::max);
+        outcome.recovery = self.rack.map(|rack| Recovery {
+            people: rack.people,
+            overloaded_before: before,
+            ..rack.recovery
         });
         let predicted = self.predicted;
         outcome.prediction = (predicted.sessions > 0).then(|| Prediction {
@@ -235,10 +282,32 @@ impl Meter {
     }
 }
 
-/// Jain, Chiu and Hawe, 1984, of the share of each tenant's time that was on hot nodes.
+fn loads(nodes: &[Node]) -> Vec<f64> {
+    let up = nodes.iter().filter(|node| node.up);
+    up.map(|node| node.load).collect()
+}
+
+fn tenants(found: &[(f64, f64)]) -> Tenants {
+    let share = |(all, hot): &(f64, f64)| hot / all.max(1.0);
+    let mut shares: Vec<f64> = found.iter().map(share).collect();
+    shares.sort_unstable_by(f64::total_cmp);
+    Tenants {
+        usual: shares[shares.len() / 2],
+        worst: shares.last().copied().unwrap_or_default(),
+        bursting: share(&found[BURSTING as usize]),
+    }
+}
+
+/// So long until the end of a time as it is measured, for so many people.
+fn seconds(people: u32, time: &Range<u64>, measured_since: u64) -> f64 {
+    let millis = time.end.saturating_sub(time.start.max(measured_since));
+    f64::from(people) * millis as f64 / 1000.0
+}
+
+/// Jain, Chiu and Hawe, 1984, of the share of each tenant's time that was on nodes that are not hot.
 fn jain(tenants: &[(f64, f64)]) -> f64 {
     let there = tenants.iter().filter(|(all, _)| *all > 0.0);
-    let shares: Vec<f64> = there.map(|(all, hot)| hot / all).collect();
+    let shares: Vec<f64> = there.map(|(all, hot)| 1.0 - hot / all).collect();
     let sum: f64 = shares.iter().sum();
     let squares: f64 = shares.iter().map(|share| share * share).sum();
     match squares > 0.0 {
@@ -255,20 +324,31 @@ mod tests {
     fn fairness_is_jains_index() {
         assert_eq!(jain(&[(10.0, 1.0), (100.0, 10.0)]), 1.0);
         assert_eq!(jain(&[(10.0, 0.0), (10.0, 10.0)]), 0.5);
+        assert!(jain(&[(10.0, 0.0), (10.0, 0.1)]) > 0.999);
         assert_eq!(jain(&[(0.0, 0.0)]), 1.0);
     }
 
     #[test]
     fn people_on_hot_nodes_are_counted_by_the_second() {
-        let mut meter = Meter::new("x");
+        let mut meter = Meter::new(
+            "x",
+            Since {
+                all: 10_000,
+                tenants: 0,
+            },
+        );
         let mut nodes = vec![Node::new(1000.0); 3];
         for (node, load) in nodes.iter_mut().zip([0.5, 0.9, 1.1]) {
             node.start(0);
             (node.participants, node.load) = (10, load);
         }
-        for second in 0..60 {
+        // Of seventy seconds the first ten are not measured.
+        for second in 0..70 {
             let above = meter.second(second * 1000, &nodes);
-            assert_eq!(above, [vec![1, 2], vec![2]]);
+            match second < 10 {
+                true => assert_eq!(above, [Vec::<u32>::new(), Vec::new()]),
+                false => assert_eq!(above, [vec![1, 2], vec![2]]),
+            }
         }
         let outcome = meter.finish();
         assert!((outcome.overload_minutes[0] - 20.0).abs() < 1e-9);
@@ -281,7 +361,7 @@ mod tests {
                 max: 1.1
             }
         );
-        assert_eq!(outcome.series.len(), 2);
+        assert_eq!(outcome.series.len(), 3);
         assert!(
             (outcome.variation - 0.2994).abs() < 1e-3,
             "{}",
@@ -291,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_rack_is_back_when_99_of_100_are() {
-        let mut meter = Meter::new("x");
+        let mut meter = Meter::new("x", Since::default());
         meter.rack_lost(10_000, 150);
         meter.rack_lost(10_000, 50);
         meter.rack_back(13_000, 197);
@@ -311,10 +391,10 @@ mod tests {
 
     #[test]
     fn errors_of_predictions_are_weighed_by_streams() {
-        let mut meter = Meter::new("x");
+        let mut meter = Meter::new("x", Since::default());
         assert_eq!(meter.clone().finish().prediction, None);
-        meter.predicted(4, 4);
-        meter.predicted(16, 4);
+        meter.predicted(0, 4, 4);
+        meter.predicted(0, 16, 4);
         let found = meter.finish().prediction.expect("two");
         let is = Prediction {
             sessions: 2,

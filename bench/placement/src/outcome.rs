@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// Above these loads people are said to be on a hot node, and on an overloaded one.
 pub const HOT: [f64; 2] = [0.8, 1.0];
 
-/// One policy in one world.
+/// One policy in one world. The time before [`Facts::measured_from_seconds`](crate::run::Facts) counts for series, requests, people who
+/// come and go, and the policy's own account of its forecasts, and for nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The policy.
@@ -21,7 +22,7 @@ pub struct Outcome {
     pub unserved_minutes: f64,
     /// Participant-minutes in all.
     pub minutes: f64,
-    /// The share of participants who ever were on a node above 80 % and above 100 %, or were turned away.
+    /// The share of participants, without those who went before it was measured, who ever were on a node above 80 % and above 100 %, or were turned away.
     pub hot_participants: [f64; 2],
     /// Hours that all nodes were up, together.
     pub node_hours: f64,
@@ -37,9 +38,12 @@ pub struct Outcome {
     pub people: People,
     /// After the loss of a rack.
     pub recovery: Option<Recovery>,
-    /// Between tenants, by Jain's index of the share of their minutes that were above 80 % load: 1 is equal. Where few minutes are,
-    /// chance makes them unequal.
+    /// Between tenants, by Jain's index of the share of their minutes that were not above 80 % load since the second spike began, in
+    /// which one of them begins many sessions: 1 if all fare alike.
     pub fairness: f64,
+    /// How some of them fared then.
+    #[serde(default)]
+    pub tenants: Tenants,
     /// How well the peak of sessions was predicted when they were placed, if the policy predicts.
     pub prediction: Option<Prediction>,
     /// How well each source of forecasts did, by the policy's own account of sessions that are over.
@@ -47,6 +51,17 @@ pub struct Outcome {
     pub sources: Vec<SourceError>,
     /// Every thirty seconds.
     pub series: Vec<Point>,
+}
+
+/// Of some tenants, the share of their participant-minutes that were above 80 %.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tenants {
+    /// Half of the tenants have less.
+    pub usual: f64,
+    /// Nobody has more.
+    pub worst: f64,
+    /// The one that begins many sessions in the second spike.
+    pub bursting: f64,
 }
 
 /// Of a distribution.
@@ -80,7 +95,7 @@ pub struct Recovery {
     pub people: u64,
     /// Until 99 % of them were on a node again, s; none: they never were.
     pub seconds: Option<f64>,
-    /// The largest share of all people that was on nodes above 100 % within five minutes after.
+    /// The largest share of all people that was on nodes above 100 % at a second within five minutes after.
     pub overloaded: f64,
     /// The same within the minute before.
     pub overloaded_before: f64,

@@ -7,8 +7,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::autoscale::Autoscaler;
-use crate::faults::Faults;
-use crate::oracle::Oracle;
+use crate::faults::{Faults, Kind};
+use crate::measure::Since;
+use crate::oracle::{self, Oracle};
 use crate::outcome::Outcome;
 use crate::policy::Entry;
 use crate::timing::{Clock, Timing, Timings};
@@ -52,6 +53,15 @@ pub struct Facts {
     pub people: u64,
     /// The largest session.
     pub largest_session: u32,
+    /// What is before fills the cluster and is not measured, s.
+    #[serde(default)]
+    pub measured_from_seconds: u64,
+    /// The share of sessions whose name has been used before.
+    #[serde(default)]
+    pub recurring: f64,
+    /// All nodes are of one size.
+    #[serde(default)]
+    pub one_size: bool,
     /// When many begin at once: s, and how many times as many as usual.
     pub spikes: Vec<(u64, f64)>,
     /// The load of all nodes at the worst moment if it were spread evenly.
@@ -61,13 +71,26 @@ pub struct Facts {
     pub node_packets: f64,
     /// What the most demanding session takes of a node of the smaller size.
     pub largest_of_node: f64,
-    /// Nodes that whoever knows the future needs, if sessions could be cut at will and every node be full: the peak of the total
-    /// demand, divided by what the mean node carries.
+    /// Nodes that whoever knows the future needs at least, for sessions that can be cut at will: the peak of the total demand, divided
+    /// by what the mean node carries. It follows from `peak_load`.
     pub oracle_nodes: u32,
     /// The same if no node may be above 80 %.
     pub oracle_nodes_at_80: u32,
-    /// Failures that happen to nodes.
-    pub faults: u32,
+    /// Nodes that are enough for whoever knows of each session how large it becomes, and moves and cuts none.
+    #[serde(default)]
+    pub oracle_nodes_whole: u32,
+    /// The same if no node may be above 80 %.
+    #[serde(default)]
+    pub oracle_nodes_whole_at_80: u32,
+    /// So many nodes die, those of the rack among them.
+    #[serde(default)]
+    pub deaths: u32,
+    /// So many are drained.
+    #[serde(default)]
+    pub drains: u32,
+    /// So many come anew.
+    #[serde(default)]
+    pub added: u32,
     /// When a rack is lost, s; none: none is.
     #[serde(default)]
     pub rack_lost: Option<u64>,
@@ -138,13 +161,19 @@ fn prepare(plan: &Plan) -> (Ready, Facts) {
     let oracle = Oracle::of(&load, scale.span);
     let units: f64 = faults.sizes[..faults.at_start as usize].iter().sum();
     let unit = oracle.peak() / (plan.peak_load * units);
-    let needed = |full: f64| (plan.peak_load / full * f64::from(scale.nodes)).ceil() as u32;
+    let mean = unit * units / f64::from(scale.nodes);
+    let needed = |full: f64| oracle.nodes(mean * full);
+    let whole = |full: f64| oracle::nodes_for_whole(&load, &faults.sizes, unit * full);
+    let of = |kind: Kind| faults.faults.iter().filter(|one| one.kind == kind).count() as u32;
     let largest = load.sessions.iter().map(|one| one.size).max();
     let facts = Facts {
         nodes: scale.nodes,
         sessions: scale.sessions,
         span_seconds: scale.span / 1000,
         seed: scale.seed,
+        measured_from_seconds: scale.measured_from() / 1000,
+        recurring: scale.recurring,
+        one_size: scale.one_size,
         people: load.sessions.iter().map(|one| u64::from(one.size)).sum(),
         largest_session: largest.unwrap_or_default().min(SIZE_MAX),
         spikes: load
@@ -156,7 +185,11 @@ fn prepare(plan: &Plan) -> (Ready, Facts) {
         largest_of_node: oracle.largest / unit,
         oracle_nodes: needed(1.0),
         oracle_nodes_at_80: needed(0.8),
-        faults: faults.faults.len() as u32,
+        oracle_nodes_whole: whole(1.0),
+        oracle_nodes_whole_at_80: whole(0.8),
+        deaths: of(Kind::Dies),
+        drains: of(Kind::Drain),
+        added: faults.sizes.len() as u32 - faults.at_start,
         rack_lost: faults.rack_lost.as_ref().map(|(at, _)| at / 1000),
     };
     (Ready { load, faults, unit }, facts)
@@ -173,6 +206,10 @@ fn run_one(
     let timing = Timing::by(plan.clock);
     let setting = Setting {
         span,
+        since: Since {
+            all: plan.scale.measured_from(),
+            tenants: plan.scale.spikes()[1],
+        },
         seed,
         unit: ready.unit,
         frozen: None,

@@ -1,33 +1,28 @@
 //! Who meets, when, how many and for how long: drawn once from a seed, so that each policy sees the same.
 
+mod series;
+
 use std::ops::Range;
 
 use clock::Rng;
 use scheduler::{Hint, Shape};
 
+use self::series::{Meeting, Series, Usual};
 use crate::random::{between, happens, log_normal, noise, unit};
 
 /// Who a session belongs to.
 pub const TENANTS: u32 = 50;
+/// One that has few sessions; but in the second spike so many of those without an earlier name are his.
+pub const BURSTING: u32 = TENANTS - 1;
+const BURST: f64 = 0.5;
 
 /// A spike at the top of an hour lasts for so long, ms.
 pub const SPIKE: u64 = 60_000;
 /// Then so many times as many sessions begin as usual.
 const SPIKE_FACTORS: (f64, f64) = (10.0, 50.0);
 
-/// Of this share of sessions the size is two.
-const OF_TWO: f64 = 0.62;
-/// The others have two and so many more: median and sigma.
-const MORE: (f64, f64) = (3.0, 1.15);
 /// The largest.
 pub const SIZE_MAX: u32 = 1000;
-/// Up to this size all publish; of larger ones a few.
-const ALL_PUBLISH: u32 = 12;
-/// Publishers of the larger ones: median and sigma.
-const FEW: (f64, f64) = (4.0, 0.7);
-/// A session with more streams than these needs nodes that share it, which is not simulated.
-const STREAMS_MAX: u32 = 600;
-
 /// Length of a session, ms: median and sigma.
 const LENGTH: (f64, f64) = (30.0 * 60e3, 0.8);
 /// The shortest and the longest, ms.
@@ -36,6 +31,8 @@ const LENGTHS: (f64, f64) = (30e3, 6.0 * 3600e3);
 const SECOND_JOINS: (f64, f64) = (15e3, 0.8);
 /// Until others are there, ms: 95 of 100 within five minutes.
 const OTHERS_JOIN: (f64, f64) = (60e3, 1.0);
+/// The same where somebody waits for them.
+const CLASS_JOINS: (f64, f64) = (20e3, 0.8);
 /// Leave before the end.
 const LEAVES_EARLY: f64 = 0.15;
 
@@ -45,19 +42,15 @@ const SOUND: (f64, f64) = (0.3, 0.06);
 /// What a session takes differs from what it is taken to take.
 const COST_SIGMA: f64 = 0.3;
 
-/// Sessions whose name has been used before.
-const RECURRING: f64 = 0.6;
-/// Sizes under one name differ by that.
-const NAME_SIGMA: f64 = 0.25;
-/// Sessions of a recurring name that were seen on earlier days, at most.
-const EARLIER_MAX: u64 = 5;
+/// Sessions whose name has been used before, unless another share is wanted.
+pub const RECURRING: f64 = 0.6;
 /// Sessions of which the application says how many it expects, how wrong it is, and how often it says who publishes.
 const HINTED: f64 = 0.3;
 const HINT_SIGMA: f64 = 0.3;
 const HINT_NAMES_PUBLISHERS: f64 = 0.5;
 
 /// What is to be simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
     /// Media nodes at the beginning.
     pub nodes: u32,
@@ -67,6 +60,22 @@ pub struct Scale {
     pub span: u64,
     /// Of everything that chance decides.
     pub seed: u64,
+    /// The share of sessions whose name has been used before.
+    pub recurring: f64,
+    /// All nodes are of one size.
+    pub one_size: bool,
+}
+
+impl Scale {
+    /// Until then the cluster fills, ms. From then on it is measured.
+    pub fn measured_from(&self) -> u64 {
+        self.span * 2 / 5
+    }
+
+    /// When many begin at once, ms: an hour apart in two and a half.
+    pub fn spikes(&self) -> [u64; 2] {
+        [self.span / 2, self.span * 9 / 10]
+    }
 }
 
 /// One session, before anybody knows where it goes.
@@ -78,6 +87,8 @@ pub struct Session {
     pub ends: u64,
     /// How many join it in all.
     pub size: u32,
+    /// How many are in it at most at the same time.
+    pub peak: u32,
     /// How many of those in it publish.
     pub publishers: u32,
     /// Its name; equal ones are of one series of meetings.
@@ -153,13 +164,17 @@ impl Workload {
         let mut rng = Rng::from_number(scale.seed);
         let spikes = spikes(scale, &mut rng);
         let begins = begins(scale, &spikes, &mut rng);
+        let names = (f64::from(scale.sessions) * scale.recurring / 2.0).ceil();
         let mut drawing = Drawing {
-            series: Series::draw(scale.sessions, &mut rng),
+            recurring: scale.recurring,
+            burst: spikes[1].at..spikes[1].at + SPIKE,
+            series: Series::draw(names as u32, &mut rng),
             rng,
             steps: Vec::new(),
             next_new: 0,
         };
-        let sessions = begins.into_iter().map(|at| drawing.session(at)).collect();
+        let mut sessions: Vec<Session> = begins.into_iter().map(|at| drawing.session(at)).collect();
+        sessions.sort_by_key(|session| session.at);
         Self {
             earlier: drawing.series.earlier(&mut drawing.rng),
             sessions,
@@ -169,11 +184,10 @@ impl Workload {
     }
 }
 
-/// A sixth and five sixths into the span: an hour apart in one and a half.
 fn spikes(scale: Scale, rng: &mut Rng) -> [Spike; 2] {
     let (least, most) = SPIKE_FACTORS;
-    [1, 5].map(|sixth| Spike {
-        at: scale.span * sixth / 6,
+    scale.spikes().map(|at| Spike {
+        at,
         factor: least * (most / least).powf(unit(rng)),
     })
 }
@@ -201,69 +215,10 @@ fn begins(scale: Scale, spikes: &[Spike; 2], rng: &mut Rng) -> Vec<u64> {
     begins
 }
 
-/// What is usual under a name.
-#[derive(Clone, Copy, Debug)]
-struct Usual {
-    size: f64,
-    publishers: u32,
-    tenant: u32,
-}
-
-/// Meetings that take place again and again.
-struct Series(Vec<Usual>);
-
-impl Series {
-    fn draw(sessions: u32, rng: &mut Rng) -> Self {
-        let many = (f64::from(sessions) * RECURRING / 2.0).ceil().max(1.0) as u32;
-        Self((0..many).map(|_| usual(rng)).collect())
-    }
-
-    fn earlier(&self, rng: &mut Rng) -> Vec<Earlier> {
-        let mut earlier = Vec::new();
-        for (name, usual) in (0..).zip(&self.0) {
-            for _ in 0..=rng.below(EARLIER_MAX) {
-                let size = size_under(usual, rng);
-                earlier.push(Earlier {
-                    name,
-                    peak: shape(size, publishers_of(size, usual.publishers)),
-                });
-            }
-        }
-        earlier
-    }
-}
-
-fn usual(rng: &mut Rng) -> Usual {
-    let size = match happens(rng, OF_TWO) {
-        true => 2.0,
-        false => 2.0 + log_normal(rng, MORE.0, MORE.1),
-    };
-    // Few tenants have most of the sessions.
-    let tenant = (f64::from(TENANTS).powf(unit(rng)) as u32).min(TENANTS) - 1;
-    Usual {
-        size: size.min(f64::from(SIZE_MAX)),
-        publishers: log_normal(rng, FEW.0, FEW.1).round().max(1.0) as u32,
-        tenant,
-    }
-}
-
-fn size_under(usual: &Usual, rng: &mut Rng) -> u32 {
-    match usual.size <= 2.0 {
-        true => 2,
-        false => (usual.size * noise(rng, NAME_SIGMA))
-            .round()
-            .clamp(2.0, f64::from(SIZE_MAX)) as u32,
-    }
-}
-
-fn publishers_of(size: u32, few: u32) -> u32 {
-    match size <= ALL_PUBLISH {
-        true => size,
-        false => few.min(STREAMS_MAX / size).max(1),
-    }
-}
-
 struct Drawing {
+    recurring: f64,
+    /// When one tenant has many.
+    burst: Range<u64>,
     series: Series,
     rng: Rng,
     steps: Vec<Step>,
@@ -271,51 +226,73 @@ struct Drawing {
 }
 
 impl Drawing {
+    /// One that meets at `at`; who waits for it comes earlier.
     fn session(&mut self, at: u64) -> Session {
+        let (name, usual) = self.name(at);
         let rng = &mut self.rng;
-        let (name, usual) = match happens(rng, RECURRING) {
-            true => {
-                let name = rng.below(self.series.0.len() as u64) as u32;
-                (name, self.series.0[name as usize])
-            }
-            false => {
-                self.next_new += 1;
-                (self.series.0.len() as u32 + self.next_new, usual(rng))
-            }
-        };
-        let size = size_under(&usual, rng);
-        let publishers = publishers_of(size, usual.publishers);
+        let meeting = usual.meeting(rng);
         let length = log_normal(rng, LENGTH.0, LENGTH.1).clamp(LENGTHS.0, LENGTHS.1);
+        let ends = at + length as u64;
+        let mut begins = at.saturating_sub(meeting.waits.unwrap_or_default());
+        if name < self.series.names() {
+            begins = begins.max(self.series.take(name, ends));
+        }
         let (sound, cost) = (happens(rng, SOUND_ONLY), noise(rng, COST_SIGMA));
         let (packets, bits) = if sound { SOUND } else { (1.0, 1.0) };
-        let ends = at + length as u64;
+        let bits = bits * cost * noise(rng, COST_SIGMA);
+        let hint = hint(meeting, rng);
+        let steps = self.steps_of(begins, at..ends, meeting);
         Session {
-            at,
+            at: begins,
             ends,
-            size,
-            publishers,
+            size: meeting.size,
+            publishers: meeting.publishers.min(meeting.size),
             name,
             tenant: usual.tenant,
             packets: packets * cost,
-            bits: bits * cost * noise(rng, COST_SIGMA),
-            hint: hint(size, publishers, rng),
-            steps: self.steps_of(at, ends, size),
+            bits,
+            hint,
+            peak: peak(&self.steps[steps.clone()]),
+            steps,
         }
     }
 
-    /// The first is there at once, the others come and a few leave.
-    fn steps_of(&mut self, at: u64, ends: u64, size: u32) -> Range<usize> {
-        let start = self.steps.len();
-        let length = (ends - at) as f64;
+    fn name(&mut self, at: u64) -> (u32, Usual) {
         let rng = &mut self.rng;
-        for number in 0..size {
-            let (median, sigma) = if size == 2 { SECOND_JOINS } else { OTHERS_JOIN };
-            let after = match number {
-                0 => 0.0,
-                // A short session is joined in time all the same.
-                _ => log_normal(rng, median, sigma).min(length * between(rng, 0.3, 0.8)),
+        if happens(rng, self.recurring)
+            && let Some(found) = self.series.free(at, rng)
+        {
+            return found;
+        }
+        self.next_new += 1;
+        let name = self.series.names() + self.next_new;
+        let mut usual = Usual::draw(rng);
+        if self.burst.contains(&at) && happens(rng, BURST) {
+            usual.tenant = BURSTING;
+        }
+        (name, usual)
+    }
+
+    /// The first is there when it begins, the others come when it is time, and a few leave.
+    fn steps_of(&mut self, begins: u64, time: Range<u64>, meeting: Meeting) -> Range<usize> {
+        let start = self.steps.len();
+        let ends = time.end;
+        let length = (ends - time.start) as f64;
+        let (median, sigma) = match meeting {
+            Meeting { size: 2, .. } => SECOND_JOINS,
+            Meeting { waits: None, .. } => OTHERS_JOIN,
+            Meeting { waits: Some(_), .. } => CLASS_JOINS,
+        };
+        let rng = &mut self.rng;
+        for number in 0..meeting.size {
+            let joins = match number {
+                0 => begins,
+                _ => {
+                    let after = log_normal(rng, median, sigma);
+                    // A short session is joined in time all the same.
+                    time.start + after.min(length * between(rng, 0.3, 0.8)) as u64
+                }
             };
-            let joins = at + after as u64;
             self.steps.push(Step {
                 at: joins,
                 joins: true,
@@ -334,26 +311,41 @@ impl Drawing {
     }
 }
 
-fn hint(size: u32, publishers: u32, rng: &mut Rng) -> Hint {
+fn peak(steps: &[Step]) -> u32 {
+    let (mut present, mut most) = (0_u32, 0);
+    for step in steps {
+        present = if step.joins { present + 1 } else { present - 1 };
+        most = most.max(present);
+    }
+    most
+}
+
+fn hint(meeting: Meeting, rng: &mut Rng) -> Hint {
     if !happens(rng, HINTED) {
         return Hint::default();
     }
-    let said = f64::from(size) * noise(rng, HINT_SIGMA);
+    let wrong = noise(rng, HINT_SIGMA);
+    let said = |people: u32| (f64::from(people) * wrong).round().max(1.0) as u32;
     Hint {
-        connections: Some(said.round().max(1.0) as u32),
-        publishers: happens(rng, HINT_NAMES_PUBLISHERS).then_some(publishers),
+        connections: Some(said(meeting.invited)),
+        publishers: happens(rng, HINT_NAMES_PUBLISHERS).then(|| said(meeting.publishers)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use super::series::{ALL_PUBLISH, STREAMS_MAX};
     use super::*;
 
     const SCALE: Scale = Scale {
         nodes: 100,
         sessions: 50_000,
-        span: 5_400_000,
+        span: 9_000_000,
         seed: 11,
+        recurring: RECURRING,
+        one_size: false,
     };
 
     #[test]
@@ -366,7 +358,7 @@ mod tests {
                 .filter(|one| (from..to).contains(&one.at));
             within.count() as f64 / (to - from) as f64
         };
-        let usual = begun(0, load.spikes[0].at);
+        let usual = begun(600_000, load.spikes[0].at - 900_000);
         for spike in load.spikes {
             assert!((10.0..=50.0).contains(&spike.factor), "{spike:?}");
             let found = begun(spike.at, spike.at + SPIKE) / usual;
@@ -387,7 +379,9 @@ mod tests {
             many as f64 / load.sessions.len() as f64
         };
         let two = share(&|one| one.size == 2);
-        assert!((0.6..0.72).contains(&two), "{two}");
+        assert!((0.57..0.68).contains(&two), "{two}");
+        let alone = share(&|one| one.size == 1);
+        assert!((0.04..0.06).contains(&alone), "{alone}");
         let large = share(&|one| one.size > 50);
         assert!((0.001..0.01).contains(&large), "{large}");
         assert!(share(&|one| one.size >= 100) > 0.0001);
@@ -399,6 +393,19 @@ mod tests {
             0.0
         );
         assert_eq!(share(&|one| one.size > 100 && one.publishers > 9), 0.0);
+        // In between some have all cameras on.
+        let open = |one: &Session| (13..=24).contains(&one.size) && one.publishers == one.size;
+        assert!((0.003..0.05).contains(&share(&open)), "{}", share(&open));
+        let too_many = |one: &Session| {
+            let streams = shape(one.size, one.publishers).streams();
+            one.publishers > 1 && streams > STREAMS_MAX
+        };
+        // Of each size, for few are drawn that are large.
+        let usual = || Usual::draw(&mut Rng::from_number(3));
+        assert!(
+            (2..=SIZE_MAX).all(|size| usual().publishers_of(size) * size <= STREAMS_MAX.max(size))
+        );
+        assert_eq!(share(&too_many), 0.0);
     }
 
     #[test]
@@ -425,13 +432,77 @@ mod tests {
                 early += usize::from(step.joins && step.at < one.at + 300_000);
             }
         }
-        assert!(early * 100 > joins * 93, "{early} of {joins}");
+        assert!(early * 100 > joins * 85, "{early} of {joins}");
         let mut lengths: Vec<u64> = load.sessions.iter().map(|one| one.ends - one.at).collect();
         lengths.sort_unstable();
         let median = lengths[lengths.len() / 2] as f64;
         assert!((median / LENGTH.0 - 1.0).abs() < 0.05, "{median}");
         let mean = lengths.iter().sum::<u64>() as f64 / lengths.len() as f64;
         assert!(mean > 1.2 * median, "log-normal: {mean} {median}");
+    }
+
+    #[test]
+    fn somebody_waits_for_a_class() {
+        let load = Workload::draw(SCALE);
+        let waits = |one: &&Session| {
+            let second = &load.steps[one.steps.start + 1];
+            one.size > 5 && second.at > one.at + 120_000
+        };
+        let all = load.sessions.iter().filter(|one| one.size > 5).count();
+        let classes = load.sessions.iter().filter(waits);
+        let share = classes.clone().count() as f64 / all as f64;
+        assert!((0.1..0.2).contains(&share), "{share}");
+        // Then they come within two minutes or so.
+        let together = classes.clone().filter(|one| {
+            let steps = &load.steps[one.steps.clone()];
+            let mut joins = steps[1..].iter().filter(|step| step.joins);
+            let first = joins.next().expect("there are more than two");
+            joins
+                .nth(2)
+                .is_some_and(|fifth| fifth.at < first.at + 120_000)
+        });
+        assert!(together.count() * 10 > classes.count() * 9);
+    }
+
+    #[test]
+    fn one_tenant_begins_many_in_the_second_spike() {
+        let load = Workload::draw(SCALE);
+        let share = |from: u64| {
+            let within = |one: &&Session| (from..from + SPIKE).contains(&one.at);
+            let all = load.sessions.iter().filter(within);
+            let of = all.clone().filter(|one| one.tenant == BURSTING).count();
+            of as f64 / all.count() as f64
+        };
+        let [first, second] = load.spikes.map(|spike| share(spike.at));
+        assert!(
+            first > 0.0005 && first < 0.03 && second > 0.15,
+            "{first} {second}"
+        );
+    }
+
+    #[test]
+    fn a_name_is_never_used_twice_at_once() {
+        let load = Workload::draw(SCALE);
+        let mut until = HashMap::new();
+        for one in &load.sessions {
+            if let Some(ended) = until.insert(one.name, one.ends) {
+                assert!(ended < one.at, "{one:?}");
+            }
+        }
+        assert!(until.len() < load.sessions.len() * 9 / 10, "names recur");
+    }
+
+    #[test]
+    fn where_no_name_recurs_nothing_came_before() {
+        let load = Workload::draw(Scale {
+            recurring: 0.0,
+            ..SCALE
+        });
+        assert!(load.earlier.is_empty());
+        let mut names: Vec<u32> = load.sessions.iter().map(|one| one.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), load.sessions.len());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use scheduler::Demand;
 
 use crate::autoscale::{self, Autoscaler};
 use crate::faults::{Fault, Faults, Kind};
-use crate::measure::Meter;
+use crate::measure::{Meter, Since};
 use crate::node::{Node, Reading, instant};
 use crate::oracle::cost;
 use crate::outcome::Outcome;
@@ -28,9 +28,9 @@ const DELAY_MAX: f64 = 0.6;
 /// Of so many one is slow, and takes any time up to that.
 const SLOW: f64 = 0.02;
 /// Until the master knows that a node is dead, ms.
-const NOTICED: u64 = 2000;
+const NOTICED: u64 = 3000;
 /// People whose node is gone come again after so long, ms: all later than the master knows of it.
-const COME_AGAIN: (f64, f64) = (3000.0, 8000.0);
+const COME_AGAIN: (f64, f64) = (4000.0, 9000.0);
 /// Who was refused tries again after so long, ms, and so often in all.
 const TRY_AGAIN: u64 = 5000;
 const TRIES: u32 = 3;
@@ -97,6 +97,8 @@ impl Live {
 pub struct Setting {
     /// It ends after so long, ms.
     pub span: u64,
+    /// And is measured since then.
+    pub since: Since,
     /// Of what policies and networks draw.
     pub seed: u64,
     /// A node of the smaller size carries so many packets a second.
@@ -174,7 +176,7 @@ impl<'a> World<'a> {
             lost: vec![Vec::new(); many],
             sessions: vec![Live::default(); load.sessions.len()],
             rack: BTreeMap::new(),
-            meter: Meter::new(entry.name),
+            meter: Meter::new(entry.name, setting.since),
             timing,
             dice: Rng::from_number(setting.seed ^ 0xd1ce),
             networks: Rng::from_number(setting.seed ^ 0x4e7),
@@ -280,15 +282,15 @@ impl<'a> World<'a> {
             session: number,
             name: session.name,
             hint: session.hint,
-            becomes: shape(session.size, session.publishers),
+            becomes: shape(session.peak, session.publishers),
         }
     }
 
     fn predict(&mut self, number: u32) {
         let session = self.session(number);
         if let Some(expected) = self.policy.expects(&self.request(number)) {
-            let real = shape(session.size, session.publishers).streams();
-            self.meter.predicted(expected.streams(), real);
+            let real = shape(session.peak, session.publishers).streams();
+            self.meter.predicted(self.now, expected.streams(), real);
         }
     }
 
@@ -309,6 +311,7 @@ impl<'a> World<'a> {
             self.at(now + COME_AGAIN.0 as u64, What::Place(number));
             return;
         }
+        self.attend(number);
         let live = &mut self.sessions[number as usize];
         let present = live.present();
         live.stage = Stage::On(node);
@@ -339,10 +342,10 @@ impl<'a> World<'a> {
         let (now, session) = (self.now, self.session(number));
         let live = self.sessions[number as usize];
         let ends = session.ends.min(self.setting.span);
-        let (mut present, mut later, mut since, mut millis) = (live.present(), 0, now, 0);
+        let (mut present, mut later, mut since) = (live.present(), 0, now);
         for step in &self.load.steps[live.next..session.steps.end] {
             let at = step.at.min(ends);
-            millis += u64::from(present) * at.saturating_sub(since);
+            self.meter.unserved(session.tenant, present, since..at);
             since = at;
             match step.joins {
                 _ if step.at > ends => {}
@@ -350,12 +353,12 @@ impl<'a> World<'a> {
                 false => present -= 1,
             }
         }
-        millis += u64::from(present) * ends.saturating_sub(since);
-        self.meter.unserved(millis);
-        self.meter.turned_away(live.present(), later);
-        for (hot, judged) in self.meter.hot.iter_mut().zip(live.judged) {
-            *hot += u64::from(live.joined - judged.max(live.left) + later);
-        }
+        self.meter.unserved(session.tenant, present, since..ends);
+        let unjudged = live
+            .judged
+            .map(|judged| live.joined - judged.max(live.left));
+        let people = (live.present(), later);
+        self.meter.turned_away(people, session.ends, unjudged);
         self.sessions[number as usize].stage = Stage::Over;
     }
 
@@ -412,16 +415,15 @@ impl<'a> World<'a> {
 
     /// Counts the time of those who are in a session.
     fn attend(&mut self, number: u32) {
+        let tenant = self.session(number).tenant;
         let live = &mut self.sessions[number as usize];
-        let millis = self.now - live.since;
+        let time = live.since..self.now;
         live.since = self.now;
-        let (present, tries) = (live.present(), live.tries);
+        let (present, refused) = (live.present(), live.tries > 0);
         match live.stage {
-            Stage::On(_) => {
-                let tenant = self.session(number).tenant;
-                self.meter.attended(tenant, present, millis);
-            }
-            Stage::Waits if tries > 0 => self.meter.unserved(u64::from(present) * millis),
+            Stage::On(_) => self.meter.attended(tenant, present, time),
+            Stage::Waits if refused => self.meter.unserved(tenant, present, time),
+            // On the way to another node, whatever the rule.
             Stage::Waits | Stage::Over => {}
         }
     }
@@ -589,7 +591,7 @@ impl<'a> World<'a> {
                     self.meter.hot[bound] += u64::from(newly);
                     if bound == 0 {
                         let tenant = self.load.sessions[*number as usize].tenant;
-                        self.meter.suffered(tenant, live.present());
+                        self.meter.suffered(self.now, tenant, live.present());
                     }
                 }
             }

@@ -155,9 +155,12 @@ fn perform(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn table(file: &std::path::Path, markdown: bool, running: &Running) -> anyhow::Result<bool> {
-    let text = std::fs::read_to_string(file);
-    if let Some(found) = text.ok().and_then(|text| placement::kept(&text)) {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    if let Some(found) = placement::kept(&text) {
         return placement::show_kept(&found, markdown, running).map(|()| true);
+    }
+    if let Some(verdicts) = placement::kept_incidents(&text) {
+        return placement::show_incidents(&verdicts, markdown, running).map(|()| true);
     }
     let report = Report::read(file)?;
     if let Some(page) = &running.html {

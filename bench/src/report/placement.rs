@@ -46,6 +46,7 @@ fn results(found: &Simulated, timings: &[Vec<Timings>]) -> Vec<Table> {
     let mut tables = vec![overload(found)];
     tables.extend(compared(found));
     tables.push(loads(&means, found.worlds.len()));
+    tables.push(rack_and_tenants(&means));
     tables.extend(predictions(&means));
     tables.extend(sources(&means));
     if timings.iter().any(|of_seed| !of_seed.is_empty()) {
@@ -161,14 +162,12 @@ fn between(figures: &[f64]) -> String {
 }
 
 fn loads(outcomes: &[Outcome], seeds: usize) -> Table {
-    let mut notes = vec![
-        "rack back: until 99 % of those on a lost rack were on a node again; then > 100 %: the most that were on overloaded nodes within five minutes. fairness: Jain's index of the tenants' shares of time above 80 %: 1 if all suffer alike; where few do, chance picks them.".to_owned(),
-    ];
+    let mut notes = vec!["refused and given up count all of the time.".to_owned()];
     if seeds > 1 {
         notes.push(format!("Means of {seeds} seeds; max is that of all."));
     }
     Table {
-        title: "Load, refusals and the lost rack".to_owned(),
+        title: "Load and refusals".to_owned(),
         head: head(&[
             "policy",
             "load p50",
@@ -177,9 +176,6 @@ fn loads(outcomes: &[Outcome], seeds: usize) -> Table {
             "variation",
             "refused",
             "given up",
-            "rack back",
-            "then >\u{a0}100\u{a0}%",
-            "fairness",
         ]),
         rows: outcomes.iter().map(load_row).collect(),
         notes,
@@ -187,8 +183,6 @@ fn loads(outcomes: &[Outcome], seeds: usize) -> Table {
 }
 
 fn load_row(outcome: &Outcome) -> Vec<String> {
-    let recovery = outcome.recovery;
-    let back = recovery.and_then(|found| found.seconds);
     vec![
         outcome.policy.clone(),
         ratio(outcome.load.p50),
@@ -197,9 +191,44 @@ fn load_row(outcome: &Outcome) -> Vec<String> {
         ratio(outcome.variation),
         grouped(outcome.refusals as i64),
         grouped(outcome.turned_away as i64),
+    ]
+}
+
+/// What the loss of a rack did, and whether tenants suffer alike.
+fn rack_and_tenants(outcomes: &[Outcome]) -> Table {
+    Table {
+        title: "The lost rack, and tenants".to_owned(),
+        head: head(&[
+            "policy",
+            "rack back",
+            "before >\u{a0}100\u{a0}%",
+            "then",
+            "tenant >\u{a0}80\u{a0}%",
+            "worst",
+            "bursting",
+            "fairness",
+        ]),
+        rows: outcomes.iter().map(rack_and_tenants_row).collect(),
+        notes: vec![
+            "rack back: until 99 % of those on a lost rack were on a node again. before: the most people who were on overloaded nodes within the minute before, then: within five minutes after.".to_owned(),
+            "tenant > 80 %: since the second spike, the share of a tenant's participant-minutes that were; of the one in the middle, the one that has most, and the one that begins many sessions in that spike. fairness: Jain's index of the shares that were not, 1 if all fare alike.".to_owned(),
+        ],
+    }
+}
+
+fn rack_and_tenants_row(outcome: &Outcome) -> Vec<String> {
+    let recovery = outcome.recovery;
+    let back = recovery.and_then(|found| found.seconds);
+    let tenants = outcome.tenants;
+    vec![
+        outcome.policy.clone(),
         or_none(back.map(|seconds| format!("{seconds:.1} s"))),
-        or_none(recovery.map(|found| percent(found.overloaded))),
-        ratio(outcome.fairness),
+        or_none(recovery.map(|found| fine_percent(found.overloaded_before))),
+        or_none(recovery.map(|found| fine_percent(found.overloaded))),
+        fine_percent(tenants.usual),
+        fine_percent(tenants.worst),
+        fine_percent(tenants.bursting),
+        format!("{:.3}", outcome.fairness),
     ]
 }
 
@@ -221,10 +250,10 @@ fn sources(outcomes: &[Outcome]) -> Option<Table> {
         .collect();
     (!rows.is_empty()).then(|| Table {
         title: "Forecasts by source".to_owned(),
-        head: head(&["policy", "by", "sessions", "too many", "wrong by"]),
+        head: head(&["policy", "by", "sessions", "too many, 2^", "wrong by, 2^"]),
         rows,
         notes: vec![
-            "In doublings of the streams of a session that is over: 1 is twice as many or half. growth: by how it had grown in its first minute.".to_owned(),
+            "In doublings of the streams of a session that is over, as powers of two: 1 is twice as many or half. All of the time counts. growth: by how it had grown in its first minute.".to_owned(),
         ],
     })
 }
@@ -249,12 +278,12 @@ fn predictions(outcomes: &[Outcome]) -> Option<Table> {
             "policy",
             "sessions",
             "predicted / real",
-            "within a factor of two",
+            "within ×2",
             "error",
         ]),
         rows,
         notes: vec![
-            "In streams. error: absolute errors of all sessions, divided by all their streams."
+            "In streams. within ×2: the share of sessions that were foreseen within a factor of two. error: absolute errors of all sessions, divided by all their streams."
                 .to_owned(),
         ],
     })
@@ -347,6 +376,8 @@ pub(super) mod tests {
                 seed: 3,
                 spikes: vec![(900, 32.4)],
                 rack_lost: Some(4860),
+                deaths: 46,
+                drains: 2200,
                 ..Facts::default()
             },
             outcomes: vec![outcome("random"), outcome("ours")],
@@ -408,7 +439,7 @@ pub(super) mod tests {
             "9.44 %",
             "7.9 s",
             "32 times as many in minute 15",
-            "A rack is lost in minute 81",
+            "46 nodes die, most of them a rack in minute 81; 2200 are drained",
             "1.21",
             "1\u{202f}234\u{202f}568",
             "1.2 µs",

@@ -17,6 +17,8 @@ const CHARACTER: f64 = 7.5;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 34.0;
+/// From one line of words to the next.
+const ROW: f64 = 13.0;
 /// Series have so many colours.
 const COLOURS: usize = 6;
 
@@ -344,9 +346,7 @@ pub(super) fn timelines(lines: &[Line], marks: &[Mark], length: f64, unit: &str)
         .map(|time| (time, format!("{} {unit}", (time * 100.0).round() / 100.0)))
         .collect();
     let mut body = axes.grid(&x_ticks, &y_ticks);
-    for mark in marks {
-        body += &axes.mark(mark);
-    }
+    body += &axes.marks(marks);
     for line in lines {
         body += &axes.line(line);
     }
@@ -418,19 +418,26 @@ impl Axes {
         body
     }
 
-    /// A line from top to bottom with its word beside it: on the side where there is room.
-    fn mark(&self, mark: &Mark) -> String {
-        let x = self.x(mark.at);
-        let (place, anchor) = match x < WIDTH * 0.85 {
-            true => (x - 3.0, "end"),
-            false => (x + 3.0, "start"),
-        };
-        format!(
-            "<path class=\"mark\" d=\"M{x:.1} {TOP}V{:.1}\"/><text class=\"of-mark\" x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            HEIGHT - BOTTOM,
-            TOP + 9.0,
-            escape(mark.label),
-        )
+    /// Lines from top to bottom, in the order of time, each with its word to the left: below that of the one before where it would
+    /// touch its line.
+    fn marks(&self, marks: &[Mark]) -> String {
+        let mut body = String::new();
+        let (mut before, mut row) = (self.left, 0.0);
+        for mark in marks {
+            let x = self.x(mark.at);
+            let width = mark.label.chars().count() as f64 * CHARACTER;
+            row = if x - before < width { row + 1.0 } else { 0.0 };
+            before = x;
+            let _ = write!(
+                body,
+                "<path class=\"mark\" d=\"M{x:.1} {TOP}V{:.1}\"/><text class=\"of-mark\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                HEIGHT - BOTTOM,
+                x - 3.0,
+                TOP + 9.0 + row * ROW,
+                escape(mark.label),
+            );
+        }
+        body
     }
 
     fn line(&self, line: &Line) -> String {
@@ -543,12 +550,17 @@ mod tests {
             series: 0,
             points: vec![(0.0, 0.0), (90.0, 111.0)],
         };
-        let spike = Mark {
-            at: 45.0,
-            label: "spike",
-        };
-        let svg = timelines(&[line], &[spike], 90.0, "min");
-        assert!(svg.contains("spike</text>"), "{svg}");
+        let mark = |at, label| Mark { at, label };
+        let marks = [mark(45.0, "spike"), mark(47.0, "rack")];
+        let svg = timelines(&[line], &marks, 90.0, "min");
+        assert!(
+            svg.contains("y=\"19.0\" text-anchor=\"end\">spike</text>"),
+            "{svg}"
+        );
+        assert!(
+            svg.contains("y=\"32.0\" text-anchor=\"end\">rack</text>"),
+            "{svg}"
+        );
         // Seven characters of seven and a half units each, and a little.
         assert!(
             svg.contains("<text x=\"55.5\"") && svg.contains("15000 %"),

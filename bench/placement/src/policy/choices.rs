@@ -28,12 +28,16 @@ pub(super) fn entries() -> Vec<Entry> {
             "the same, counting what it has just placed",
             || Box::new(TwoChoices::new(true)),
         ),
-        textbook("best-fit-20", "the fullest with 20 % of headroom", || {
-            Box::new(BestFit::below(0.8))
-        }),
-        textbook("best-fit-30", "the fullest with 30 % of headroom", || {
-            Box::new(BestFit::below(0.7))
-        }),
+        textbook(
+            "best-fit-20",
+            "the fullest with 20 % of headroom, by reports alone",
+            || Box::new(BestFit::below(0.8)),
+        ),
+        textbook(
+            "best-fit-30",
+            "the fullest with 30 % of headroom, by reports alone",
+            || Box::new(BestFit::below(0.7)),
+        ),
     ]
 }
 

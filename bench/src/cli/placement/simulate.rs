@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use placement::policy::named;
     use placement::run::PEAK_LOAD;
-    use placement::workload::Scale;
+    use placement::workload::{RECURRING, Scale};
 
     fn plan(seed: u64) -> Plan {
         let policies = ["ours", "random"].map(|name| named(name).expect("it is there"));
@@ -111,6 +111,8 @@ mod tests {
                 sessions: 200,
                 span: 600_000,
                 seed,
+                recurring: RECURRING,
+                one_size: false,
             },
             policies: policies.to_vec(),
             threads: 2,

@@ -141,7 +141,7 @@ fn over_time(report: &Report, seeds: usize) -> String {
         figure(title, &plot::timelines(&lines, &marks, minutes, "min"))
     });
     let names: Vec<&str> = shown.iter().map(|one| one.policy.as_str()).collect();
-    let dashed = "Dashed: spikes of arrivals, and the loss of a rack.";
+    let dashed = "Dashed: since when it is measured, spikes of arrivals, and the loss of a rack.";
     let about = match seeds {
         0 | 1 => dashed.to_owned(),
         _ => format!("With seed {}. {dashed}", report.facts.seed),
@@ -154,9 +154,13 @@ fn marks(facts: &Facts) -> Vec<Mark> {
         at: at as f64 / 60.0,
         label,
     };
+    let from = Some(facts.measured_from_seconds).filter(|at| *at > 0);
+    let from = from.map(|at| mark(at, "measured from here"));
     let spikes = facts.spikes.iter().map(|(at, _)| mark(*at, "spike"));
     let racks = facts.rack_lost.iter().map(|at| mark(*at, "rack"));
-    spikes.chain(racks).collect()
+    let mut all: Vec<Mark> = from.into_iter().chain(spikes).chain(racks).collect();
+    all.sort_by(|one, other| one.at.total_cmp(&other.at));
+    all
 }
 
 /// Nothing where there is no plot.

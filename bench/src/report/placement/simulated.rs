@@ -1,6 +1,6 @@
 //! What a simulation found with one seed or several, as it is kept in files.
 
-use placement::outcome::{Outcome, Prediction, Quantiles, Recovery, SourceError};
+use placement::outcome::{Outcome, Prediction, Quantiles, Recovery, SourceError, Tenants};
 use placement::run::Report;
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +124,11 @@ pub(super) fn mean_outcome(all: &[&Outcome]) -> Outcome {
         turned_away: whole(|one| one.turned_away as f64),
         recovery: mean_recovery(all),
         fairness: of(|one| one.fairness).0,
+        tenants: Tenants {
+            usual: of(|one| one.tenants.usual).0,
+            worst: of(|one| one.tenants.worst).0,
+            bursting: of(|one| one.tenants.bursting).0,
+        },
         prediction: mean_prediction(all),
         sources: mean_sources(all),
         ..Outcome::default()
@@ -135,9 +140,11 @@ fn mean_recovery(all: &[&Outcome]) -> Option<Recovery> {
     let found: Vec<Recovery> = all.iter().filter_map(|one| one.recovery).collect();
     let seconds: Option<Vec<f64>> = found.iter().map(|one| one.seconds).collect();
     let overloaded: Vec<f64> = found.iter().map(|one| one.overloaded).collect();
+    let before: Vec<f64> = found.iter().map(|one| one.overloaded_before).collect();
     (!found.is_empty()).then(|| Recovery {
         seconds: seconds.map(|all| mean(&all)),
         overloaded: mean(&overloaded),
+        overloaded_before: mean(&before),
         ..Recovery::default()
     })
 }

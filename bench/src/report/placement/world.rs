@@ -35,18 +35,24 @@ pub(super) fn sentences(found: &Simulated) -> Vec<(&'static str, String)> {
     all.push((
         "Nodes",
         format!(
-            "{}; one of the smaller size carries {} packets/s.",
+            "{}; {} carries {} packets/s.",
             grouped(facts.nodes.into()),
+            if facts.one_size {
+                "each"
+            } else {
+                "one of the smaller size"
+            },
             figure(|facts| facts.node_packets),
         ),
     ));
     all.push((
         "Sessions",
         format!(
-            "{} of {} people in {} min; the largest has {} people, the dearest takes {} of a smaller node.",
+            "{} of {} people in {} min, {} of them under names that were used before; the largest has {} people, the dearest takes {} of a smaller node.",
             grouped(facts.sessions.into()),
             figure(|facts| facts.people as f64),
             facts.span_seconds / 60,
+            percent(facts.recurring),
             figure(|facts| facts.largest_session.into()),
             share(|facts| facts.largest_of_node),
         ),
@@ -55,20 +61,38 @@ pub(super) fn sentences(found: &Simulated) -> Vec<(&'static str, String)> {
         true => all.push(("Seed", format!("{}.", facts.seed))),
         false => all.push(("Seeds", format!("{} to {latest}.", facts.seed))),
     }
+    all.push((
+        "Measured",
+        format!(
+            "from minute {} on; until then the cluster fills.",
+            facts.measured_from_seconds / 60
+        ),
+    ));
     if !facts.spikes.is_empty() {
         all.push(("Spikes", spikes(worlds)));
     }
     all.push(("Failures", failures(worlds)));
     all.push((
-        "At best",
+        "How full",
         format!(
-            "nodes carry so much that all are at {} at the worst moment if that is spread evenly: who could cut sessions at will would need {} of them, and {} to keep each below 80 %.",
+            "nodes carry so much that each would be at {} at the worst moment if all were spread evenly, however many there are.",
             share(|facts| facts.peak_load),
-            figure(|facts| facts.oracle_nodes.into()),
-            figure(|facts| facts.oracle_nodes_at_80.into()),
         ),
     ));
+    all.push(("At best", at_best(worlds)));
     all
+}
+
+/// Nodes that those who know the future need.
+fn at_best(worlds: &[Report]) -> String {
+    let nodes = |of: fn(&Facts) -> f64| span(worlds, of, |many| grouped(many as i64));
+    format!(
+        "{} nodes would do for whoever could cut sessions at will, {} with each below 80 %. Who cuts none, but knows how large each becomes, gets by with {}, and {}.",
+        nodes(|facts| facts.oracle_nodes.into()),
+        nodes(|facts| facts.oracle_nodes_at_80.into()),
+        nodes(|facts| facts.oracle_nodes_whole.into()),
+        nodes(|facts| facts.oracle_nodes_whole_at_80.into()),
+    )
 }
 
 fn partial(found: &Simulated) -> String {
@@ -94,17 +118,19 @@ fn spikes(worlds: &[Report]) -> String {
 }
 
 fn failures(worlds: &[Report]) -> String {
-    let events = span(
-        worlds,
-        |facts| facts.faults.into(),
-        |many| grouped(many as i64),
-    );
-    match worlds[0].facts.rack_lost {
-        Some(at) => format!(
-            "{events} events of nodes. A rack is lost in minute {}.",
-            at / 60
+    let many = |of: fn(&Facts) -> f64| span(worlds, of, |many| grouped(many as i64));
+    let rack = match worlds[0].facts.rack_lost {
+        Some(at) => format!(", most of them a rack in minute {}", at / 60),
+        None => String::new(),
+    };
+    match worlds[0].facts.deaths {
+        0 => "none.".to_owned(),
+        _ => format!(
+            "{} nodes die{rack}; {} are drained, most to be upgraded; {} come anew.",
+            many(|facts| facts.deaths.into()),
+            many(|facts| facts.drains.into()),
+            many(|facts| facts.added.into()),
         ),
-        None => format!("{events} events of nodes."),
     }
 }
 
