@@ -117,7 +117,8 @@ describe('while two people talk', () => {
     assert.equal(metrics.sum('ringcast_node_packets_unbalanced'), 0, 'and the node says the same of itself');
     assert.ok(flow.protect.out > 100, 'the control: there was something to count');
     const cycles = (stage) => metrics.sum('ringcast_node_stage_cycles_total', { stage });
-    assert.ok(cycles('driver') > cycles('classify') && cycles('classify') > 0, `the driver took ${cycles('driver')} cycles, classify ${cycles('classify')}`);
+    // Which of them took most says nothing: whoever has the processor in the middle of a stage makes that one long.
+    for (const stage of [...way, 'driver']) assert.ok(cycles(stage) > 0, `${stage} took ${cycles(stage)} cycles`);
     t.diagnostic(`${driver('in')} in, ${driver('out')} out`);
   });
 
