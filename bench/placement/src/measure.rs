@@ -390,6 +390,52 @@ mod tests {
     }
 
     #[test]
+    fn what_was_before_the_loss_of_a_rack_is_told_apart_from_what_came_then() {
+        let mut meter = Meter::new("x", Since::default());
+        let mut nodes = vec![Node::new(1000.0); 2];
+        for node in &mut nodes {
+            node.start(0);
+            node.participants = 10;
+        }
+        // Half are overloaded until a minute before, none then, and all after it.
+        for second in 1..=200 {
+            let overloaded = match second {
+                ..40 => 1,
+                40..=100 => 0,
+                _ => 2,
+            };
+            for (number, node) in (0..).zip(&mut nodes) {
+                node.load = if number < overloaded { 1.1 } else { 0.5 };
+            }
+            meter.second(second * 1000, &nodes);
+            if second == 100 {
+                meter.rack_lost(100_000, 10);
+            }
+        }
+        let found = meter.finish().recovery.expect("a rack was lost");
+        assert_eq!((found.overloaded_before, found.overloaded), (0.0, 1.0));
+    }
+
+    #[test]
+    fn who_was_refused_before_it_is_measured_counts_for_nothing() {
+        let mut meter = Meter::new(
+            "x",
+            Since {
+                all: 10_000,
+                tenants: 0,
+            },
+        );
+        meter.outcome.people.came = 4;
+        // One would have been over by then, the other is not.
+        meter.turned_away((2, 0), 9000, [2, 2]);
+        meter.turned_away((1, 0), 90_000, [1, 1]);
+        meter.unserved(0, 2, 1000..9000);
+        let outcome = meter.finish();
+        assert_eq!(outcome.hot_participants, [0.5, 0.5], "one of two");
+        assert_eq!(outcome.unserved_minutes, 0.0);
+    }
+
+    #[test]
     fn errors_of_predictions_are_weighed_by_streams() {
         let mut meter = Meter::new("x", Since::default());
         assert_eq!(meter.clone().finish().prediction, None);

@@ -130,18 +130,19 @@ mod tests {
     use super::*;
     use crate::workload::{RECURRING, Scale};
 
+    const SCALE: Scale = Scale {
+        nodes: 10,
+        sessions: 20_000,
+        span: 9_000_000,
+        seed: 3,
+        recurring: RECURRING,
+        one_size: false,
+    };
+
     #[test]
     fn the_peak_comes_after_a_spike_and_all_is_counted() {
-        let scale = Scale {
-            nodes: 10,
-            sessions: 20_000,
-            span: 9_000_000,
-            seed: 3,
-            recurring: RECURRING,
-            one_size: false,
-        };
-        let load = Workload::draw(scale);
-        let oracle = Oracle::of(&load, scale.span);
+        let load = Workload::draw(SCALE);
+        let oracle = Oracle::of(&load, SCALE.span);
         let peak = oracle.peak();
         let at = oracle.packets.iter().position(|packets| *packets == peak);
         let at = at.expect("there is a peak") as u64 * SLOT;
@@ -156,16 +157,8 @@ mod tests {
 
     #[test]
     fn whole_sessions_need_some_more_nodes_than_cut_ones() {
-        let scale = Scale {
-            nodes: 10,
-            sessions: 20_000,
-            span: 9_000_000,
-            seed: 3,
-            recurring: RECURRING,
-            one_size: false,
-        };
-        let load = Workload::draw(scale);
-        let oracle = Oracle::of(&load, scale.span);
+        let load = Workload::draw(SCALE);
+        let oracle = Oracle::of(&load, SCALE.span);
         let unit = oracle.peak() / 100.0;
         assert_eq!(oracle.nodes(unit), 100);
         assert_eq!(oracle.nodes(0.8 * unit), 125);

@@ -22,7 +22,8 @@ pub struct Outcome {
     pub unserved_minutes: f64,
     /// Participant-minutes in all.
     pub minutes: f64,
-    /// The share of participants, without those who went before it was measured, who ever were on a node above 80 % and above 100 %, or were turned away.
+    /// The share of participants, without those who went before it was measured, who ever were on a node above 80 % and above 100 %, or
+    /// were turned away.
     pub hot_participants: [f64; 2],
     /// Hours that all nodes were up, together.
     pub node_hours: f64,

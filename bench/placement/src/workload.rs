@@ -526,6 +526,13 @@ mod tests {
             .iter()
             .filter(|(said, is)| (said / is).ln().abs() < 0.7);
         assert!(near.count() * 10 > hinted.len() * 9);
+        // Who says how many publish is as wrong.
+        let told = |one: &&Session| one.size > 6 && one.hint.publishers.is_some();
+        let large = load.sessions.iter().filter(told);
+        let right = large
+            .clone()
+            .filter(|one| one.hint.publishers == Some(one.publishers));
+        assert!(right.count() * 3 < large.count());
     }
 
     #[test]
